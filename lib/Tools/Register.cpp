@@ -1,0 +1,18 @@
+//===- Register.cpp - everything that the tools know ------------------------===//
+
+#include "mhc/Tools/Register.h"
+
+#include "mhc/Codegen/Passes.h"
+#include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/InitAllPasses.h"
+
+void mlir::mhc::registerEverything(DialectRegistry &registry) {
+  registerAllDialects(registry);
+  registerAllExtensions(registry);
+  registerAllPasses();
+  registry.insert<MhcDialect>();
+  registerCodegenPasses();
+}

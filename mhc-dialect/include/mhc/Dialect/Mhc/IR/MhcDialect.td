@@ -1,0 +1,93 @@
+//===- MhcDialect.td - the mhc dialect, its types and attributes -*- tablegen -*-===//
+
+#ifndef MHC_DIALECT
+#define MHC_DIALECT
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Mhc_Dialect : Dialect {
+  let name = "mhc";
+  let cppNamespace = "::mlir::mhc";
+  let summary = "models whose residual topology is learned";
+  let description = [{
+    Ops come in groups, one file each: topology (`MhcTopologyOps.td`), coefficients and manifolds (`MhcManifoldOps.td`),
+    layers and training (`MhcLayerOps.td`), and the row program (`MhcRowOps.td`), the form in which kernels are generated.
+
+    Tensors are builtin tensors. A tensor whose first dimension is dynamic has a row for each token; with the encoding `#mhc.narrow`
+    a row is a handful of coefficients ("narrow"), without it a row is made of channels ("wide"). Tensors of static shape are
+    parameters. Ops compute in fp32 (fp64 where an operand is fp64) and give unrounded results; `mhc.cast` alone rounds (and the
+    library ops `linear*` and `attention*`, once, into their result type).
+  }];
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+  let extraClassDeclaration = [{
+    void registerTypes();
+    void registerAttributes();
+  }];
+}
+
+class Mhc_Type<string name, string typeMnemonic> : TypeDef<Mhc_Dialect, name> {
+  let mnemonic = typeMnemonic;
+}
+class Mhc_Attr<string name, string attrMnemonic, list<Trait> traits = []> : AttrDef<Mhc_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+//===----------------------------------------------------------------------===//
+// Types of the row program
+//===----------------------------------------------------------------------===//
+
+def Mhc_WideType : Mhc_Type<"Wide", "wide"> {
+  let summary = "the channels of some streams of one token";
+  let description = [{
+    `!mhc.wide<4x1280xbf16>`: 4 streams of 1280 channels. The element type says what the values are rounded to (`bf16`, or the compute
+    type `f32`/`f64` for unrounded values); arithmetic on any of them is in the compute type.
+  }];
+  let parameters = (ins "int64_t":$streams, "int64_t":$channels, "Type":$elementType);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{ int64_t getNumElements() const { return getStreams() * getChannels(); } }];
+}
+
+def Mhc_NarrowType : Mhc_Type<"Narrow", "narrow"> {
+  let summary = "some scalars of one token";
+  let description = "`!mhc.narrow<4x4xf32>`: 16 scalars of a token, row-major. `!mhc.narrow<1xi32>` carries an index.";
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "Type":$elementType);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{ int64_t getNumElements() const; }];
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+def Mhc_NarrowAttr : Mhc_Attr<"NarrowEncoding", "narrow"> {
+  let summary = "tensor encoding: a row is a handful of coefficients, not channels";
+}
+
+class Mhc_Enum<string name, string sum, list<I32EnumAttrCase> cases> : I32EnumAttr<name, sum, cases> {
+  let cppNamespace = "::mlir::mhc";
+  let genSpecializedAttr = 0;
+}
+
+def Mhc_AccessEnum : Mhc_Enum<"Access", "which row of its memory a load reads", [
+  I32EnumAttrCase<"row", 0>, I32EnumAttrCase<"uniform", 1>, I32EnumAttrCase<"gather", 2>, I32EnumAttrCase<"position", 3>]>;
+def Mhc_AccessAttr : EnumAttr<Mhc_Dialect, Mhc_AccessEnum, "access"> { let assemblyFormat = "$value"; }
+
+def Mhc_ReduceKindEnum : Mhc_Enum<"ReduceKind", "how wide values are reduced", [I32EnumAttrCase<"add", 0>, I32EnumAttrCase<"max", 1>]>;
+def Mhc_ReduceKindAttr : EnumAttr<Mhc_Dialect, Mhc_ReduceKindEnum, "reduce_kind"> { let assemblyFormat = "$value"; }
+
+def Mhc_PhaseRoleEnum : Mhc_Enum<"PhaseRole", "what a phase of a scheduled kernel runs over", [I32EnumAttrCase<"wide", 0>, I32EnumAttrCase<"narrow", 1>]>;
+def Mhc_PhaseRoleAttr : EnumAttr<Mhc_Dialect, Mhc_PhaseRoleEnum, "phase_role"> { let assemblyFormat = "$value"; }
+
+def Mhc_ScheduleAttr : Mhc_Attr<"Schedule", "schedule"> {
+  let summary = "how a kernel is run: family and tiling";
+  let parameters = (ins StringRefParameter<"cpu or simple">:$family,
+                        "int64_t":$tile, "int64_t":$vector, "int64_t":$channelBlock, "int64_t":$threads);
+  let assemblyFormat = "`<` $family `,` struct($tile, $vector, $channelBlock, $threads) `>`";
+}
+
+#endif // MHC_DIALECT

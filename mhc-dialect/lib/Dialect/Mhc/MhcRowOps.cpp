@@ -1,0 +1,171 @@
+//===- MhcRowOps.cpp - verifiers of kernels and their primitives ------------===//
+
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.cpp.inc"
+
+/// Elements of one row (dynamic first dimension) or of the whole (static shape).
+static int64_t rowElements(MemRefType type) {
+  int64_t count = 1;
+  for (int64_t dim : type.getShape())
+    if (!ShapedType::isDynamic(dim))
+      count *= dim;
+  return count;
+}
+
+static int64_t numElements(Type value) {
+  if (auto wide = dyn_cast<WideType>(value))
+    return wide.getNumElements();
+  return cast<NarrowType>(value).getNumElements();
+}
+
+static Type elementType(Type value) {
+  if (auto wide = dyn_cast<WideType>(value))
+    return wide.getElementType();
+  return cast<NarrowType>(value).getElementType();
+}
+
+LogicalResult KernelOp::verify() {
+  Block &block = getBlock();
+  ArrayRef<int64_t> segments = getSegments();
+  if (segments.size() != 3 || segments[0] + segments[1] + segments[2] != (int64_t)block.getNumArguments())
+    return emitOpError("expected three segments that add up to ") << block.getNumArguments() << " arguments"; // C1
+  if (!getCompute().isF32() && !getCompute().isF64())
+    return emitOpError("expected compute type f32 or f64, but got ") << getCompute();
+  for (auto [i, type] : llvm::enumerate(block.getArgumentTypes())) {
+    auto memref = dyn_cast<MemRefType>(type);
+    if (!memref || !memref.getLayout().isIdentity() || memref.getRank() < 1 ||
+        llvm::any_of(memref.getShape().drop_front(), [](int64_t d) { return ShapedType::isDynamic(d); }))
+      return emitOpError("expected argument ") << i << " to be a memref, dynamic in its first dimension at most, but got " << type; // C2
+    bool reduction = (int64_t)i >= segments[0] + segments[1];
+    if (reduction && (!memref.hasStaticShape() || memref.getElementType() != getCompute()))
+      return emitOpError("expected reduction ") << i << " of static shape and type " << getCompute() << ", but got " << type; // C3
+  }
+  return success();
+}
+
+LogicalResult RowLoadOp::verify() {
+  auto source = cast<MemRefType>(getSource().getType());
+  bool gather = getAccess() == Access::gather;
+  if (gather != bool(getIndex()))
+    return emitOpError("expected an index with gather, and with gather alone"); // C2
+  int64_t have = rowElements(source);
+  if (getAccess() == Access::row && source.hasStaticShape())
+    return emitOpError("expected an argument with a row for each token, but got ") << source;
+  if (getAccess() == Access::uniform && !source.hasStaticShape())
+    return emitOpError("expected a parameter of static shape, but got ") << source;
+  if ((gather || getAccess() == Access::position) && source.hasStaticShape())
+    have /= source.getDimSize(0);
+  if (numElements(getResult().getType()) != have)
+    return emitOpError("expected ") << have << " elements, but got " << getResult().getType(); // C1
+  if (elementType(getResult().getType()) != source.getElementType())
+    return emitOpError("expected element type ") << source.getElementType() << ", but got " << getResult().getType();
+  return success();
+}
+
+LogicalResult RowStoreOp::verify() {
+  auto target = cast<MemRefType>(getTarget().getType());
+  if (elementType(getValue().getType()) != target.getElementType())
+    return emitOpError("expected element type ") << target.getElementType() << ", but got " << getValue().getType(); // C1
+  if (numElements(getValue().getType()) != rowElements(target))
+    return emitOpError("expected ") << rowElements(target) << " elements, but got " << getValue().getType(); // C2
+  return success();
+}
+
+LogicalResult RowMapOp::verify() {
+  WideType result = getResult().getType();
+  if (getBody().front().getNumArguments() != getInputs().size())
+    return emitOpError("expected one region argument for each operand");
+  for (Value input : getInputs()) {
+    if (auto wide = dyn_cast<WideType>(input.getType())) {
+      if (wide.getChannels() != result.getChannels() || (wide.getStreams() != 1 && wide.getStreams() != result.getStreams()))
+        return emitOpError("expected an operand of ") << result << "'s shape or of one stream, but got " << wide;
+    } else {
+      int64_t count = cast<NarrowType>(input.getType()).getNumElements();
+      if (count != 1 && count != result.getStreams())
+        return emitOpError("expected one scalar, or one for each stream, but got ") << input.getType();
+    }
+  }
+  return success();
+}
+
+LogicalResult RowMixOp::verify() {
+  int64_t outs = getResult().getType().getStreams(), ins = getStreams().getType().getStreams();
+  ArrayRef<int64_t> shape = getMatrix().getType().getShape();
+  int64_t rows = getTransposed() ? ins : outs, columns = getTransposed() ? outs : ins;
+  if (shape.size() != 2 || shape[0] != rows || shape[1] != columns)
+    return emitOpError("expected a matrix of ") << rows << "x" << columns << ", but got " << getMatrix().getType();
+  if (getResult().getType().getChannels() != getStreams().getType().getChannels())
+    return emitOpError("expected as many channels in as out");
+  if (getInit() && (getInit().getType().getStreams() != outs || getInit().getType().getChannels() != getResult().getType().getChannels()))
+    return emitOpError("expected init of the result's shape, but got ") << getInit().getType();
+  return success();
+}
+
+LogicalResult RowDotOp::verify() {
+  WideType l = getLhs().getType(), r = getRhs().getType();
+  ArrayRef<int64_t> shape = getResult().getType().getShape();
+  if (l.getChannels() != r.getChannels())
+    return emitOpError("expected operands of as many channels, but got ") << l << " and " << r;
+  if (shape.size() != 2 || shape[0] != l.getStreams() || shape[1] != r.getStreams())
+    return emitOpError("expected a result of ") << l.getStreams() << "x" << r.getStreams() << ", but got " << getResult().getType();
+  return success();
+}
+
+LogicalResult RowReduceOp::verify() {
+  int64_t count = getResult().getType().getNumElements();
+  if (count != 1 && count != getValue().getType().getStreams())
+    return emitOpError("expected one result, or one for each stream, but got ") << getResult().getType();
+  return success();
+}
+
+/// Shared by the three ops that pair a wide value with a [K, M] parameter.
+static LogicalResult verifyProjection(Operation *op, WideType wide, NarrowType narrow, MemRefType weight, bool transposed) {
+  if (!weight.hasStaticShape() || weight.getRank() != 2)
+    return op->emitOpError("expected a parameter of two static dimensions, but got ") << weight;
+  int64_t k = weight.getDimSize(transposed ? 1 : 0), m = weight.getDimSize(transposed ? 0 : 1);
+  if (wide.getNumElements() % k || narrow.getShape().size() != 2 || narrow.getShape()[0] != wide.getNumElements() / k ||
+      narrow.getShape()[1] != m)
+    return op->emitOpError("expected groups of ") << k << " elements and " << m << " columns, but got " << wide << " and " << narrow;
+  if (k % wide.getChannels())
+    return op->emitOpError("expected groups of whole streams");
+  return success();
+}
+
+LogicalResult RowProjectOp::verify() {
+  return verifyProjection(*this, getValue().getType(), getResult().getType(), cast<MemRefType>(getWeight().getType()), getTransposed());
+}
+LogicalResult RowProjectTOp::verify() {
+  return verifyProjection(*this, getResult().getType(), getValue().getType(), cast<MemRefType>(getWeight().getType()), getTransposed());
+}
+LogicalResult RowOuterTokensOp::verify() {
+  return verifyProjection(*this, getValue().getType(), getNarrow().getType(), cast<MemRefType>(getTarget().getType()), getTransposed());
+}
+
+LogicalResult RowNarrowOp::verify() {
+  int64_t inputs = 0, results = 0;
+  for (Value input : getInputs())
+    inputs += cast<NarrowType>(input.getType()).getNumElements();
+  for (Type type : getResultTypes())
+    results += cast<NarrowType>(type).getNumElements();
+  Block &block = getBody().front();
+  if (block.getNumArguments() != inputs)
+    return emitOpError("expected ") << inputs << " region arguments, but got " << block.getNumArguments();
+  if (!isa<RowYieldOp>(block.back()) || block.back().getNumOperands() != results)
+    return emitOpError("expected the region to yield ") << results << " scalars";
+  return success();
+}
+
+LogicalResult RowSumTokensOp::verify() {
+  int64_t target = rowElements(cast<MemRefType>(getTarget().getType())), have = numElements(getValue().getType());
+  auto wide = dyn_cast<WideType>(getValue().getType());
+  if (target != have && !(wide && target == wide.getChannels()))
+    return emitOpError("expected a target of as many elements as ") << getValue().getType();
+  return success();
+}
