@@ -142,7 +142,7 @@ struct Training {
     double baseDepth = 8, baseWidth = 1024, baseTokens = 10.4e9;
   } parametrization;
   struct Schedule {
-    enum Kind { constant, step, linear, cosine, phases } kind = constant;
+    enum Kind { constant, step, linear, cosine, phased } kind = constant;
     int64_t warmupSteps = 0;
     std::vector<double> at, factors; ///< step
     double finalFraction = 0;        ///< linear, cosine
@@ -216,9 +216,9 @@ enum class Role { embedding, hidden, router, expert, head, gain, hyperConnection
 const char *name(Role);
 
 struct InitialValue {
-  enum Kind { normal, uniform, constant, values } kind = constant;
+  enum Kind { normal, uniform, constant, listed } kind = constant;
   double parameter = 0;       ///< standard deviation, bound, or the constant
-  std::vector<double> values; ///< kind values: row-major
+  std::vector<double> values; ///< kind listed: row-major
 };
 
 /// A line of the "terms" or "other" of the parameter report.
