@@ -1,0 +1,129 @@
+//===- Device.h - the one interface to the hardware ----------------*- C++ -*-===//
+//
+// The executor (plan/) knows devices by this interface only. Addresses are the device's: on the CPU plain pointers, on
+// CUDA device addresses that the host must not touch. All calls are made by one thread and take effect in order.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHCRT_HAL_DEVICE_H
+#define MHCRT_HAL_DEVICE_H
+
+#include "base/DType.h"
+#include "package/Package.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mhcrt {
+
+/// Memory of a device; owns it.
+class Device;
+class DeviceMemory {
+public:
+  DeviceMemory() = default;
+  DeviceMemory(Device &device, uint64_t bytes);
+  ~DeviceMemory();
+  DeviceMemory(DeviceMemory &&other) noexcept { *this = std::move(other); }
+  DeviceMemory &operator=(DeviceMemory &&other) noexcept {
+    std::swap(device, other.device);
+    std::swap(address, other.address);
+    std::swap(count, other.count);
+    return *this;
+  }
+
+  char *data() const { return address; }
+  uint64_t size() const { return count; }
+
+private:
+  Device *device = nullptr;
+  char *address = nullptr;
+  uint64_t count = 0;
+};
+
+/// C = op(A) op(B) (+ C), row-major without padding. A is [m, k] ([k, m] if transA), B [k, n] ([n, k] if transB).
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const void *a = nullptr, *b = nullptr;
+  void *c = nullptr;
+  DType typeA = DType::F32, typeB = DType::F32, typeC = DType::F32;
+  bool transA = false, transB = false, accumulate = false;
+};
+
+/// Causal attention on `sequences` sequences of `length` tokens, one after another.
+/// q [T, heads, headDim], k [T, kvHeads, headDim], v [T, kvHeads, valueDim], out [T, heads, valueDim], lse [T, heads].
+struct AttentionArgs {
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  void *out = nullptr, *lse = nullptr;                    // outputs of forward
+  const void *dout = nullptr;                             // backward
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr;       // outputs of backward
+  DType type = DType::F32, lseType = DType::F32;
+  int64_t sequences = 0, length = 0, heads = 0, kvHeads = 0, headDim = 0, valueDim = 0;
+  double scale = 1;
+};
+
+/// tokens [rows, columns] -> inputs and targets [rows * (columns - 1)], or inputs [rows * columns] without targets.
+struct SplitTokensArgs {
+  const int32_t *tokens = nullptr;
+  int32_t *inputs = nullptr, *targets = nullptr;
+  int64_t rows = 0, columns = 0, vocab = 0;
+  int64_t firstRow = 0; ///< added to the row that an error names (micro-batches)
+};
+
+/// out[v] = (accumulate ? out[v] : 0) + sum of dx[t] over the t with tokens[t] = v, in the order of t.
+struct EmbeddingBackwardArgs {
+  const int32_t *tokens = nullptr;
+  const void *dx = nullptr;
+  void *out = nullptr;
+  DType typeDx = DType::F32, typeOut = DType::F32;
+  int64_t count = 0, channels = 0, vocab = 0; ///< dx [count, channels], out [vocab, channels]
+  bool accumulate = false;
+};
+
+class Device {
+public:
+  virtual ~Device() = default;
+
+  virtual std::string description() const = 0;
+  /// True if addresses are the host's: then tensors are used where they lie, without copies.
+  virtual bool isHost() const { return false; }
+
+  virtual char *allocate(uint64_t bytes) = 0;
+  virtual void release(char *address) = 0;
+  virtual void copyIn(void *to, const void *hostFrom, uint64_t bytes) = 0;
+  virtual void copyOut(void *hostTo, const void *from, uint64_t bytes) = 0;
+  virtual void copy(void *to, const void *from, uint64_t bytes) = 0;
+  virtual void fillBytes(void *to, uint8_t value, uint64_t bytes) = 0;
+  virtual void synchronize() {}
+
+  virtual void fill(void *to, DType type, int64_t count, double value) = 0;
+  virtual void add(void *to, const void *from, DType type, int64_t count);
+
+  /// Number of partials that a launch of a kernel that reduces writes.
+  virtual int64_t partials(const Kernel &kernel, int64_t rows) const = 0;
+  /// `kernel` is one of the target's plan; `args` the addresses of its buffers and partials.
+  virtual void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
+                      const std::vector<int64_t> &ints) = 0;
+  /// out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + ...; each partial has `size` elements.
+  virtual void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,
+                           bool accumulate) = 0;
+
+  // Library commands. A device without one refuses it by name.
+  virtual void gemm(const GemmArgs &args);
+  virtual void attention(const AttentionArgs &args);
+  virtual void attentionBackward(const AttentionArgs &args);
+  virtual void splitTokens(const SplitTokensArgs &args);
+  virtual void embeddingBackward(const EmbeddingBackwardArgs &args);
+
+protected:
+  [[noreturn]] void unsupported(const char *op) const;
+};
+
+/// Opens the device and loads the package's kernels for it. `target` receives the name of the plan to use.
+std::unique_ptr<Device> openCpuDevice(const Package &package, int threads, std::string &target);
+std::unique_ptr<Device> openCudaDevice(const Package &package, std::string &target);
+/// `kind` is "cpu" or "cuda".
+std::unique_ptr<Device> openDevice(const std::string &kind, const Package &package, int threads, std::string &target);
+
+} // namespace mhcrt
+
+#endif // MHCRT_HAL_DEVICE_H

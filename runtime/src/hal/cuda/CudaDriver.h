@@ -1,0 +1,70 @@
+//===- CudaDriver.h - the part of the CUDA driver API that is used -*- C++ -*-===//
+//
+// libcuda.so.1 is opened at run time, so the program needs neither the toolkit to build nor a GPU to start. The
+// declarations are those of the driver's documented ABI; only what is called stands here.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHCRT_HAL_CUDA_CUDADRIVER_H
+#define MHCRT_HAL_CUDA_CUDADRIVER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace mhcrt::cuda {
+
+using Result = int; ///< CUresult, 0 is success
+using DeviceHandle = int;
+using Pointer = uint64_t;
+using Context = struct ContextTag *;
+using Module = struct ModuleTag *;
+using Function = struct FunctionTag *;
+using Stream = struct StreamTag *;
+
+enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 };  // CUdevice_attribute
+enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };        // CUjit_option
+enum : int { FunctionMaxDynamicShared = 8 };                            // CUfunction_attribute
+
+struct Driver {
+  Result (*init)(unsigned flags);
+  Result (*driverGetVersion)(int *version);
+  Result (*getErrorName)(Result error, const char **text);
+  Result (*getErrorString)(Result error, const char **text);
+  Result (*deviceGetCount)(int *count);
+  Result (*deviceGet)(DeviceHandle *device, int ordinal);
+  Result (*deviceGetName)(char *name, int size, DeviceHandle device);
+  Result (*deviceGetAttribute)(int *value, int attribute, DeviceHandle device);
+  Result (*primaryContextRetain)(Context *context, DeviceHandle device);
+  Result (*primaryContextRelease)(DeviceHandle device);
+  Result (*contextSetCurrent)(Context context);
+  Result (*contextSynchronize)();
+  Result (*moduleLoadDataEx)(Module *module, const void *image, unsigned count, int *options, void **values);
+  Result (*moduleUnload)(Module module);
+  Result (*moduleGetFunction)(Function *function, Module module, const char *name);
+  Result (*functionSetAttribute)(Function function, int attribute, int value);
+  Result (*launchKernel)(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                         unsigned blockY, unsigned blockZ, unsigned shared, Stream stream, void **parameters,
+                         void **extra);
+  Result (*memoryAllocate)(Pointer *address, size_t bytes);
+  Result (*memoryFree)(Pointer address);
+  Result (*copyToDevice)(Pointer to, const void *from, size_t bytes);
+  Result (*copyToHost)(void *to, Pointer from, size_t bytes);
+  Result (*copyOnDevice)(Pointer to, Pointer from, size_t bytes);
+  Result (*set8)(Pointer to, unsigned char value, size_t count);
+  Result (*set16)(Pointer to, unsigned short value, size_t count);
+  Result (*set32)(Pointer to, unsigned value, size_t count);
+};
+
+/// The driver, initialised; an error that says what is missing otherwise.
+const Driver &driver();
+/// Fails with the driver's own name of the error.
+void check(Result result, const std::string &what);
+
+} // namespace mhcrt::cuda
+
+namespace mhcrt {
+/// For `mhc-run info --libs`: the GPUs, or why there are none.
+std::string describeCuda();
+} // namespace mhcrt
+
+#endif // MHCRT_HAL_CUDA_CUDADRIVER_H

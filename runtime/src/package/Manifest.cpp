@@ -1,0 +1,196 @@
+#include "base/Checked.h"
+#include "package/Package.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace mhcrt {
+namespace {
+
+constexpr int64_t alignment = 64; // elements; every tensor of the parameter arena starts at a multiple
+
+std::vector<std::string> strings(const JsonView &json) {
+  std::vector<std::string> result;
+  for (size_t i = 0; i < json.size(); ++i)
+    result.push_back(json[i].string());
+  return result;
+}
+
+DType dtype(const JsonView &json) {
+  DType result;
+  if (!parseDType(json.string(), result))
+    fail(json.path(), ": unknown type '", json.string(), "'");
+  return result;
+}
+
+std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::string> &symbols) {
+  std::vector<TensorSpec> result;
+  std::set<std::string> names;
+  for (size_t i = 0; i < json.size(); ++i) {
+    JsonView item = json[i];
+    TensorSpec spec;
+    spec.name = item.at("name").string();
+    if (!names.insert(spec.name).second)
+      fail(item.path(), ": the tensor '", spec.name, "' occurs twice");
+    spec.dtype = dtype(item.at("dtype"));
+    JsonView shape = item.at("shape");
+    for (size_t d = 0; d < shape.size(); ++d) {
+      spec.shape.push_back(Affine::parse(shape[d]));
+      for (const auto &[symbol, coefficient] : spec.shape.back().terms)
+        if (!symbols.count(symbol))
+          fail(shape[d].path(), ": unknown symbol '", symbol, "'");
+    }
+    result.push_back(std::move(spec));
+  }
+  return result;
+}
+
+Entry parseEntry(const std::string &name, const JsonView &json) {
+  Entry entry;
+  entry.name = name;
+  if (auto symbols = json.find("symbols"))
+    entry.symbols = strings(*symbols);
+  std::set<std::string> known(entry.symbols.begin(), entry.symbols.end());
+  if (auto derived = json.find("derived"))
+    for (size_t i = 0; i < derived->size(); ++i) {
+      std::vector<std::string> names = strings((*derived)[i]);
+      if (names.size() < 2)
+        fail((*derived)[i].path(), ": expected a symbol and its factors");
+      for (size_t f = 1; f < names.size(); ++f)
+        if (!known.count(names[f]))
+          fail((*derived)[i].path(), ": unknown symbol '", names[f], "'");
+      known.insert(names[0]);
+      entry.derived.push_back({names[0], {names.begin() + 1, names.end()}});
+    }
+  if (auto inputs = json.find("inputs"))
+    entry.inputs = tensorSpecs(*inputs, known);
+  if (auto outputs = json.find("outputs"))
+    entry.outputs = tensorSpecs(*outputs, known);
+  if (auto flag = json.find("parameters"))
+    entry.parameters = flag->boolean();
+  if (auto flag = json.find("gradients"))
+    entry.gradients = flag->boolean();
+  return entry;
+}
+
+Initial parseInitial(const JsonView &json, int64_t count) {
+  Initial init;
+  const std::string &kind = json.at("kind").string();
+  if (kind == "normal") {
+    init.kind = Initial::Kind::Normal;
+    init.value = json.at("std").number();
+  } else if (kind == "uniform") {
+    init.kind = Initial::Kind::Uniform;
+    init.value = json.at("bound").number();
+  } else if (kind == "constant") {
+    init.kind = Initial::Kind::Constant;
+    init.value = json.at("value").number();
+  } else if (kind == "values") {
+    init.kind = Initial::Kind::Values;
+    JsonView values = json.at("values");
+    if (static_cast<int64_t>(values.size()) != count)
+      fail(values.path(), ": expected ", count, " values, but got ", values.size());
+    for (size_t i = 0; i < values.size(); ++i)
+      init.values.push_back(static_cast<float>(values[i].number()));
+  } else {
+    fail(json.path(), ": unknown kind of initial value '", kind, "'");
+  }
+  if (auto stacked = json.find("stacked"))
+    init.stacked = stacked->boolean();
+  return init;
+}
+
+ModelTensor parseTensor(const JsonView &json) {
+  ModelTensor tensor;
+  tensor.name = json.at("name").string();
+  JsonView shape = json.at("shape");
+  for (size_t i = 0; i < shape.size(); ++i)
+    tensor.shape.push_back(shape[i].integer(0));
+  tensor.count = elementCount(tensor.shape, json.path());
+  if (auto role = json.find("role"))
+    tensor.role = role->string();
+  if (auto group = json.find("group"))
+    tensor.group = group->string();
+  tensor.offset = json.at("offset").integer(0);
+  if (tensor.offset % alignment)
+    fail(json.path(), ": expected an offset that is a multiple of ", alignment, ", but got ", tensor.offset);
+  JsonView init = json.at("init");
+  tensor.init = parseInitial(init, tensor.count);
+  if (auto stacked = json.find("stacked"))
+    tensor.init.stacked |= stacked->boolean();
+  if (tensor.init.stacked && tensor.shape.empty())
+    fail(json.path(), ": a stacked tensor needs a first dimension");
+  return tensor;
+}
+
+/// Inside the arena, without overlaps, without duplicate names.
+void checkTensors(const Manifest &manifest, const std::string &source) {
+  std::set<std::string> names;
+  std::vector<const ModelTensor *> byOffset;
+  for (const ModelTensor &tensor : manifest.tensors) {
+    if (!names.insert(tensor.name).second)
+      fail(source, ": tensors: '", tensor.name, "' occurs twice");
+    byOffset.push_back(&tensor);
+  }
+  std::sort(byOffset.begin(), byOffset.end(), [](auto *a, auto *b) {
+    return a->offset != b->offset ? a->offset < b->offset : a->count < b->count;
+  });
+  int64_t end = 0;
+  for (const ModelTensor *tensor : byOffset) {
+    if (tensor->offset < end)
+      fail(source, ": tensors: '", tensor->name, "' overlaps another tensor");
+    end = checkedAdd(tensor->offset, tensor->count, source + ": tensors: '" + tensor->name + "'");
+    if (end > manifest.parameterElements)
+      fail(source, ": tensors: '", tensor->name, "' ends at element ", end, " of an arena of ",
+           manifest.parameterElements);
+  }
+}
+
+} // namespace
+
+Manifest parseManifest(Json document, const std::string &source) {
+  Manifest manifest;
+  manifest.document = std::move(document);
+  JsonView json(manifest.document, source);
+  int64_t format = json.at("format").integer();
+  if (format != 1)
+    fail(source, ": expected format 1, but got ", format);
+  manifest.producer = json.at("producer").string();
+  manifest.kind = json.at("kind").string();
+  if (auto dtype = json.find("dtype"))
+    manifest.dtype = dtype->string();
+  if (auto requirements = json.find("requires"))
+    manifest.requirements = strings(*requirements);
+  for (const std::string &word : manifest.requirements)
+    if (word != "x86-64-v2" && word != "x86-64-v3" && word != "x86-64-v4")
+      fail(source, ": this runtime does not know the required feature '", word, "'");
+  manifest.targets = strings(json.at("targets"));
+  if (auto arenas = json.find("arenas")) {
+    // Arenas are in bytes of fp32 and pass through size_t: 2^60 elements are far beyond any machine.
+    manifest.parameterElements = arenas->at("parameters").integer(0, int64_t(1) << 60);
+    if (auto groups = arenas->find("groups"))
+      groups->members([&](const std::string &, const JsonView &range) {
+        if (range.size() != 2)
+          fail(range.path(), ": expected [begin, end]");
+        int64_t begin = range[0].integer(0, manifest.parameterElements);
+        range[1].integer(begin, manifest.parameterElements);
+      });
+  }
+  if (auto tensors = json.find("tensors"))
+    for (size_t i = 0; i < tensors->size(); ++i)
+      manifest.tensors.push_back(parseTensor((*tensors)[i]));
+  checkTensors(manifest, source);
+  if (auto model = json.find("model")) {
+    manifest.vocabSize = model->at("vocab_size").integer(1, INT32_MAX);
+    manifest.maxPositions = model->at("max_position_embeddings").integer(1, INT32_MAX);
+  } else if (manifest.isLanguageModel()) {
+    fail(source, ": 'model' is missing");
+  }
+  json.at("entries").members([&](const std::string &name, const JsonView &entry) {
+    manifest.entries.emplace(name, parseEntry(name, entry));
+  });
+  return manifest;
+}
+
+} // namespace mhcrt

@@ -1,0 +1,190 @@
+//===- Package.h - what a package says, checked --------------------*- C++ -*-===//
+//
+// docs/design/package.md is normative. Opening a package reads and verifies the manifest, the hash of every member,
+// and the plan of every target; what the structs below hold can be relied on (indices are in range, names resolve).
+// Sizes are known only when symbols are bound: plan/Binding checks those.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHCRT_PACKAGE_PACKAGE_H
+#define MHCRT_PACKAGE_PACKAGE_H
+
+#include "base/DType.h"
+#include "base/Json.h"
+#include "package/Affine.h"
+#include "package/Zip.h"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mhcrt {
+
+//===- manifest.json ------------------------------------------------------===//
+
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<Affine> shape;
+};
+
+/// symbol = product of other symbols.
+struct DerivedSymbol {
+  std::string symbol;
+  std::vector<std::string> factors;
+};
+
+struct Entry {
+  std::string name;
+  std::vector<std::string> symbols;
+  std::vector<DerivedSymbol> derived;
+  std::vector<TensorSpec> inputs, outputs;
+  bool parameters = false; ///< takes all model tensors as further inputs
+  bool gradients = false;  ///< gives "grad." + name of each as further outputs
+};
+
+struct Initial {
+  enum class Kind { Normal, Uniform, Constant, Values } kind = Kind::Constant;
+  double value = 0; ///< std, bound or the constant
+  std::vector<float> values;
+  bool stacked = false;
+};
+
+struct ModelTensor {
+  std::string name, role, group;
+  std::vector<int64_t> shape;
+  int64_t count = 0;
+  int64_t offset = 0; ///< elements from the start of the parameter arena
+  Initial init;
+};
+
+struct Manifest {
+  std::string producer, kind, dtype;
+  std::vector<std::string> requirements, targets;
+  std::vector<ModelTensor> tensors;
+  int64_t parameterElements = 0; ///< size of the parameter arena
+  int64_t vocabSize = 0, maxPositions = 0;
+  std::map<std::string, Entry> entries;
+  Json document; ///< the whole manifest, for what is only printed ("parameters") or read by the trainer ("training")
+
+  bool isLanguageModel() const { return kind == "language_model"; }
+  const ModelTensor *findTensor(const std::string &name) const;
+  const Entry &entry(const std::string &name) const; ///< or an error that lists what there is
+};
+
+//===- plan.json ----------------------------------------------------------===//
+
+struct Kernel {
+  std::string name, symbol;
+  int64_t tile = 1, shared = 0, threads = 0;
+  bool reduces = false;
+  std::vector<std::string> ints;
+};
+
+enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant };
+enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq };
+
+struct Buffer {
+  int64_t id = 0;
+  std::string name;
+  DType dtype = DType::F32;
+  Affine size;
+  BufferKind kind = BufferKind::Arena;
+  std::string tensor;            ///< Input, Output, Parameter, Gradient
+  int64_t slice = 0, slices = 1; ///< Input, Output
+  int64_t first = 0, last = 0;   ///< Arena, Partials: live range
+  StateArena arena = StateArena::Parameters;
+  int64_t begin = 0; ///< State
+  bool sine = false; ///< Constant: rope_sin instead of rope_cos
+  double theta = 0;
+  int64_t pairs = 0;
+};
+
+enum class Op {
+  Launch,
+  Gemm,
+  Attention,
+  AttentionBackward,
+  SplitTokens,
+  EmbeddingBackward,
+  Loop,
+  Fill,
+  Add,
+  Copy
+};
+const char *name(Op op);
+
+struct Reduction {
+  size_t partial = 0, out = 0;
+  bool accumulate = false;
+};
+
+constexpr size_t noBuffer = SIZE_MAX;
+
+/// One command. Buffers are indices into EntryPlan::buffers.
+struct Command {
+  Op op = Op::Fill;
+  std::string at;
+  int64_t index = 0; ///< in preorder, as live ranges count
+  size_t kernel = 0; ///< Launch: index into TargetPlan::kernels
+  std::vector<size_t> args;
+  std::vector<Affine> ints;
+  std::vector<Reduction> reductions;
+  Affine rows;
+  Affine m, n, k;                                      // Gemm
+  size_t a = noBuffer, b = noBuffer, c = noBuffer;     // Gemm
+  bool transA = false, transB = false, accumulate = false;
+  size_t q = noBuffer, kk = noBuffer, v = noBuffer, out = noBuffer, lse = noBuffer; // Attention; out: EmbeddingBackward
+  size_t dout = noBuffer, dq = noBuffer, dk = noBuffer, dv = noBuffer;
+  int64_t heads = 0, kvHeads = 0, headDim = 0, valueDim = 0;
+  double scale = 0;
+  Affine sequences, length;
+  size_t tokens = noBuffer, inputs = noBuffer, targets = noBuffer, dx = noBuffer;
+  int64_t vocab = 0;
+  size_t buffer = noBuffer, src = noBuffer, dst = noBuffer; // Fill, Add, Copy
+  double value = 0;
+  std::vector<Command> body; // Loop
+
+  /// Every buffer that the command touches (not its body's).
+  std::vector<size_t> buffers() const;
+};
+
+struct EntryPlan {
+  std::vector<Buffer> buffers;
+  std::vector<Command> commands;
+};
+
+struct TargetPlan {
+  std::vector<Kernel> kernels;
+  std::map<std::string, EntryPlan> entries;
+};
+
+//===- The package --------------------------------------------------------===//
+
+class Package {
+public:
+  static Package open(const std::string &path);
+  static Package parse(Memory content, const std::string &source);
+
+  const std::string &source() const { return name; }
+  const Manifest &manifest() const { return content; }
+  const std::map<std::string, TargetPlan> &targets() const { return plans; }
+  /// A member's bytes, or nothing.
+  std::optional<std::string_view> section(const std::string &path) const;
+
+private:
+  explicit Package(ZipFile file) : zip(std::make_unique<ZipFile>(std::move(file))) {}
+
+  std::unique_ptr<ZipFile> zip;
+  std::string name;
+  Manifest content;
+  std::map<std::string, TargetPlan> plans;
+};
+
+/// Parts of Package::parse, one file each.
+Manifest parseManifest(Json document, const std::string &source);
+std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest &manifest, const std::string &source);
+
+} // namespace mhcrt
+
+#endif // MHCRT_PACKAGE_PACKAGE_H

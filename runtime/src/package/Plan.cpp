@@ -1,0 +1,435 @@
+#include "package/Package.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+namespace mhcrt {
+
+const char *name(Op op) {
+  switch (op) {
+  case Op::Launch:
+    return "launch";
+  case Op::Gemm:
+    return "gemm";
+  case Op::Attention:
+    return "attention";
+  case Op::AttentionBackward:
+    return "attention_backward";
+  case Op::SplitTokens:
+    return "split_tokens";
+  case Op::EmbeddingBackward:
+    return "embedding_backward";
+  case Op::Loop:
+    return "loop";
+  case Op::Fill:
+    return "fill";
+  case Op::Add:
+    return "add";
+  case Op::Copy:
+    return "copy";
+  }
+  return "?";
+}
+
+std::vector<size_t> Command::buffers() const {
+  std::vector<size_t> all = args;
+  for (const Reduction &reduction : reductions) {
+    all.push_back(reduction.partial);
+    all.push_back(reduction.out);
+  }
+  for (size_t index : {a, b, c, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst})
+    if (index != noBuffer)
+      all.push_back(index);
+  return all;
+}
+
+namespace {
+
+/// Reads the plan of one entry point of one target.
+class EntryReader {
+public:
+  EntryReader(const Manifest &manifest, const Entry &entry, const TargetPlan &target)
+      : manifest(manifest), entry(entry), target(target) {
+    for (const std::string &symbol : entry.symbols)
+      symbols.insert(symbol);
+    for (const DerivedSymbol &derived : entry.derived)
+      symbols.insert(derived.symbol);
+    for (size_t i = 0; i < target.kernels.size(); ++i)
+      kernels.emplace(target.kernels[i].name, i);
+  }
+
+  EntryPlan read(const JsonView &json) {
+    json.only({"buffers", "commands"});
+    JsonView buffers = json.at("buffers");
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      plan.buffers.push_back(readBuffer(buffers[i]));
+      if (!ids.emplace(plan.buffers.back().id, i).second)
+        fail(buffers[i].path(), ": the id ", plan.buffers.back().id, " occurs twice");
+    }
+    plan.commands = readCommands(json.at("commands"), false);
+    for (const Buffer &buffer : plan.buffers)
+      if (buffer.last >= nextIndex && (buffer.kind == BufferKind::Arena || buffer.kind == BufferKind::Partials))
+        fail(json.path(), ": buffer ", buffer.id, " '", buffer.name, "': its live range ends at command ", buffer.last,
+             ", but there are only ", nextIndex);
+    return std::move(plan);
+  }
+
+private:
+  Affine expression(const JsonView &json) const {
+    Affine result = Affine::parse(json);
+    for (const auto &[symbol, coefficient] : result.terms)
+      if (!symbols.count(symbol))
+        fail(json.path(), ": unknown symbol '", symbol, "'");
+    return result;
+  }
+
+  Buffer readBuffer(const JsonView &json) const {
+    json.only({"id", "name", "dtype", "size", "kind", "tensor", "slice", "slices", "live", "arena", "begin",
+               "generator"});
+    Buffer buffer;
+    buffer.id = json.at("id").integer(0);
+    if (auto name = json.find("name"))
+      buffer.name = name->string();
+    if (!parseDType(json.at("dtype").string(), buffer.dtype))
+      fail(json.path(), ": unknown type '", json.at("dtype").string(), "'");
+    buffer.size = expression(json.at("size"));
+    const std::string &kind = json.at("kind").string();
+    if (kind == "input" || kind == "output") {
+      buffer.kind = kind == "input" ? BufferKind::Input : BufferKind::Output;
+      buffer.tensor = json.at("tensor").string();
+      checkTensor(json, buffer);
+      if (auto slices = json.find("slices")) {
+        buffer.slices = slices->integer(1);
+        buffer.slice = json.at("slice").integer(0, buffer.slices - 1);
+      }
+    } else if (kind == "parameter" || kind == "gradient") {
+      buffer.kind = kind == "parameter" ? BufferKind::Parameter : BufferKind::Gradient;
+      buffer.tensor = json.at("tensor").string();
+      const ModelTensor *tensor = manifest.findTensor(buffer.tensor);
+      if (!tensor)
+        fail(json.path(), ": the model has no tensor '", buffer.tensor, "'");
+      if (buffer.dtype != DType::F32)
+        fail(json.path(), ": expected type f32 of a ", kind, ", but got ", name(buffer.dtype));
+    } else if (kind == "arena" || kind == "partials") {
+      buffer.kind = kind == "arena" ? BufferKind::Arena : BufferKind::Partials;
+      JsonView live = json.at("live");
+      if (live.size() != 2)
+        fail(live.path(), ": expected [first, last]");
+      buffer.first = live[0].integer(0);
+      buffer.last = live[1].integer(buffer.first);
+    } else if (kind == "state") {
+      buffer.kind = BufferKind::State;
+      const std::string &arena = json.at("arena").string();
+      static const std::map<std::string, StateArena> arenas = {{"parameters", StateArena::Parameters},
+                                                               {"gradients", StateArena::Gradients},
+                                                               {"exp_avg", StateArena::ExpAvg},
+                                                               {"exp_avg_sq", StateArena::ExpAvgSq}};
+      auto found = arenas.find(arena);
+      if (found == arenas.end())
+        fail(json.path(), ": unknown arena '", arena, "'");
+      buffer.arena = found->second;
+      buffer.begin = json.at("begin").integer(0, manifest.parameterElements);
+      if (buffer.dtype != DType::F32)
+        fail(json.path(), ": expected type f32 of a state, but got ", name(buffer.dtype));
+    } else if (kind == "scalars") {
+      buffer.kind = BufferKind::Scalars;
+      if (buffer.dtype != DType::F32)
+        fail(json.path(), ": expected type f32 of scalars, but got ", name(buffer.dtype));
+    } else if (kind == "constant") {
+      buffer.kind = BufferKind::Constant;
+      JsonView generator = json.at("generator");
+      const std::string &what = generator.at("kind").string();
+      if (what != "rope_cos" && what != "rope_sin")
+        fail(generator.path(), ": unknown generator '", what, "'");
+      buffer.sine = what == "rope_sin";
+      buffer.theta = generator.at("theta").number();
+      buffer.pairs = generator.at("pairs").integer(1);
+      if (!(buffer.theta > 0))
+        fail(generator.path(), ": expected a theta above 0");
+      if (buffer.dtype == DType::I32 || buffer.dtype == DType::I64)
+        fail(json.path(), ": expected a floating-point type of a constant");
+    } else {
+      fail(json.path(), ": unknown kind of buffer '", kind, "'");
+    }
+    return buffer;
+  }
+
+  void checkTensor(const JsonView &json, const Buffer &buffer) const {
+    const auto &list = buffer.kind == BufferKind::Input ? entry.inputs : entry.outputs;
+    for (const TensorSpec &spec : list)
+      if (spec.name == buffer.tensor) {
+        if (spec.dtype != buffer.dtype)
+          fail(json.path(), ": expected type ", name(spec.dtype), " of tensor '", spec.name, "', but got ",
+               name(buffer.dtype));
+        return;
+      }
+    fail(json.path(), ": entry '", entry.name, "' has no ", buffer.kind == BufferKind::Input ? "input" : "output",
+         " '", buffer.tensor, "'");
+  }
+
+  size_t bufferIndex(const JsonView &json) const {
+    auto found = ids.find(json.integer());
+    if (found == ids.end())
+      fail(json.path(), ": there is no buffer ", json.integer());
+    return found->second;
+  }
+
+  /// The buffer that field `key` of a command names.
+  size_t use(const JsonView &json, const char *key) const { return bufferIndex(json.at(key)); }
+
+  std::vector<Command> readCommands(const JsonView &json, bool inLoop) {
+    std::vector<Command> result;
+    for (size_t i = 0; i < json.size(); ++i)
+      result.push_back(readCommand(json[i], inLoop));
+    return result;
+  }
+
+  Command readCommand(const JsonView &json, bool inLoop) {
+    Command command;
+    command.index = nextIndex++;
+    if (auto at = json.find("at"))
+      command.at = at->string();
+    const std::string &op = json.at("op").string();
+    if (op == "launch")
+      readLaunch(json, command);
+    else if (op == "gemm")
+      readGemm(json, command);
+    else if (op == "attention" || op == "attention_backward")
+      readAttention(json, command, op == "attention_backward");
+    else if (op == "split_tokens")
+      readSplitTokens(json, command);
+    else if (op == "embedding_backward")
+      readEmbeddingBackward(json, command);
+    else if (op == "loop") {
+      json.only({"op", "at", "count", "body"});
+      command.op = Op::Loop;
+      if (inLoop)
+        fail(json.path(), ": a loop inside a loop is not supported");
+      if (json.at("count").string() != "micro_batches")
+        fail(json.path(), ": unknown run-time count '", json.at("count").string(), "'");
+      command.body = readCommands(json.at("body"), true);
+    } else if (op == "fill") {
+      json.only({"op", "at", "buffer", "value"});
+      command.op = Op::Fill;
+      command.buffer = use(json, "buffer");
+      command.value = json.at("value").number();
+    } else if (op == "add" || op == "copy") {
+      json.only({"op", "at", "src", "dst"});
+      command.op = op == "add" ? Op::Add : Op::Copy;
+      command.src = use(json, "src");
+      command.dst = use(json, "dst");
+      if (plan.buffers[command.src].dtype != plan.buffers[command.dst].dtype)
+        fail(json.path(), ": expected the same type of src and dst");
+    } else {
+      fail(json.path(), ": unknown op '", op, "'");
+    }
+    checkLive(json, command);
+    return command;
+  }
+
+  void readLaunch(const JsonView &json, Command &command) {
+    json.only({"op", "at", "kernel", "args", "rows", "ints", "reductions"});
+    command.op = Op::Launch;
+    const std::string &wanted = json.at("kernel").string();
+    auto kernel = kernels.find(wanted);
+    if (kernel == kernels.end())
+      fail(json.path(), ": there is no kernel '", wanted, "'");
+    command.kernel = kernel->second;
+    const Kernel &info = target.kernels[command.kernel];
+    JsonView args = json.at("args");
+    for (size_t i = 0; i < args.size(); ++i)
+      command.args.push_back(bufferIndex(args[i]));
+    command.rows = expression(json.at("rows"));
+    if (auto ints = json.find("ints"))
+      for (size_t i = 0; i < ints->size(); ++i)
+        command.ints.push_back(expression((*ints)[i]));
+    if (command.ints.size() != info.ints.size())
+      fail(json.path(), ": kernel '", wanted, "' takes ", info.ints.size(), " integers, but got ", command.ints.size());
+    if (auto reductions = json.find("reductions"))
+      for (size_t i = 0; i < reductions->size(); ++i) {
+        JsonView item = (*reductions)[i];
+        item.only({"partial", "out", "accumulate"});
+        Reduction reduction{use(item, "partial"), use(item, "out"), false};
+        if (auto accumulate = item.find("accumulate"))
+          reduction.accumulate = accumulate->boolean();
+        const Buffer &partial = plan.buffers[reduction.partial], &out = plan.buffers[reduction.out];
+        if (partial.kind != BufferKind::Partials)
+          fail(item.path(), ": buffer ", partial.id, " is not of kind partials");
+        if (partial.dtype != out.dtype || (out.dtype != DType::F32 && out.dtype != DType::F64))
+          fail(item.path(), ": expected the same type of partial and out, f32 or f64");
+        command.reductions.push_back(reduction);
+      }
+    if (info.reduces != !command.reductions.empty())
+      fail(json.path(), ": kernel '", wanted, info.reduces ? "' reduces, but there are no reductions"
+                                                           : "' does not reduce, but there are reductions");
+  }
+
+  void readGemm(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "m", "n", "k", "a", "b", "c", "trans_a", "trans_b", "accumulate"});
+    command.op = Op::Gemm;
+    command.m = expression(json.at("m"));
+    command.n = expression(json.at("n"));
+    command.k = expression(json.at("k"));
+    command.a = use(json, "a");
+    command.b = use(json, "b");
+    command.c = use(json, "c");
+    auto flag = [&](const char *key) {
+      auto value = json.find(key);
+      return value && value->boolean();
+    };
+    command.transA = flag("trans_a");
+    command.transB = flag("trans_b");
+    command.accumulate = flag("accumulate");
+    auto type = [&](size_t index) { return plan.buffers[index].dtype; };
+    for (size_t index : {command.a, command.b, command.c})
+      if (type(index) == DType::I32 || type(index) == DType::I64)
+        fail(json.path(), ": expected floating-point buffers");
+    bool wide = type(command.a) == DType::F64;
+    if (wide != (type(command.b) == DType::F64) || wide != (type(command.c) == DType::F64))
+      fail(json.path(), ": f64 cannot be mixed with other types");
+    if (command.a == command.c || command.b == command.c)
+      fail(json.path(), ": c must be another buffer than a and b");
+  }
+
+  void readAttention(const JsonView &json, Command &command, bool backward) const {
+    command.op = backward ? Op::AttentionBackward : Op::Attention;
+    if (backward)
+      json.only({"op", "at", "q", "k", "v", "out", "lse", "dout", "dq", "dk", "dv", "heads", "kv_heads", "head_dim",
+                 "value_dim", "scale", "sequences", "length"});
+    else
+      json.only({"op", "at", "q", "k", "v", "out", "lse", "heads", "kv_heads", "head_dim", "value_dim", "scale",
+                 "sequences", "length"});
+    command.q = use(json, "q");
+    command.kk = use(json, "k");
+    command.v = use(json, "v");
+    command.out = use(json, "out");
+    command.lse = use(json, "lse");
+    std::vector<size_t> same = {command.q, command.kk, command.v, command.out};
+    if (backward) {
+      command.dout = use(json, "dout");
+      command.dq = use(json, "dq");
+      command.dk = use(json, "dk");
+      command.dv = use(json, "dv");
+      same.insert(same.end(), {command.dout, command.dq, command.dk, command.dv});
+    }
+    for (size_t index : same) {
+      DType type = plan.buffers[index].dtype;
+      if (type != plan.buffers[command.q].dtype || type == DType::I32 || type == DType::I64)
+        fail(json.path(), ": expected one floating-point type of q, k, v and what belongs to them");
+    }
+    DType lse = plan.buffers[command.lse].dtype;
+    if (lse != DType::F32 && !(lse == DType::F64 && plan.buffers[command.q].dtype == DType::F64))
+      fail(json.path(), ": expected type f32 of lse");
+    constexpr int64_t most = 1 << 20;
+    command.heads = json.at("heads").integer(1, most);
+    command.kvHeads = json.at("kv_heads").integer(1, most);
+    if (command.heads % command.kvHeads)
+      fail(json.path(), ": expected heads to be a multiple of kv_heads");
+    command.headDim = json.at("head_dim").integer(1, most);
+    command.valueDim = json.at("value_dim").integer(1, most);
+    command.scale = json.at("scale").number();
+    command.sequences = expression(json.at("sequences"));
+    command.length = expression(json.at("length"));
+  }
+
+  void readSplitTokens(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "tokens", "inputs", "targets", "vocab"});
+    command.op = Op::SplitTokens;
+    command.tokens = use(json, "tokens");
+    command.inputs = use(json, "inputs");
+    if (auto targets = json.find("targets"); targets && !targets->isNull())
+      command.targets = bufferIndex(*targets);
+    command.vocab = json.at("vocab").integer(1, INT32_MAX);
+    for (size_t index : {command.tokens, command.inputs, command.targets})
+      if (index != noBuffer && plan.buffers[index].dtype != DType::I32)
+        fail(json.path(), ": expected buffers of type i32");
+    const Buffer &tokens = plan.buffers[command.tokens];
+    if (tokens.kind != BufferKind::Input)
+      fail(json.path(), ": expected 'tokens' to be an input of the entry");
+  }
+
+  void readEmbeddingBackward(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "tokens", "dx", "out", "accumulate"});
+    command.op = Op::EmbeddingBackward;
+    command.tokens = use(json, "tokens");
+    command.dx = use(json, "dx");
+    command.out = use(json, "out");
+    if (auto accumulate = json.find("accumulate"))
+      command.accumulate = accumulate->boolean();
+    DType dx = plan.buffers[command.dx].dtype, out = plan.buffers[command.out].dtype;
+    if (plan.buffers[command.tokens].dtype != DType::I32)
+      fail(json.path(), ": expected tokens of type i32");
+    if (!(out == DType::F32 && (dx == DType::F32 || dx == DType::BF16)) && !(out == DType::F64 && dx == DType::F64))
+      fail(json.path(), ": expected out of type f32 and dx of type f32 or bf16");
+  }
+
+  /// A temporary that a command touches must be alive there, or the allocator would give its memory to another one.
+  void checkLive(const JsonView &json, const Command &command) const {
+    for (size_t index : command.buffers()) {
+      const Buffer &buffer = plan.buffers[index];
+      bool temporary = buffer.kind == BufferKind::Arena || buffer.kind == BufferKind::Partials;
+      if (temporary && (command.index < buffer.first || command.index > buffer.last))
+        fail(json.path(), ": buffer ", buffer.id, " '", buffer.name, "' is used by command ", command.index,
+             ", outside its live range [", buffer.first, ", ", buffer.last, "]");
+    }
+  }
+
+  const Manifest &manifest;
+  const Entry &entry;
+  const TargetPlan &target;
+  std::set<std::string> symbols;
+  std::unordered_map<std::string, size_t> kernels;
+  std::unordered_map<int64_t, size_t> ids;
+  EntryPlan plan;
+  int64_t nextIndex = 0;
+};
+
+Kernel readKernel(const JsonView &json) {
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "ints"});
+  Kernel kernel;
+  kernel.name = json.at("name").string();
+  kernel.symbol = json.at("symbol").string();
+  kernel.tile = json.at("tile").integer(1, INT32_MAX);
+  if (auto reduces = json.find("reduces"))
+    kernel.reduces = reduces->boolean();
+  if (auto shared = json.find("shared"))
+    kernel.shared = shared->integer(0, INT32_MAX);
+  if (auto threads = json.find("threads"))
+    kernel.threads = threads->integer(0, 1024);
+  if (auto ints = json.find("ints"))
+    for (size_t i = 0; i < ints->size(); ++i)
+      kernel.ints.push_back((*ints)[i].string());
+  return kernel;
+}
+
+} // namespace
+
+std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest &manifest, const std::string &source) {
+  std::map<std::string, TargetPlan> plans;
+  JsonView(document, source).at("targets").members([&](const std::string &targetName, const JsonView &json) {
+    const auto &names = manifest.targets;
+    if (std::find(names.begin(), names.end(), targetName) == names.end())
+      fail(json.path(), ": the manifest does not name this target");
+    TargetPlan &target = plans[targetName];
+    std::set<std::string> kernelNames;
+    JsonView kernels = json.at("kernels");
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      target.kernels.push_back(readKernel(kernels[i]));
+      if (!kernelNames.insert(target.kernels.back().name).second)
+        fail(kernels[i].path(), ": the kernel '", target.kernels.back().name, "' occurs twice");
+    }
+    json.at("entries").members([&](const std::string &entryName, const JsonView &entryJson) {
+      auto entry = manifest.entries.find(entryName);
+      if (entry == manifest.entries.end())
+        fail(entryJson.path(), ": the manifest has no such entry");
+      target.entries.emplace(entryName, EntryReader(manifest, entry->second, target).read(entryJson));
+    });
+  });
+  for (const std::string &target : manifest.targets)
+    if (!plans.count(target))
+      fail(source, ": there is no plan for the target '", target, "' that the manifest names");
+  return plans;
+}
+
+} // namespace mhcrt

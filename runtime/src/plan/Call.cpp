@@ -1,0 +1,144 @@
+#include "plan/Call.h"
+#include "base/Checked.h"
+#include "base/ThreadPool.h"
+#include "plan/Executor.h"
+#include "train/Init.h"
+
+namespace mhcrt {
+namespace {
+
+HostTensor makeTensor(DType dtype, std::vector<int64_t> shape, const std::string &name) {
+  HostTensor tensor;
+  tensor.dtype = dtype;
+  tensor.data = Memory(checkedMultiply(elementCount(shape, name), byteSize(dtype), name));
+  tensor.shape = std::move(shape);
+  return tensor;
+}
+
+HostTensors initialTensors(const Manifest &manifest, int64_t seed, int threads) {
+  ThreadPool pool(threads);
+  HostTensors outputs;
+  for (const ModelTensor &tensor : manifest.tensors) {
+    HostTensor value = makeTensor(DType::F32, tensor.shape, tensor.name);
+    initialValues(tensor, seed, pool, reinterpret_cast<float *>(value.data.data()));
+    outputs.emplace(tensor.name, std::move(value));
+  }
+  return outputs;
+}
+
+/// A tensor's place on the device: its own memory there, or the host's.
+struct Placed {
+  DeviceMemory memory;
+  char *address = nullptr;
+};
+
+Placed place(Device &device, HostTensor &tensor) {
+  Placed placed;
+  if (device.isHost()) {
+    placed.address = tensor.data.data();
+  } else {
+    placed.memory = DeviceMemory(device, tensor.data.size());
+    placed.address = placed.memory.data();
+  }
+  return placed;
+}
+
+} // namespace
+
+void checkCallable(const Manifest &manifest, const std::string &entry) {
+  manifest.entry(entry);
+  if (entry == "train_step")
+    fail("entry 'train_step' cannot be called: its state lives in the runtime (use mhc-run train)");
+}
+
+HostTensors callEntry(const Package &package, Device &device, const std::string &target, const std::string &name,
+                      const TensorInfos &inputs, const ReadTensor &read, int threads) {
+  const Manifest &manifest = package.manifest();
+  checkCallable(manifest, name);
+  const Entry &entry = manifest.entry(name);
+  Symbols symbols = bindInputs(manifest, entry, inputs);
+  if (manifest.isLanguageModel() && name == "init") {
+    auto seed = inputs.find("seed");
+    if (seed == inputs.end() || elementCount(seed->second.shape, "seed") != 1)
+      fail("seed: expected one number");
+    int64_t value;
+    read("seed", &value);
+    return initialTensors(manifest, value, threads);
+  }
+
+  Executor executor(package, device, target, name);
+  executor.bind(symbols);
+
+  Executor::Run run;
+  HostTensors hostInputs, outputs;
+  std::vector<Placed> places;
+  for (const TensorSpec &spec : entry.inputs) {
+    HostTensor &tensor =
+        hostInputs.emplace(spec.name, makeTensor(spec.dtype, evaluateShape(spec, symbols), spec.name)).first->second;
+    read(spec.name, tensor.data.data());
+    Placed placed = place(device, tensor);
+    if (!device.isHost())
+      device.copyIn(placed.address, tensor.data.data(), tensor.data.size());
+    run.inputs[spec.name] = placed.address;
+    places.push_back(std::move(placed));
+  }
+  for (const TensorSpec &spec : entry.outputs) {
+    HostTensor &tensor =
+        outputs.emplace(spec.name, makeTensor(spec.dtype, evaluateShape(spec, symbols), spec.name)).first->second;
+    tensor.data.clear(); // an output that no command writes is zero, never what lay in memory
+    Placed placed = place(device, tensor);
+    if (!device.isHost())
+      device.fillBytes(placed.address, 0, tensor.data.size());
+    run.outputs[spec.name] = placed.address;
+    places.push_back(std::move(placed));
+  }
+
+  ModelArenas arenas;
+  const uint64_t arenaBytes = manifest.parameterElements * sizeof(float);
+  if (entry.parameters) {
+    arenas.parameters = DeviceMemory(device, arenaBytes);
+    device.fillBytes(arenas.parameters.data(), 0, arenaBytes);
+    Memory staging;
+    for (const ModelTensor &tensor : manifest.tensors) {
+      char *to = arenas.parameters.data() + tensor.offset * sizeof(float);
+      if (device.isHost()) {
+        read(tensor.name, to);
+        continue;
+      }
+      uint64_t bytes = tensor.count * sizeof(float);
+      if (staging.size() < bytes)
+        staging = Memory(bytes);
+      read(tensor.name, staging.data());
+      device.copyIn(to, staging.data(), bytes);
+    }
+  }
+  if (entry.gradients) {
+    arenas.gradients = DeviceMemory(device, arenaBytes);
+    device.fillBytes(arenas.gradients.data(), 0, arenaBytes);
+  }
+  run.arenas = &arenas;
+  Scalars scalars{};
+  scalars[scalar::GradientScale] = 1;
+  run.scalars = &scalars;
+  executor.run(run);
+
+  if (!device.isHost())
+    for (auto &[outputName, tensor] : outputs)
+      device.copyOut(tensor.data.data(), run.outputs.at(outputName), tensor.data.size());
+  if (entry.gradients)
+    for (const ModelTensor &tensor : manifest.tensors) {
+      HostTensor gradient = makeTensor(DType::F32, tensor.shape, tensor.name);
+      device.copyOut(gradient.data.data(), arenas.gradients.data() + tensor.offset * sizeof(float),
+                     gradient.data.size());
+      outputs.emplace("grad." + tensor.name, std::move(gradient));
+    }
+  if (manifest.isLanguageModel() && name == "eval") {
+    HostTensor tokens = makeTensor(DType::I64, {1}, "tokens");
+    int64_t count = checkedMultiply(symbols.at("B"), symbols.at("S"), "tokens");
+    std::memcpy(tokens.data.data(), &count, sizeof count);
+    outputs["tokens"] = std::move(tokens);
+  }
+  return outputs;
+}
+
+} // namespace mhcrt

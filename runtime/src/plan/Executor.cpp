@@ -1,0 +1,260 @@
+#include "plan/Executor.h"
+#include "base/Memory.h"
+
+#include <cmath>
+#include <cstdlib>
+
+namespace mhcrt {
+
+Executor::Executor(const Package &package, Device &device, const std::string &targetName, const std::string &entryName)
+    : package(package), device(device), target(&package.targets().at(targetName)),
+      entry(&package.manifest().entry(entryName)) {
+  auto found = target->entries.find(entryName);
+  if (found == target->entries.end())
+    fail(package.source(), ": target '", targetName, "' has no plan for entry '", entryName, "'");
+  plan = &found->second;
+  const char *flag = std::getenv("MHC_POISON");
+  poison = flag && std::string(flag) == "1";
+  scalarMemory = DeviceMemory(device, sizeof(Scalars));
+}
+
+void Executor::bind(const Symbols &values) {
+  if (hasLayout && symbols == values)
+    return;
+  hasLayout = false;
+  bound = layOut(package.manifest(), *entry, *target, *plan, values,
+                 [&](const Kernel &kernel, int64_t rows) { return device.partials(kernel, rows); });
+  symbols = values;
+  if (arena.size() < bound.arenaBytes) {
+    arena = DeviceMemory(); // give the old one back first
+    arena = DeviceMemory(device, bound.arenaBytes);
+  }
+  makeConstants();
+  hasLayout = true;
+}
+
+void Executor::makeConstants() {
+  constants.clear();
+  for (size_t i = 0; i < plan->buffers.size(); ++i) {
+    const Buffer &buffer = plan->buffers[i];
+    if (buffer.kind != BufferKind::Constant)
+      continue;
+    int64_t count = bound.counts[i];
+    Memory values(count * byteSize(buffer.dtype));
+    for (int64_t at = 0; at < count; ++at) {
+      double pair = static_cast<double>(at % buffer.pairs), position = static_cast<double>(at / buffer.pairs);
+      double angle = position * std::pow(buffer.theta, -pair / static_cast<double>(buffer.pairs));
+      double value = buffer.sine ? std::sin(angle) : std::cos(angle);
+      if (buffer.dtype == DType::F64)
+        reinterpret_cast<double *>(values.data())[at] = value;
+      else if (buffer.dtype == DType::F32)
+        reinterpret_cast<float *>(values.data())[at] = static_cast<float>(value);
+      else
+        reinterpret_cast<uint16_t *>(values.data())[at] = toBf16(static_cast<float>(value));
+    }
+    DeviceMemory memory(device, values.size());
+    device.copyIn(memory.data(), values.data(), values.size());
+    constants[i] = std::move(memory);
+  }
+}
+
+void Executor::addresses(const Run &run) {
+  const Manifest &manifest = package.manifest();
+  address.assign(plan->buffers.size(), nullptr);
+  auto arenaOf = [&](const Buffer &buffer, DeviceMemory ModelArenas::*which) {
+    if (!run.arenas || !(run.arenas->*which).data())
+      fail("entry '", entry->name, "': buffer ", buffer.id, " '", buffer.name,
+           "' lies in an arena that this call does not have");
+    return (run.arenas->*which).data();
+  };
+  for (size_t i = 0; i < plan->buffers.size(); ++i) {
+    const Buffer &buffer = plan->buffers[i];
+    uint64_t bytes = static_cast<uint64_t>(bound.counts[i]) * byteSize(buffer.dtype);
+    switch (buffer.kind) {
+    case BufferKind::Input:
+      address[i] = run.inputs.at(buffer.tensor) + buffer.slice * bytes;
+      break;
+    case BufferKind::Output:
+      address[i] = run.outputs.at(buffer.tensor) + buffer.slice * bytes;
+      break;
+    case BufferKind::Parameter:
+      address[i] = arenaOf(buffer, &ModelArenas::parameters) + manifest.findTensor(buffer.tensor)->offset * 4;
+      break;
+    case BufferKind::Gradient:
+      address[i] = arenaOf(buffer, &ModelArenas::gradients) + manifest.findTensor(buffer.tensor)->offset * 4;
+      break;
+    case BufferKind::Arena:
+    case BufferKind::Partials:
+      address[i] = arena.data() + bound.offsets[i];
+      break;
+    case BufferKind::State: {
+      DeviceMemory ModelArenas::*which = buffer.arena == StateArena::Parameters  ? &ModelArenas::parameters
+                                         : buffer.arena == StateArena::Gradients ? &ModelArenas::gradients
+                                         : buffer.arena == StateArena::ExpAvg    ? &ModelArenas::expAvg
+                                                                                 : &ModelArenas::expAvgSq;
+      address[i] = arenaOf(buffer, which) + buffer.begin * 4;
+      break;
+    }
+    case BufferKind::Scalars:
+      address[i] = scalarMemory.data();
+      break;
+    case BufferKind::Constant:
+      address[i] = constants.at(i).data();
+      break;
+    }
+  }
+}
+
+void Executor::run(const Run &run) {
+  if (!hasLayout)
+    fail("entry '", entry->name, "' runs before its symbols are bound");
+  addresses(run);
+  if (poison) {
+    device.fillBytes(arena.data(), 0xff, bound.arenaBytes);
+    for (size_t i = 0; i < plan->buffers.size(); ++i)
+      if (plan->buffers[i].kind == BufferKind::Output)
+        device.fillBytes(address[i], 0xff, bound.counts[i] * byteSize(plan->buffers[i].dtype));
+  }
+  Scalars none{};
+  none[scalar::GradientScale] = 1;
+  const Scalars &scalars = run.scalars ? *run.scalars : none;
+  device.copyIn(scalarMemory.data(), scalars.data(), sizeof scalars);
+  gradientsChecked = skipped = false;
+  microBatch = 0;
+  commands(plan->commands, run);
+  device.synchronize();
+  if (run.scalars)
+    device.copyOut(run.scalars->data(), scalarMemory.data(), sizeof(Scalars));
+}
+
+void Executor::commands(const std::vector<Command> &list, const Run &run) {
+  for (const Command &item : list) {
+    if (item.op == Op::Loop) {
+      std::vector<char *> before = address;
+      for (microBatch = 0; microBatch < run.microBatches; ++microBatch) {
+        for (size_t i = 0; i < plan->buffers.size(); ++i)
+          if (plan->buffers[i].kind == BufferKind::Input && plan->buffers[i].tensor == "tokens")
+            address[i] = before[i] + microBatch * bound.counts[i] * byteSize(plan->buffers[i].dtype);
+        commands(item.body, run);
+      }
+      address = std::move(before);
+      microBatch = 0;
+      continue;
+    }
+    try {
+      command(item, run);
+    } catch (const Error &problem) {
+      if (item.at.empty() || item.op == Op::SplitTokens) // a bad token is the input's fault, not a place's
+        throw;
+      fail(item.at, ": ", problem.what());
+    }
+  }
+}
+
+bool Executor::touchesOptimizer(const Command &command) const {
+  for (size_t index : command.buffers()) {
+    const Buffer &buffer = plan->buffers[index];
+    if (buffer.kind == BufferKind::State &&
+        (buffer.arena == StateArena::ExpAvg || buffer.arena == StateArena::ExpAvgSq))
+      return true;
+  }
+  return false;
+}
+
+bool Executor::updatesAllowed(const Run &run) {
+  if (run.guardUpdates && !gradientsChecked) {
+    float sum = 0;
+    device.copyOut(&sum, scalarMemory.data() + scalar::SumOfSquares * sizeof(float), sizeof sum);
+    skipped = !std::isfinite(sum);
+    gradientsChecked = true;
+  }
+  return !skipped;
+}
+
+void Executor::launch(const Command &command, const BoundCommand &values) {
+  const Kernel &kernel = target->kernels[command.kernel];
+  args.clear();
+  for (size_t index : command.args)
+    args.push_back(address[index]);
+  for (const Reduction &reduction : command.reductions)
+    args.push_back(address[reduction.partial]);
+  if (values.rows > 0)
+    device.launch(kernel, values.rows, args, values.ints);
+  for (const Reduction &reduction : command.reductions)
+    device.sumPartials(address[reduction.partial], address[reduction.out], plan->buffers[reduction.out].dtype,
+                       bound.counts[reduction.partial], values.rows > 0 ? values.partials : 0, reduction.accumulate);
+}
+
+void Executor::command(const Command &command, const Run &run) {
+  const BoundCommand &values = bound.commands[command.index];
+  auto at = [&](size_t index) { return index == noBuffer ? nullptr : address[index]; };
+  auto type = [&](size_t index) { return plan->buffers[index].dtype; };
+  if (run.guardUpdates && touchesOptimizer(command) && !updatesAllowed(run))
+    return;
+  switch (command.op) {
+  case Op::Launch:
+    return launch(command, values);
+  case Op::Gemm: {
+    GemmArgs gemm{values.m,        values.n,        values.k,       at(command.a),  at(command.b),     at(command.c),
+                  type(command.a), type(command.b), type(command.c), command.transA, command.transB, command.accumulate};
+    return device.gemm(gemm);
+  }
+  case Op::Attention:
+  case Op::AttentionBackward: {
+    AttentionArgs attention;
+    attention.q = at(command.q);
+    attention.k = at(command.kk);
+    attention.v = at(command.v);
+    attention.out = at(command.out);
+    attention.lse = at(command.lse);
+    attention.dout = at(command.dout);
+    attention.dq = at(command.dq);
+    attention.dk = at(command.dk);
+    attention.dv = at(command.dv);
+    attention.type = type(command.q);
+    attention.lseType = type(command.lse);
+    attention.sequences = values.sequences;
+    attention.length = values.length;
+    attention.heads = command.heads;
+    attention.kvHeads = command.kvHeads;
+    attention.headDim = command.headDim;
+    attention.valueDim = command.valueDim;
+    attention.scale = command.scale;
+    return command.op == Op::Attention ? device.attention(attention) : device.attentionBackward(attention);
+  }
+  case Op::SplitTokens: {
+    SplitTokensArgs split;
+    split.tokens = reinterpret_cast<const int32_t *>(at(command.tokens));
+    split.inputs = reinterpret_cast<int32_t *>(at(command.inputs));
+    split.targets = reinterpret_cast<int32_t *>(at(command.targets));
+    split.rows = values.m;
+    split.columns = values.n;
+    split.vocab = command.vocab;
+    split.firstRow = microBatch * values.m;
+    return device.splitTokens(split);
+  }
+  case Op::EmbeddingBackward: {
+    EmbeddingBackwardArgs backward;
+    backward.tokens = reinterpret_cast<const int32_t *>(at(command.tokens));
+    backward.dx = at(command.dx);
+    backward.out = at(command.out);
+    backward.typeDx = type(command.dx);
+    backward.typeOut = type(command.out);
+    backward.count = values.m;
+    backward.channels = values.n;
+    backward.vocab = values.k;
+    backward.accumulate = command.accumulate;
+    return device.embeddingBackward(backward);
+  }
+  case Op::Fill:
+    return device.fill(at(command.buffer), type(command.buffer), bound.counts[command.buffer], command.value);
+  case Op::Add:
+    return device.add(at(command.dst), at(command.src), type(command.dst), bound.counts[command.dst]);
+  case Op::Copy:
+    return device.copy(at(command.dst), at(command.src), bound.counts[command.dst] * byteSize(type(command.dst)));
+  case Op::Loop:
+    return; // commands() runs these
+  }
+}
+
+} // namespace mhcrt

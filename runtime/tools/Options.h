@@ -1,0 +1,41 @@
+//===- Options.h - the command line of mhc-run ---------------------*- C++ -*-===//
+#ifndef MHCRT_TOOLS_OPTIONS_H
+#define MHCRT_TOOLS_OPTIONS_H
+
+#include "base/Error.h"
+
+#include <initializer_list>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mhcrt {
+
+/// Positional arguments, --name=value and --flag. Unknown and repeated options are usage errors.
+class Options {
+public:
+  /// `flags` stand without a value, `values` need one (`--name=value` or `--name value`). Names without dashes.
+  Options(const std::vector<std::string> &arguments, std::initializer_list<const char *> flags,
+          std::initializer_list<const char *> values);
+
+  const std::vector<std::string> &positional() const { return words; }
+  bool flag(const char *name) const { return given.count(name) != 0; }
+  std::optional<std::string> value(const char *name) const;
+  std::string value(const char *name, const std::string &otherwise) const;
+  std::string required(const char *name) const;
+  std::optional<int64_t> integer(const char *name, int64_t least) const;
+  std::optional<double> number(const char *name) const;
+
+private:
+  std::vector<std::string> words;
+  std::map<std::string, std::string> given;
+};
+
+int callCommand(const std::vector<std::string> &arguments);
+int infoCommand(const std::vector<std::string> &arguments);
+int trainCommand(const std::vector<std::string> &arguments);
+
+} // namespace mhcrt
+
+#endif // MHCRT_TOOLS_OPTIONS_H

@@ -1,0 +1,81 @@
+#include "Options.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+namespace {
+
+constexpr char help[] =
+    R"(usage: mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE [--device=cpu|cuda] [--threads=N]
+       mhc-run train PACKAGE --data=FILE|DIR [options]
+       mhc-run info PACKAGE [--json] [--memory=T=4096,...]
+       mhc-run info --libs
+       mhc-run --help | --version
+
+call   runs one entry point on the tensors of a safetensors file and writes its outputs to another one.
+info   prints what a package holds; with --memory what its entries need for given sizes.
+train  trains a language model:
+  --data=FILE|DIR          text or bytes (byte models), .bin token files, or a safetensors file with `tokens`
+  --steps=N --sequences=N --learning-rate=X   in place of the description's
+  --seed=N                 of the initial values and of the samples drawn from text (default 0)
+  --initial=FILE           parameters (and optionally optimizer state) to start from
+  --resume=FILE            continue a run from its checkpoint, bit for bit
+  --save=FILE|DIR          checkpoint at the end; --save-every=N also on the way
+  --metrics=FILE.jsonl     one line a step
+  --eval-every=N           loss on the held-out part of a text every N steps; --eval-batches=N batches each time
+  --device=cpu|cuda --threads=N
+
+Threads: --threads, else MHC_THREADS, else all processors. Results do not depend on their number.
+MHC_POISON=1 fills temporary memory and outputs with NaNs before a run.
+Exit status: 0 success, 1 failure on the input, 2 wrong usage.
+)";
+
+int dispatch(const std::vector<std::string> &arguments) {
+  if (arguments.empty())
+    throw mhcrt::UsageError("expected a command: call, train or info (see mhc-run --help)");
+  const std::string &command = arguments[0];
+  std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  if (command == "--help" || command == "-h" || command == "help") {
+    std::fputs(help, stdout);
+    return 0;
+  }
+  if (command == "--version") {
+    std::puts("mhc-run " MHC_RT_VERSION " (package format 1)");
+    return 0;
+  }
+  for (const std::string &argument : rest)
+    if (argument == "--help") {
+      std::fputs(help, stdout);
+      return 0;
+    }
+  if (command == "call")
+    return mhcrt::callCommand(rest);
+  if (command == "info")
+    return mhcrt::infoCommand(rest);
+  if (command == "train")
+    return mhcrt::trainCommand(rest);
+  throw mhcrt::UsageError("unknown command '" + command + "' (see mhc-run --help)");
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  try {
+    int code = dispatch({argv + (argc > 0), argv + argc});
+    if (std::fflush(stdout) != 0) {
+      std::fprintf(stderr, "mhc-run: error: cannot write to standard output: %s\n", std::strerror(errno));
+      return 1;
+    }
+    return code;
+  } catch (const mhcrt::UsageError &problem) {
+    std::fprintf(stderr, "mhc-run: error: %s\n", problem.what());
+    return 2;
+  } catch (const std::bad_alloc &) {
+    std::fprintf(stderr, "mhc-run: error: out of memory\n");
+    return 1;
+  } catch (const std::exception &problem) {
+    std::fprintf(stderr, "mhc-run: error: %s\n", problem.what());
+    return 1;
+  }
+}
