@@ -1,6 +1,7 @@
 //===- MhcDialect.cpp - types and attributes of the mhc dialect -------------===//
 
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "mlir/IR/Builders.h"
@@ -12,6 +13,8 @@ using namespace mlir::mhc;
 
 #include "mhc/Dialect/Mhc/IR/MhcDialect.cpp.inc"
 #include "mhc/Dialect/Mhc/IR/MhcEnums.cpp.inc"
+#include "mhc/Dialect/Mhc/IR/MhcAttrInterfaces.cpp.inc"
+#include "mhc/Dialect/Mhc/IR/MhcOpInterfaces.cpp.inc"
 #define GET_TYPEDEF_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcTypes.cpp.inc"
 #define GET_ATTRDEF_CLASSES
@@ -23,6 +26,18 @@ void MhcDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcTopologyOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcManifoldOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcLayerOps.cpp.inc"
       >();
 }
 

@@ -97,10 +97,8 @@ LogicalResult RowMapOp::verify() {
 
 LogicalResult RowMixOp::verify() {
   int64_t outs = getResult().getType().getStreams(), ins = getStreams().getType().getStreams();
-  ArrayRef<int64_t> shape = getMatrix().getType().getShape();
-  int64_t rows = getTransposed() ? ins : outs, columns = getTransposed() ? outs : ins;
-  if (shape.size() != 2 || shape[0] != rows || shape[1] != columns)
-    return emitOpError("expected a matrix of ") << rows << "x" << columns << ", but got " << getMatrix().getType();
+  if (getMatrix().getType().getNumElements() != outs * ins)
+    return emitOpError("expected a matrix of ") << outs * ins << " elements, but got " << getMatrix().getType();
   if (getResult().getType().getChannels() != getStreams().getType().getChannels())
     return emitOpError("expected as many channels in as out");
   if (getInit() && (getInit().getType().getStreams() != outs || getInit().getType().getChannels() != getResult().getType().getChannels()))
@@ -110,11 +108,10 @@ LogicalResult RowMixOp::verify() {
 
 LogicalResult RowDotOp::verify() {
   WideType l = getLhs().getType(), r = getRhs().getType();
-  ArrayRef<int64_t> shape = getResult().getType().getShape();
   if (l.getChannels() != r.getChannels())
     return emitOpError("expected operands of as many channels, but got ") << l << " and " << r;
-  if (shape.size() != 2 || shape[0] != l.getStreams() || shape[1] != r.getStreams())
-    return emitOpError("expected a result of ") << l.getStreams() << "x" << r.getStreams() << ", but got " << getResult().getType();
+  if (getResult().getType().getNumElements() != l.getStreams() * r.getStreams())
+    return emitOpError("expected a result of ") << l.getStreams() * r.getStreams() << " elements, but got " << getResult().getType();
   return success();
 }
 
@@ -130,8 +127,7 @@ static LogicalResult verifyProjection(Operation *op, WideType wide, NarrowType n
   if (!weight.hasStaticShape() || weight.getRank() != 2)
     return op->emitOpError("expected a parameter of two static dimensions, but got ") << weight;
   int64_t k = weight.getDimSize(transposed ? 1 : 0), m = weight.getDimSize(transposed ? 0 : 1);
-  if (wide.getNumElements() % k || narrow.getShape().size() != 2 || narrow.getShape()[0] != wide.getNumElements() / k ||
-      narrow.getShape()[1] != m)
+  if (wide.getNumElements() % k || narrow.getNumElements() != wide.getNumElements() / k * m)
     return op->emitOpError("expected groups of ") << k << " elements and " << m << " columns, but got " << wide << " and " << narrow;
   if (k % wide.getChannels())
     return op->emitOpError("expected groups of whole streams");

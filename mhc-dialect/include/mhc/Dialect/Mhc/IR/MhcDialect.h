@@ -14,6 +14,8 @@
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h.inc"
 #include "mhc/Dialect/Mhc/IR/MhcEnums.h.inc"
 
+#include "mhc/Dialect/Mhc/IR/MhcInterfaces.h"
+
 #define GET_TYPEDEF_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcTypes.h.inc"
 

@@ -80,6 +80,9 @@ def Mhc_AccessAttr : EnumAttr<Mhc_Dialect, Mhc_AccessEnum, "access"> { let assem
 def Mhc_ReduceKindEnum : Mhc_Enum<"ReduceKind", "how wide values are reduced", [I32EnumAttrCase<"add", 0>, I32EnumAttrCase<"max", 1>]>;
 def Mhc_ReduceKindAttr : EnumAttr<Mhc_Dialect, Mhc_ReduceKindEnum, "reduce_kind"> { let assemblyFormat = "$value"; }
 
+def Mhc_ActivationKindEnum : Mhc_Enum<"ActivationKind", "a gate's function", [I32EnumAttrCase<"sigmoid", 0>, I32EnumAttrCase<"tanh", 1>]>;
+def Mhc_ActivationKindAttr : EnumAttr<Mhc_Dialect, Mhc_ActivationKindEnum, "activation_kind"> { let assemblyFormat = "$value"; }
+
 def Mhc_PhaseRoleEnum : Mhc_Enum<"PhaseRole", "what a phase of a scheduled kernel runs over", [I32EnumAttrCase<"wide", 0>, I32EnumAttrCase<"narrow", 1>]>;
 def Mhc_PhaseRoleAttr : EnumAttr<Mhc_Dialect, Mhc_PhaseRoleEnum, "phase_role"> { let assemblyFormat = "$value"; }
 

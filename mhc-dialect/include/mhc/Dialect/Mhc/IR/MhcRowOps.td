@@ -106,7 +106,7 @@ def Mhc_RowMixOp : Mhc_RowOp<"mix", [Pure]> {
   let description = [{
     out[o] = init[o] + sum_i H[o, i] x[i] (`transposed`: H[i, o]); one multiplication or fma a term, in the order init, i = 0, 1, ..: with `init` every
     term is an fma on it, without it the first term is a product. Forward and backward rely on this order (math.md 1.2).
-    H: `narrow<axb>`, x: `wide<bxC>`, out and init: `wide<axC>`.
+    x: `wide<bxC>`, out and init: `wide<axC>`; H: a*b elements, row-major [a, b] (`transposed`: [b, a]); the shape that a narrow type prints does not matter, here and below.
   }];
   let arguments = (ins Mhc_NarrowType:$matrix, Mhc_WideType:$streams, Optional<Mhc_WideType>:$init, UnitAttr:$transposed);
   let results = (outs Mhc_WideType:$result);

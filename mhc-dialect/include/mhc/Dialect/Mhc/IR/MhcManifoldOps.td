@@ -1,0 +1,115 @@
+//===- MhcManifoldOps.td - the parts of coefficients, manifolds -*- tablegen -*-===//
+#ifndef MHC_MANIFOLD_OPS
+#define MHC_MANIFOLD_OPS
+
+include "mhc/Dialect/Mhc/IR/MhcOps.td"
+
+def Mhc_RmsOp : Mhc_Row<"rms", [Differentiable]> {
+  let summary = "root mean square of groups of the row";
+  let description = "r[t, g] = sqrt(mean over group g of x^2 + eps): [T, n, C] -> [T, G] narrow; G is 1 or n. (C1) G divides the streams.";
+  let arguments = (ins Mhc_Tensor:$x, F64Attr:$eps);
+  let results = (outs Mhc_Tensor:$r);
+}
+def Mhc_RmsVjpOp : Mhc_Row<"rms_vjp"> {
+  let summary = "VJP of `mhc.rms`";
+  let description = "dx = x dr / (r K), K elements a group.";
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$r, Mhc_Tensor:$dr);
+  let results = (outs Mhc_Tensor:$dx);
+}
+
+def Mhc_ProjectionOp : Mhc_Row<"projection", [Differentiable]> {
+  let summary = "rows times a parameter with few columns";
+  let description = [{
+    m[t, g, j] = sum_k v[t, g, k] phi[k, j]: v's row is taken as G groups of K elements. phi [K, m] (`transposed`: [m, K]) -> [T, G, m] narrow.
+    (C1) K divides the row into whole streams; (C2) the result is [T, G, m].
+  }];
+  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$phi, UnitAttr:$transposed);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_ProjectionDxOp : Mhc_Row<"projection_dx"> {
+  let summary = "VJP of `mhc.projection` for the rows";
+  let description = "dv[t, g, k] = sum_j dm[t, g, j] phi[k, j].";
+  let arguments = (ins Mhc_Tensor:$dm, Mhc_Tensor:$phi, UnitAttr:$transposed);
+  let results = (outs Mhc_Tensor:$dv);
+}
+def Mhc_ProjectionDwOp : Mhc_Row<"projection_dw"> {
+  let summary = "VJP of `mhc.projection` for the parameter";
+  let description = "dphi[k, j] = sum_t sum_g v[t, g, k] dm[t, g, j], fp32, fixed order.";
+  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$dm, UnitAttr:$transposed);
+  let results = (outs Mhc_Tensor:$dphi);
+}
+
+def Mhc_DivideOp : Mhc_Row<"divide", [Differentiable]> {
+  let summary = "narrow rows divided by a scalar a group";
+  let description = "q[t, g, j] = m[t, g, j] / r[t, g]. (C1) m and q have one shape; (C2) r has m's groups.";
+  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_DivideVjpOp : Mhc_Row<"divide_vjp"> {
+  let summary = "VJP of `mhc.divide`";
+  let description = "dm = dq / r; dr[t, g] = -sum_j dq[t, g, j] m[t, g, j] / r[t, g]^2.";
+  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r, Mhc_Tensor:$gradient);
+  let results = (outs Mhc_Tensor:$dm, Mhc_Tensor:$dr);
+}
+
+def Mhc_SelectOp : Mhc_Row<"select", [Differentiable]> {
+  let summary = "picks, permutes and reshapes the elements of narrow rows";
+  let description = "out[t, e] = x[t, indices[e]], e counts the elements of out's row, row-major. (C1) as many indices as elements; (C2) indices lie inside x's row.";
+  let arguments = (ins Mhc_Tensor:$x, DenseI64ArrayAttr:$indices);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_SelectVjpOp : Mhc_Row<"select_vjp"> {
+  let summary = "VJP of `mhc.select`: scatters, zero elsewhere";
+  let arguments = (ins Mhc_Tensor:$gradient, DenseI64ArrayAttr:$indices);
+  let results = (outs Mhc_Tensor:$dx);
+}
+
+def Mhc_AffineOp : Mhc_Row<"affine", [Differentiable]> {
+  let summary = "scale by group and bias";
+  let description = [{
+    z[t, j] = alpha[g(j)] y[t, j] + b[j]; `groups` gives the number of consecutive j of each g. y [T, m], alpha [3], b [m] -> [T, m].
+    (C1) groups add up to m; (C2) b has m elements; (C3) alpha has an element for each group.
+  }];
+  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$bias, DenseI64ArrayAttr:$groups);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_AffineVjpOp : Mhc_Row<"affine_vjp"> {
+  let summary = "VJP of `mhc.affine`";
+  let description = "dy[t, j] = alpha[g(j)] dz[t, j]; dalpha[g] = sum_t sum_{j in g} dz[t, j] y[t, j]; db[j] = sum_t dz[t, j].";
+  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$gradient, DenseI64ArrayAttr:$groups);
+  let results = (outs Mhc_Tensor:$dy, Mhc_Tensor:$dalpha, Mhc_Tensor:$dbias);
+}
+
+def Mhc_ActivationOp : Mhc_Row<"activation", [Differentiable]> {
+  let summary = "gate function of narrow rows";
+  let description = "h = scale function(z) + offset. (C1) h has z's shape.";
+  let arguments = (ins Mhc_Tensor:$z, Mhc_ActivationKindAttr:$kind, DefaultValuedAttr<F64Attr, "1.0">:$scale, DefaultValuedAttr<F64Attr, "0.0">:$offset);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_ActivationVjpOp : Mhc_Row<"activation_vjp"> {
+  let summary = "VJP of `mhc.activation`";
+  let description = "dz = scale function'(z) dh.";
+  let arguments = (ins Mhc_Tensor:$z, Mhc_Tensor:$gradient, Mhc_ActivationKindAttr:$kind, DefaultValuedAttr<F64Attr, "1.0">:$scale);
+  let results = (outs Mhc_Tensor:$dz);
+}
+
+def Mhc_ProjectOp : Mhc_Row<"project", [Differentiable]> {
+  let summary = "projects a matrix a token onto a manifold";
+  let description = "H[t] = project(Z[t]); [T, n, n] -> [T, n, n] (identity: Z gives the rows only). (C1) H is square and narrow; (C2) Z has H's shape.";
+  let arguments = (ins Mhc_Tensor:$z, Mhc_AnyManifold:$manifold);
+  let results = (outs Mhc_Tensor:$h);
+}
+def Mhc_ProjectVjpOp : Mhc_Row<"project_vjp"> {
+  let summary = "VJP of `mhc.project`, exact";
+  let arguments = (ins Mhc_Tensor:$z, Mhc_Tensor:$gradient, Mhc_AnyManifold:$manifold);
+  let results = (outs Mhc_Tensor:$dz);
+}
+
+def Mhc_ConstantRowsOp : Mhc_Row<"constant_rows", [Differentiable]> {
+  let summary = "the same narrow row for every token";
+  let description = "out[t, e] = values[e]; `like` gives the number of rows and is not read. (C1) as many values as elements.";
+  let arguments = (ins Mhc_Tensor:$like, DenseF64ArrayAttr:$values);
+  let results = (outs Mhc_Tensor:$result);
+}
+
+#endif // MHC_MANIFOLD_OPS

@@ -1,0 +1,16 @@
+//===- MhcOps.h - the tensor ops of the mhc dialect -------------------------===//
+#ifndef MHC_DIALECT_MHC_IR_MHCOPS_H
+#define MHC_DIALECT_MHC_IR_MHCOPS_H
+
+#include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcTopologyOps.h.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcManifoldOps.h.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcLayerOps.h.inc"
+
+#endif // MHC_DIALECT_MHC_IR_MHCOPS_H

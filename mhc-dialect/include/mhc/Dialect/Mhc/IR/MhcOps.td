@@ -1,0 +1,24 @@
+//===- MhcOps.td - the tensor ops of the mhc dialect ------------*- tablegen -*-===//
+//
+// T is the number of tokens (rows), n streams, C channels, K = n*C (mhc) or C (hc) the length that phi contracts, G = nC/K groups. "Row op": see MhcInterfaces.td.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHC_OPS
+#define MHC_OPS
+
+include "mhc/Dialect/Mhc/IR/MhcAttributes.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+
+def Mhc_Tensor : RankedTensorOf<[BF16, F32, F64, I32]>;
+
+class Mhc_Op<string mnemonic, list<Trait> traits = []> : Op<Mhc_Dialect, mnemonic, traits> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+class Mhc_Row<string mnemonic, list<Trait> traits = []>
+    : Mhc_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Mhc_RowOpInterface, ["buildRow"]>], traits)> {
+  let hasVerifier = 1;
+}
+defvar Differentiable = DeclareOpInterfaceMethods<Mhc_DifferentiableOpInterface>;
+
+#endif // MHC_OPS

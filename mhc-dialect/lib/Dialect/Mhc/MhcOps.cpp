@@ -1,0 +1,184 @@
+//===- MhcOps.cpp - verifiers of the tensor ops -----------------------------===//
+//
+// Labels (C1, C2, ..) are those of the ops' descriptions; each has a negative test of its name.
+//
+//===----------------------------------------------------------------------===//
+
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcTopologyOps.cpp.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcManifoldOps.cpp.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcLayerOps.cpp.inc"
+
+static RankedTensorType tensor(Value v) { return cast<RankedTensorType>(v.getType()); }
+static int64_t channels(Value v) { return tensor(v).getShape().back(); }
+static int64_t streams(Value v) { return tensor(v).getRank() > 2 ? rowElements(v.getType()) / channels(v) : 1; }
+
+static LogicalResult expect(Operation *op, bool holds, const Twine &message) {
+  return holds ? success() : op->emitOpError(message);
+}
+/// Same shape and encoding; element types may differ.
+static bool sameRows(Value a, Value b) { return tensor(a).getShape() == tensor(b).getShape() && tensor(a).getEncoding() == tensor(b).getEncoding(); }
+static bool narrowRow(Value v, int64_t elements) { return hasRows(v.getType()) && isNarrow(v.getType()) && rowElements(v.getType()) == elements; }
+
+LogicalResult SublayerOp::verify() {
+  if (getParameters().size() != (getConnection() ? 3u : 0u))
+    return emitOpError("expected ") << (getConnection() ? 3 : 0) << " parameters, but got " << getParameters().size(); // C1
+  if (getResult().getType() != getX().getType())
+    return emitOpError("expected the result to have x's type, but got ") << getResult().getType(); // C2
+  Block &block = getBody().front();
+  Type u = RankedTensorType::get({ShapedType::kDynamic, channels(getX())}, tensor(getX()).getElementType());
+  auto yield = dyn_cast<YieldOp>(block.back());
+  if (block.getNumArguments() != 1 || block.getArgument(0).getType() != u || !yield || yield.getNumOperands() != 1 || yield.getOperand(0).getType() != u)
+    return emitOpError("expected the body to take and to yield ") << u; // C3
+  return success();
+}
+
+LogicalResult CoefficientsOp::verify() {
+  ConnectionAttr c = getConnection();
+  int64_t n = c.getStreams(), k = c.isHc() ? channels(getX()) : n * channels(getX());
+  ArrayRef<int64_t> phi = tensor(getPhi()).getShape();
+  SmallVector<int64_t> expected{k, c.phiColumns()};
+  if (c.getPhiTransposed())
+    std::swap(expected[0], expected[1]);
+  if (phi != ArrayRef<int64_t>(expected))
+    return emitOpError("expected phi of ") << expected[0] << "x" << expected[1] << ", but got " << getPhi().getType(); // C1
+  if (tensor(getAlpha()).getShape() != ArrayRef<int64_t>{3} || tensor(getBias()).getShape() != ArrayRef<int64_t>{c.biasSize()})
+    return emitOpError("expected alpha of 3 and bias of ") << c.biasSize() << " elements"; // C2
+  return expect(*this, streams(getX()) == n && narrowRow(getHPre(), n) && narrowRow(getHPost(), n) && narrowRow(getHRes(), n * n),
+                "expected narrow coefficients of x's streams"); // C3
+}
+
+LogicalResult ExpandOp::verify() { return expect(*this, channels(getX()) == channels(getResult()), "expected as many channels in as out"); }
+LogicalResult ReadoutOp::verify() { return expect(*this, channels(getX()) == channels(getResult()), "expected as many channels in as out"); }
+LogicalResult AggregateOp::verify() {
+  if (!narrowRow(getHPre(), streams(getX())))
+    return emitOpError("expected h_pre of ") << streams(getX()) << " narrow elements, but got " << getHPre().getType(); // C1
+  return expect(*this, channels(getU()) == channels(getX()), "expected u to have x's channels"); // C2
+}
+LogicalResult AggregateVjpOp::verify() {
+  return expect(*this, sameRows(getX(), getDx()) && narrowRow(getHPre(), streams(getX())) && channels(getDu()) == channels(getX()),
+                "expected gradients of the operands' shapes");
+}
+LogicalResult CombineOp::verify() {
+  int64_t n = streams(getX());
+  if (!narrowRow(getHPost(), n) || !narrowRow(getHRes(), n * n))
+    return emitOpError("expected h_post of ") << n << " and h_res of " << n * n << " narrow elements"; // C1
+  return expect(*this, channels(getF()) == channels(getX()) && sameRows(getX(), getResult()), "expected f and x' to have x's channels"); // C2
+}
+LogicalResult CombineVjpOp::verify() {
+  return expect(*this, sameRows(getX(), getDx()) && sameRows(getX(), getGradient()) && sameRows(getF(), getDf()), "expected gradients of the operands' shapes");
+}
+
+LogicalResult RmsOp::verify() { return expect(*this, streams(getX()) % rowElements(getR().getType()) == 0, "expected the groups to divide the streams"); }
+LogicalResult RmsVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && sameRows(getR(), getDr()), "expected gradients of the operands' shapes"); }
+
+static LogicalResult verifyProjection(Operation *op, Value wide, Value narrow, Value phi, bool transposed) {
+  ArrayRef<int64_t> shape = tensor(phi).getShape();
+  if (shape.size() != 2)
+    return op->emitOpError("expected phi of two dimensions, but got ") << phi.getType();
+  int64_t k = shape[transposed ? 1 : 0], m = shape[transposed ? 0 : 1], row = rowElements(wide.getType());
+  if (row % k || k % channels(wide))
+    return op->emitOpError("expected phi's ") << k << " rows to divide the row of " << row << " elements into whole streams"; // C1
+  return expect(op, narrowRow(narrow, row / k * m), "expected a narrow result of groups times columns"); // C2
+}
+LogicalResult ProjectionOp::verify() { return verifyProjection(*this, getV(), getResult(), getPhi(), getTransposed()); }
+LogicalResult ProjectionDxOp::verify() { return verifyProjection(*this, getDv(), getDm(), getPhi(), getTransposed()); }
+LogicalResult ProjectionDwOp::verify() { return verifyProjection(*this, getV(), getDm(), getDphi(), getTransposed()); }
+
+LogicalResult DivideOp::verify() {
+  if (!sameRows(getM(), getResult()))
+    return emitOpError("expected the result to have m's shape"); // C1
+  return expect(*this, rowElements(getM().getType()) % rowElements(getR().getType()) == 0, "expected r to have m's groups"); // C2
+}
+LogicalResult DivideVjpOp::verify() { return expect(*this, sameRows(getM(), getDm()) && sameRows(getR(), getDr()), "expected gradients of the operands' shapes"); }
+
+static LogicalResult verifySelect(Operation *op, ArrayRef<int64_t> indices, Value from, Value to) {
+  if ((int64_t)indices.size() != rowElements(to.getType()))
+    return op->emitOpError("expected ") << rowElements(to.getType()) << " indices, but got " << indices.size(); // C1
+  for (int64_t i : indices)
+    if (i < 0 || i >= rowElements(from.getType()))
+      return op->emitOpError("expected indices below ") << rowElements(from.getType()) << ", but got " << i; // C2
+  return success();
+}
+LogicalResult SelectOp::verify() { return verifySelect(*this, getIndices(), getX(), getResult()); }
+LogicalResult SelectVjpOp::verify() { return verifySelect(*this, getIndices(), getDx(), getGradient()); }
+
+LogicalResult AffineOp::verify() {
+  int64_t sum = 0;
+  for (int64_t g : getGroups())
+    sum += g;
+  if (sum != rowElements(getY().getType()))
+    return emitOpError("expected groups that add up to ") << rowElements(getY().getType()) << ", but got " << sum; // C1
+  if (tensor(getBias()).getNumElements() != sum)
+    return emitOpError("expected a bias of ") << sum << " elements, but got " << getBias().getType(); // C2
+  return expect(*this, tensor(getAlpha()).getNumElements() == (int64_t)getGroups().size(), "expected alpha to have an element for each group"); // C3
+}
+LogicalResult AffineVjpOp::verify() { return expect(*this, sameRows(getY(), getDy()) && sameRows(getAlpha(), getDalpha()), "expected gradients of the operands' shapes"); }
+LogicalResult ActivationOp::verify() { return expect(*this, sameRows(getZ(), getResult()), "expected the result to have z's shape"); }
+LogicalResult ActivationVjpOp::verify() { return expect(*this, sameRows(getZ(), getDz()), "expected the result to have z's shape"); }
+
+LogicalResult ProjectOp::verify() {
+  ArrayRef<int64_t> shape = tensor(getH()).getShape();
+  if (shape.size() != 3 || shape[1] != shape[2] || !isNarrow(getH().getType()))
+    return emitOpError("expected narrow square matrices, but got ") << getH().getType(); // C1
+  return expect(*this, sameRows(getZ(), getH()), "expected Z to have H's shape"); // C2
+}
+LogicalResult ProjectVjpOp::verify() { return expect(*this, sameRows(getZ(), getDz()), "expected the result to have Z's shape"); }
+LogicalResult ConstantRowsOp::verify() {
+  return expect(*this, (int64_t)getValues().size() == rowElements(getResult().getType()), "expected as many values as elements");
+}
+
+LogicalResult CastOp::verify() { return expect(*this, sameRows(getValue(), getResult()), "expected shapes and encodings to agree"); }
+LogicalResult SumOp::verify() {
+  return expect(*this, !getValues().empty() && llvm::all_of(getValues(), [&](Value v) { return sameRows(v, getResult()); }), "expected operands of the result's shape");
+}
+LogicalResult ScaleOp::verify() { return expect(*this, sameRows(getValue(), getResult()), "expected the result to have the operand's shape"); }
+LogicalResult RmsNormOp::verify() {
+  if (!sameRows(getX(), getResult()))
+    return emitOpError("expected the result to have x's shape"); // C1
+  int64_t group = getPerStream() ? channels(getX()) : rowElements(getX().getType());
+  return expect(*this, !getGain() || tensor(getGain()).getNumElements() == group, "expected the gain to have the elements of a group"); // C2
+}
+LogicalResult RmsNormVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && bool(getGain()) == bool(getDgain()), "expected gradients of the operands' shapes"); }
+LogicalResult RopeOp::verify() {
+  if (streams(getX()) != 2)
+    return emitOpError("expected rows of two streams, but got ") << getX().getType(); // C1
+  return expect(*this, channels(getCos()) == channels(getX()) && channels(getSin()) == channels(getX()), "expected tables of x's channels"); // C2
+}
+LogicalResult SwigluOp::verify() { return expect(*this, sameRows(getGate(), getUp()) && sameRows(getGate(), getResult()), "expected operands and result of one shape"); }
+LogicalResult SwigluVjpOp::verify() { return expect(*this, sameRows(getGate(), getDgate()) && sameRows(getUp(), getDup()), "expected gradients of the operands' shapes"); }
+LogicalResult EmbeddingOp::verify() { return expect(*this, channels(getTable()) == channels(getResult()), "expected as many channels in the table as out"); }
+LogicalResult CrossEntropyOp::verify() { return expect(*this, narrowRow(getTargets(), 1) && narrowRow(getLoss(), 1), "expected a target and a loss a token"); }
+LogicalResult CrossEntropyVjpOp::verify() { return expect(*this, sameRows(getLogits(), getDlogits()) && narrowRow(getGradient(), 1), "expected gradients of the operands' shapes"); }
+LogicalResult TokenWeightOp::verify() {
+  return expect(*this, llvm::all_of(getIndices(), [&](int64_t i) { return i >= 0 && i < tensor(getScalars()).getNumElements(); }), "expected indices of scalars");
+}
+LogicalResult WeightedSumOp::verify() { return expect(*this, narrowRow(getValue(), 1) && narrowRow(getWeight(), 1), "expected one element a token"); }
+LogicalResult SumSquaresOp::verify() { return expect(*this, tensor(getResult()).getNumElements() == 1, "expected one result"); }
+LogicalResult ClipFactorOp::verify() { return expect(*this, tensor(getResult()).getNumElements() == 1, "expected one result"); }
+LogicalResult AdamwOp::verify() {
+  return expect(*this, sameRows(getW(), getG()) && sameRows(getW(), getM()) && sameRows(getW(), getV()), "expected weight, gradient and states of one shape");
+}
+
+LogicalResult ViewOp::verify() {
+  return expect(*this, tensor(getValue()).getElementType() == tensor(getResult()).getElementType(), "expected element types to agree");
+}
+LogicalResult LinearOp::verify() {
+  ArrayRef<int64_t> w = tensor(getW()).getShape();
+  return expect(*this, w.size() == 2 && w[1] == rowElements(getX().getType()) && w[0] == rowElements(getY().getType()), "expected x of [T, K], W of [N, K], y of [T, N]");
+}
+LogicalResult AttentionOp::verify() {
+  int64_t h = getHeads(), kv = getKvHeads();
+  bool divides = h > 0 && kv > 0 && h % kv == 0 && channels(getQ()) % h == 0 && channels(getK()) % kv == 0 && channels(getV()) % kv == 0;
+  return expect(*this, divides && channels(getQ()) / h == channels(getK()) / kv && channels(getResult()) / h == channels(getV()) / kv,
+                "expected row lengths that agree with the heads");
+}

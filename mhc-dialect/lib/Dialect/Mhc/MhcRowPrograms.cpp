@@ -1,0 +1,575 @@
+//===- MhcRowPrograms.cpp - how the ops compute a row -----------------------===//
+//
+// One method an op (RowOpInterface::buildRow), in the primitives of the row program; every target generates its kernels from these.
+//
+//===----------------------------------------------------------------------===//
+
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+namespace {
+/// Scalar arithmetic in few words.
+struct Scalar {
+  OpBuilder &b;
+  Location loc;
+  Type type;
+  Value constant(double v) { return b.create<arith::ConstantOp>(loc, b.getFloatAttr(type, v)); }
+  Value add(Value x, Value y) { return b.create<arith::AddFOp>(loc, x, y); }
+  Value sub(Value x, Value y) { return b.create<arith::SubFOp>(loc, x, y); }
+  Value mul(Value x, Value y) { return b.create<arith::MulFOp>(loc, x, y); }
+  Value div(Value x, Value y) { return b.create<arith::DivFOp>(loc, x, y); }
+  Value neg(Value x) { return b.create<arith::NegFOp>(loc, x); }
+  Value exp(Value x) { return b.create<math::ExpOp>(loc, x); }
+  Value sqrt(Value x) { return b.create<math::SqrtOp>(loc, x); }
+  Value sigmoid(Value x) { return div(constant(1), add(constant(1), exp(neg(x)))); }
+  Value tanh(Value x) { return b.create<math::TanhOp>(loc, x); }
+  Value less(Value x, Value y) { return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OLT, x, y); }
+  Value select(Value c, Value x, Value y) { return b.create<arith::SelectOp>(loc, c, x, y); }
+};
+Scalar scalar(RowContext &c, OpBuilder &b, Location loc) { return {b, loc, c.compute}; }
+
+WideType wideOf(Value v) { return cast<WideType>(v.getType()); }
+/// The compute type's version of a wide value's type.
+Type unrounded(RowContext &c, Value v) { return c.wide(wideOf(v).getStreams(), wideOf(v).getChannels()); }
+
+Value squares(RowContext &c, Value x) {
+  return c.map(x, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[0]); });
+}
+
+/// sqrt(sum / count + eps) of each group.
+Value rootMean(RowContext &c, Value sum, int64_t groups, int64_t count, double eps, bool inverse) {
+  return c.narrowCode(sum, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (Value x : v) {
+      Value r = s.sqrt(s.add(s.div(x, s.constant(count)), s.constant(eps)));
+      out.push_back(inverse ? s.div(s.constant(1), r) : r);
+    }
+    return out;
+  })[0];
+}
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Topology
+//===----------------------------------------------------------------------===//
+
+/// A wide value in the result's element type; only for values that are exact in it.
+static Value exactIn(RowContext &c, Value value, Value tensor) {
+  Type type = rowTypeOf(tensor.getType());
+  return value.getType() == type ? value : c.builder.create<RowCastOp>(c.loc, type, value).getResult();
+}
+
+void ExpandOp::buildRow(RowContext &c) {
+  double factor = getScale().convertToDouble();
+  Value x = c.input(getX());
+  auto type = cast<WideType>(rowTypeOf(getResult().getType()));
+  Value y = c.map(x, c.wide(type.getStreams(), type.getChannels()), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return factor == 1 ? v[0] : s.mul(v[0], s.constant(factor));
+  });
+  c.setResult(0, exactIn(c, y, getResult()));
+}
+
+void ReadoutOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  int64_t n = wideOf(x).getStreams();
+  Value ones = c.constantNarrow(SmallVector<double>(n, 1.0), {1, n});
+  Value sum = c.mix(ones, x, c.wide(1, wideOf(x).getChannels()));
+  double factor = getScale().convertToDouble();
+  c.setResult(0, factor == 1 ? sum : c.map(sum, sum.getType(), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.mul(v[0], s.constant(factor));
+  }));
+}
+
+void AggregateOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  c.setResult(0, c.mix(c.input(getHPre()), x, c.wide(1, wideOf(x).getChannels())));
+}
+
+void AggregateVjpOp::buildRow(RowContext &c) {
+  Value x = c.input(getX()), du = c.input(getDu());
+  c.setResult(0, c.mix(c.input(getHPre()), du, unrounded(c, x)));
+  c.setResult(1, c.dot(du, x));
+}
+
+void CombineOp::buildRow(RowContext &c) {
+  Value x = c.input(getX()), f = c.input(getF());
+  Value written = c.mix(c.input(getHPost()), f, unrounded(c, x));
+  c.setResult(0, c.mix(c.input(getHRes()), x, unrounded(c, x), written));
+}
+
+void CombineVjpOp::buildRow(RowContext &c) {
+  Value x = c.input(getX()), f = c.input(getF()), g = c.input(getGradient());
+  c.setResult(0, c.mix(c.input(getHRes()), g, unrounded(c, x), {}, /*transposed=*/true));
+  c.setResult(1, c.mix(c.input(getHPost()), g, unrounded(c, f), {}, /*transposed=*/true));
+  c.setResult(2, c.dot(g, f));
+  c.setResult(3, c.dot(g, x));
+}
+
+//===----------------------------------------------------------------------===//
+// Parts of coefficients
+//===----------------------------------------------------------------------===//
+
+void RmsOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  int64_t groups = rowElements(getR().getType());
+  Value sum = c.reduceAdd(squares(c, x), groups);
+  c.setResult(0, rootMean(c, sum, groups, wideOf(x).getNumElements() / groups, getEps().convertToDouble(), false));
+}
+
+void RmsVjpOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  int64_t groups = rowElements(getR().getType()), count = wideOf(x).getNumElements() / groups;
+  Value factor = c.narrowCode({c.input(getR()), c.input(getDr())}, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (int64_t g = 0; g < groups; ++g)
+      out.push_back(s.div(v[groups + g], s.mul(v[g], s.constant(count))));
+    return out;
+  })[0];
+  c.setResult(0, c.map({x, factor}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
+}
+
+void ProjectionOp::buildRow(RowContext &c) {
+  Type type = rowTypeOf(getResult().getType(), c.compute);
+  c.setResult(0, c.builder.create<RowProjectOp>(c.loc, type, c.input(getV()), c.parameter(getPhi()), getTransposed()));
+}
+void ProjectionDxOp::buildRow(RowContext &c) {
+  Type type = rowTypeOf(getDv().getType(), c.compute);
+  c.setResult(0, c.builder.create<RowProjectTOp>(c.loc, type, c.input(getDm()), c.parameter(getPhi()), getTransposed()));
+}
+void ProjectionDwOp::buildRow(RowContext &c) {
+  c.builder.create<RowOuterTokensOp>(c.loc, c.input(getV()), c.input(getDm()), c.reduction(0), getTransposed());
+}
+
+void DivideOp::buildRow(RowContext &c) {
+  int64_t groups = rowElements(getR().getType());
+  c.setResult(0, c.narrowCode({c.input(getM()), c.input(getR())}, rowTypeOf(getResult().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    int64_t total = v.size() - groups, columns = total / groups;
+    SmallVector<Value> out;
+    for (int64_t i = 0; i < total; ++i)
+      out.push_back(s.div(v[i], v[total + i / columns]));
+    return out;
+  })[0]);
+}
+void DivideVjpOp::buildRow(RowContext &c) {
+  int64_t groups = rowElements(getR().getType()), total = rowElements(getM().getType()), columns = total / groups;
+  auto results = c.narrowCode({c.input(getM()), c.input(getR()), c.input(getGradient())},
+                              {rowTypeOf(getDm().getType(), c.compute), rowTypeOf(getDr().getType(), c.compute)}, [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    ValueRange m = v.take_front(total), r = v.slice(total, groups), d = v.drop_front(total + groups);
+    SmallVector<Value> out;
+    for (int64_t i = 0; i < total; ++i)
+      out.push_back(s.div(d[i], r[i / columns]));
+    for (int64_t g = 0; g < groups; ++g) {
+      Value sum;
+      for (int64_t j = 0; j < columns; ++j) {
+        Value term = s.mul(d[g * columns + j], m[g * columns + j]);
+        sum = sum ? s.add(sum, term) : term;
+      }
+      out.push_back(s.neg(s.div(sum, s.mul(r[g], r[g]))));
+    }
+    return out;
+  });
+  c.setResult(0, results[0]);
+  c.setResult(1, results[1]);
+}
+
+void SelectOp::buildRow(RowContext &c) {
+  c.setResult(0, c.narrowCode(c.input(getX()), rowTypeOf(getResult().getType(), c.compute), [&](OpBuilder &, Location, ValueRange v) {
+    SmallVector<Value> out;
+    for (int64_t i : getIndices())
+      out.push_back(v[i]);
+    return out;
+  })[0]);
+}
+void SelectVjpOp::buildRow(RowContext &c) {
+  c.setResult(0, c.narrowCode(c.input(getGradient()), rowTypeOf(getDx().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out(rowElements(getDx().getType()));
+    for (auto [k, i] : llvm::enumerate(getIndices()))
+      out[i] = out[i] ? s.add(out[i], v[k]) : v[k];
+    for (Value &value : out)
+      if (!value)
+        value = s.constant(0);
+    return out;
+  })[0]);
+}
+
+void AffineOp::buildRow(RowContext &c) {
+  int64_t m = rowElements(getY().getType()), g = getGroups().size();
+  Value alpha = c.uniform(getAlpha(), c.narrow({g})), bias = c.uniform(getBias(), c.narrow({m}));
+  c.setResult(0, c.narrowCode({c.input(getY()), alpha, bias}, rowTypeOf(getResult().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (int64_t group = 0, j = 0; group < g; ++group)
+      for (int64_t end = j + getGroups()[group]; j < end; ++j)
+        out.push_back(s.add(s.mul(v[m + group], v[j]), v[m + g + j]));
+    return out;
+  })[0]);
+}
+void AffineVjpOp::buildRow(RowContext &c) {
+  int64_t m = rowElements(getY().getType()), g = getGroups().size();
+  Value dz = c.input(getGradient());
+  auto results = c.narrowCode({c.input(getY()), c.uniform(getAlpha(), c.narrow({g})), dz}, {rowTypeOf(getDy().getType(), c.compute), c.narrow({g})},
+                              [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out, sums;
+    for (int64_t group = 0, j = 0; group < g; ++group) {
+      Value sum = s.constant(0);
+      for (int64_t end = j + getGroups()[group]; j < end; ++j) {
+        out.push_back(s.mul(v[m + group], v[m + g + j]));
+        sum = s.add(sum, s.mul(v[m + g + j], v[j]));
+      }
+      sums.push_back(sum);
+    }
+    out.append(sums);
+    return out;
+  });
+  c.setResult(0, results[0]);
+  c.builder.create<RowSumTokensOp>(c.loc, results[1], c.reduction(1));
+  c.builder.create<RowSumTokensOp>(c.loc, dz, c.reduction(2));
+}
+
+void ActivationOp::buildRow(RowContext &c) {
+  c.setResult(0, c.narrowCode(c.input(getZ()), rowTypeOf(getResult().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (Value z : v) {
+      Value h = getKind() == ActivationKind::sigmoid ? s.sigmoid(z) : s.tanh(z);
+      if (getScale().convertToDouble() != 1)
+        h = s.mul(s.constant(getScale().convertToDouble()), h);
+      if (!getOffset().isZero())
+        h = s.add(h, s.constant(getOffset().convertToDouble()));
+      out.push_back(h);
+    }
+    return out;
+  })[0]);
+}
+void ActivationVjpOp::buildRow(RowContext &c) {
+  c.setResult(0, c.narrowCode({c.input(getZ()), c.input(getGradient())}, rowTypeOf(getDz().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (size_t i = 0, e = v.size() / 2; i < e; ++i) {
+      Value slope;
+      if (getKind() == ActivationKind::sigmoid) {
+        // sigmoid(z) sigmoid(-z): exact in the tail, where 1 - sigmoid(z) is not.
+        slope = s.mul(s.sigmoid(v[i]), s.sigmoid(s.neg(v[i])));
+      } else {
+        Value t = s.tanh(v[i]);
+        slope = s.sub(s.constant(1), s.mul(t, t));
+      }
+      if (getScale().convertToDouble() != 1)
+        slope = s.mul(s.constant(getScale().convertToDouble()), slope);
+      out.push_back(s.mul(slope, v[e + i]));
+    }
+    return out;
+  })[0]);
+}
+
+/// Streams of an [T, n, n] tensor.
+static int64_t matrixStreams(Value tensor) { return cast<ShapedType>(tensor.getType()).getShape().back(); }
+
+void ProjectOp::buildRow(RowContext &c) {
+  int64_t n = matrixStreams(getH());
+  c.setResult(0, c.narrowCode(c.input(getZ()), rowTypeOf(getH().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    return getManifold().buildForward(b, l, n, v);
+  })[0]);
+}
+void ProjectVjpOp::buildRow(RowContext &c) {
+  int64_t n = matrixStreams(getDz());
+  c.setResult(0, c.narrowCode({c.input(getZ()), c.input(getGradient())}, rowTypeOf(getDz().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
+    return getManifold().buildBackward(b, l, n, v.take_front(n * n), v.drop_front(n * n));
+  })[0]);
+}
+
+void ConstantRowsOp::buildRow(RowContext &c) {
+  SmallVector<double> values(getValues());
+  c.setResult(0, c.constantNarrow(values, cast<NarrowType>(rowTypeOf(getResult().getType())).getShape()));
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
+
+void CastOp::buildRow(RowContext &c) {
+  Value v = c.input(getValue());
+  Type type = rowTypeOf(getResult().getType());
+  c.setResult(0, v.getType() == type ? v : c.builder.create<RowCastOp>(c.loc, type, v).getResult());
+}
+
+void SumOp::buildRow(RowContext &c) {
+  SmallVector<Value> values;
+  for (Value value : getValues())
+    values.push_back(c.input(value));
+  Type type = rowTypeOf(getResult().getType(), c.compute);
+  if (isa<WideType>(type)) {
+    c.setResult(0, c.map(values, type, [&](OpBuilder &b, Location l, ValueRange v) {
+      Value sum = v[0];
+      for (Value x : v.drop_front())
+        sum = scalar(c, b, l).add(sum, x);
+      return sum;
+    }));
+    return;
+  }
+  int64_t size = cast<NarrowType>(type).getNumElements();
+  c.setResult(0, c.narrowCode(values, type, [&](OpBuilder &b, Location l, ValueRange v) {
+    SmallVector<Value> out(v.take_front(size));
+    for (size_t k = size; k < v.size(); ++k)
+      out[k % size] = scalar(c, b, l).add(out[k % size], v[k]);
+    return out;
+  })[0]);
+}
+
+void ScaleOp::buildRow(RowContext &c) {
+  Value x = c.input(getValue());
+  Type type = rowTypeOf(getResult().getType(), c.compute);
+  double factor = getFactor().convertToDouble();
+  if (isa<WideType>(type)) {
+    c.setResult(0, c.map(x, type, [&](OpBuilder &b, Location l, ValueRange v) {
+      Scalar s = scalar(c, b, l);
+      return s.mul(v[0], s.constant(factor));
+    }));
+    return;
+  }
+  c.setResult(0, c.narrowCode(x, type, [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (Value e : v)
+      out.push_back(s.mul(e, s.constant(factor)));
+    return out;
+  })[0]);
+}
+
+/// The gain as wide values of x's shape, or one stream that is shared.
+static Value gainOf(RowContext &c, Value gain, Value x, bool perStream) {
+  Type element = cast<ShapedType>(gain.getType()).getElementType();
+  WideType type = wideOf(x);
+  return c.uniform(gain, WideType::get(gain.getContext(), perStream ? 1 : type.getStreams(), type.getChannels(), element));
+}
+
+void RmsNormOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  int64_t groups = getPerStream() ? wideOf(x).getStreams() : 1;
+  Value sum = c.reduceAdd(squares(c, x), groups);
+  Value inverse = rootMean(c, sum, groups, wideOf(x).getNumElements() / groups, getEps().convertToDouble(), true);
+  SmallVector<Value> inputs{x, inverse};
+  if (getGain())
+    inputs.push_back(gainOf(c, getGain(), x, getPerStream()));
+  c.setResult(0, c.map(inputs, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value y = s.mul(v[0], v[1]);
+    return v.size() > 2 ? s.mul(y, v[2]) : y;
+  }));
+}
+
+void RmsNormVjpOp::buildRow(RowContext &c) {
+  Value x = c.input(getX()), dy = c.input(getGradient());
+  int64_t groups = getPerStream() ? wideOf(x).getStreams() : 1, count = wideOf(x).getNumElements() / groups;
+  Value inverse = rootMean(c, c.reduceAdd(squares(c, x), groups), groups, count, getEps().convertToDouble(), true);
+  SmallVector<Value> inputs{x, dy};
+  if (getGain())
+    inputs.push_back(gainOf(c, getGain(), x, getPerStream()));
+  Type type = unrounded(c, x);
+  // sum of dxh x; times inverse and over the count it is mean(dxh xh) r.
+  Value products = c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value d = v.size() > 2 ? s.mul(v[1], v[2]) : v[1];
+    return s.mul(d, v[0]);
+  });
+  Value along = c.narrowCode({c.reduceAdd(products, groups), inverse}, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    SmallVector<Value> out;
+    for (int64_t g = 0; g < groups; ++g) {
+      Value inv = v[groups + g];
+      out.push_back(s.div(s.mul(s.mul(v[g], inv), s.mul(inv, inv)), s.constant(count)));
+    }
+    return out;
+  })[0];
+  inputs.append({inverse, along});
+  c.setResult(0, c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value d = getGain() ? s.mul(v[1], v[2]) : v[1];
+    return s.sub(s.mul(d, v[v.size() - 2]), s.mul(v[0], v[v.size() - 1]));
+  }));
+  if (getGain()) {
+    Value term = c.map({x, dy, inverse}, type, [&](OpBuilder &b, Location l, ValueRange v) {
+      Scalar s = scalar(c, b, l);
+      return s.mul(v[1], s.mul(v[0], v[2]));
+    });
+    c.builder.create<RowSumTokensOp>(c.loc, term, c.reduction(1));
+  }
+}
+
+void RopeOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  Type table = c.wide(1, wideOf(x).getChannels());
+  Value cos = c.builder.create<RowLoadOp>(c.loc, table, Access::position, c.parameter(getCos()), Value(), getHeads());
+  Value sin = c.builder.create<RowLoadOp>(c.loc, table, Access::position, c.parameter(getSin()), Value(), getHeads());
+  double sign = getInverse() ? 1 : -1;
+  Value turn = c.constantNarrow({0, sign, -sign, 0}, {2, 2}); // (a, b) -> (-b, a)
+  Value turned = c.mix(turn, x, unrounded(c, x));
+  c.setResult(0, c.map({x, turned, cos, sin}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.add(s.mul(v[0], v[2]), s.mul(v[1], v[3]));
+  }));
+}
+
+void SwigluOp::buildRow(RowContext &c) {
+  Value gate = c.input(getGate());
+  c.setResult(0, c.map({gate, c.input(getUp())}, unrounded(c, gate), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.mul(s.mul(v[0], s.sigmoid(v[0])), v[1]);
+  }));
+}
+void SwigluVjpOp::buildRow(RowContext &c) {
+  Value gate = c.input(getGate()), up = c.input(getUp()), dy = c.input(getGradient());
+  c.setResult(0, c.map({gate, up, dy}, unrounded(c, gate), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value sig = s.sigmoid(v[0]);
+    Value slope = s.mul(sig, s.add(s.constant(1), s.mul(v[0], s.sub(s.constant(1), sig))));
+    return s.mul(s.mul(v[2], v[1]), slope);
+  }));
+  c.setResult(1, c.map({gate, dy}, unrounded(c, gate), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.mul(v[1], s.mul(v[0], s.sigmoid(v[0])));
+  }));
+}
+
+void EmbeddingOp::buildRow(RowContext &c) {
+  Type type = rowTypeOf(getResult().getType(), cast<ShapedType>(getTable().getType()).getElementType());
+  Value row = c.builder.create<RowLoadOp>(c.loc, type, Access::gather, c.parameter(getTable()), c.input(getTokens()), 1);
+  c.setResult(0, row);
+}
+
+namespace {
+struct Softmax {
+  Value top, sum;
+};
+} // namespace
+static Softmax softmaxParts(RowContext &c, Value logits) {
+  Value top = c.reduceMax(logits);
+  Value e = c.map({logits, top}, unrounded(c, logits), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.exp(s.sub(v[0], v[1]));
+  });
+  return {top, c.reduceAdd(e, 1)};
+}
+
+/// 1 where the channel is the target.
+static Value isTarget(OpBuilder &b, Location l, Value target) {
+  return b.create<arith::CmpIOp>(l, arith::CmpIPredicate::eq, b.create<RowChannelOp>(l, b.getI32Type()), target);
+}
+
+void CrossEntropyOp::buildRow(RowContext &c) {
+  Value logits = c.input(getLogits()), target = c.input(getTargets());
+  Softmax parts = softmaxParts(c, logits);
+  Value chosen = c.reduceAdd(c.map({logits, target}, unrounded(c, logits), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return s.select(isTarget(b, l, v[1]), v[0], s.constant(0));
+  }), 1);
+  c.setResult(0, c.narrowCode({parts.top, parts.sum, chosen}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return SmallVector<Value>{s.add(b.create<math::LogOp>(l, v[1]), s.sub(v[0], v[2]))};
+  })[0]);
+}
+
+void CrossEntropyVjpOp::buildRow(RowContext &c) {
+  Value logits = c.input(getLogits()), target = c.input(getTargets());
+  Softmax parts = softmaxParts(c, logits);
+  Value inverse = c.narrowCode(parts.sum, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return SmallVector<Value>{s.div(s.constant(1), v[0])};
+  })[0];
+  c.setResult(0, c.map({logits, parts.top, inverse, target, c.input(getGradient())}, unrounded(c, logits), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value p = s.mul(s.exp(s.sub(v[0], v[1])), v[2]);
+    Value hit = s.select(isTarget(b, l, v[3]), s.constant(1), s.constant(0));
+    return s.mul(v[4], s.sub(p, hit));
+  }));
+}
+
+//===----------------------------------------------------------------------===//
+// Loss and training
+//===----------------------------------------------------------------------===//
+
+/// scalars[i] as narrow<1> values.
+static Value pickScalars(RowContext &c, Value scalars, ArrayRef<int64_t> indices, bool product) {
+  int64_t size = rowElements(scalars.getType());
+  Value all = c.uniform(scalars, NarrowType::get(scalars.getContext(), {size}, cast<ShapedType>(scalars.getType()).getElementType()));
+  return c.narrowCode(all, c.narrow({product ? 1 : (int64_t)indices.size()}), [&](OpBuilder &b, Location l, ValueRange v) {
+    SmallVector<Value> out;
+    for (int64_t i : indices)
+      if (product && !out.empty())
+        out[0] = scalar(c, b, l).mul(out[0], v[i]);
+      else
+        out.push_back(v[i]);
+    return out;
+  })[0];
+}
+
+void TokenWeightOp::buildRow(RowContext &c) { c.setResult(0, pickScalars(c, getScalars(), getIndices(), true)); }
+
+void WeightedSumOp::buildRow(RowContext &c) {
+  Value product = c.narrowCode({c.input(getValue()), c.input(getWeight())}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    return SmallVector<Value>{scalar(c, b, l).mul(v[0], v[1])};
+  })[0];
+  c.builder.create<RowSumTokensOp>(c.loc, product, c.reduction(0));
+}
+
+void SumSquaresOp::buildRow(RowContext &c) {
+  c.builder.create<RowSumTokensOp>(c.loc, c.reduceAdd(squares(c, c.input(getValue())), 1), c.reduction(0));
+}
+
+void ClipFactorOp::buildRow(RowContext &c) {
+  Value sum = c.uniform(getSumSquares(), c.narrow({1})), clip = pickScalars(c, getScalars(), {4}, false);
+  Value factor = c.narrowCode({sum, clip}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value norm = s.sqrt(v[0]);
+    Value clipped = s.select(s.less(v[1], norm), s.div(v[1], norm), s.constant(1));
+    // Finite: below infinity; a comparison with NaN is false.
+    Value finite = s.less(norm, s.constant(std::numeric_limits<double>::infinity()));
+    return SmallVector<Value>{s.select(finite, clipped, s.constant(-1))};
+  })[0];
+  c.builder.create<RowSumTokensOp>(c.loc, factor, c.reduction(0));
+}
+
+void AdamwOp::buildRow(RowContext &c) {
+  Value w = c.input(getW()), g = c.input(getG()), m = c.input(getM()), v = c.input(getV());
+  Value factor = c.uniform(getFactor(), c.narrow({1}));
+  SmallVector<Value> inputs{w, g, m, v, factor};
+  for (int64_t i : {0, 1, 2, 5, 6, 7, 8})
+    inputs.push_back(pickScalars(c, getScalars(), {i}, false));
+  Type type = unrounded(c, w);
+  // Each result is a map of its own over the same operands; common code is merged when the phase is lowered.
+  auto step = [&](unsigned result) {
+    return c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange x) {
+      Scalar s = scalar(c, b, l);
+      Value w = x[0], g = s.mul(x[1], x[4]), m = x[2], v = x[3];
+      Value lr = x[5], s1 = x[6], s2 = x[7], decay = x[8], b1 = x[9], b2 = x[10], eps = x[11], one = s.constant(1), zero = s.constant(0);
+      Value skip = s.less(x[4], zero);
+      Value m1 = s.add(s.mul(b1, m), s.mul(s.sub(one, b1), g));
+      Value v1 = s.add(s.mul(b2, v), s.mul(s.sub(one, b2), s.mul(g, g)));
+      if (result == 1)
+        return s.select(skip, m, m1);
+      if (result == 2)
+        return s.select(skip, v, v1);
+      Value adam = s.div(s.mul(m1, s1), s.add(s.sqrt(s.mul(v1, s2)), eps));
+      Value moving = b.create<arith::CmpFOp>(l, arith::CmpFPredicate::OGT, v1, zero);
+      Value w1 = getDecayed() ? s.sub(w, s.mul(s.mul(lr, decay), w)) : w;
+      w1 = s.sub(w1, s.mul(lr, s.select(moving, adam, zero)));
+      return s.select(skip, w, w1);
+    });
+  };
+  for (unsigned result : {0u, 1u, 2u})
+    c.setResult(result, step(result));
+}
