@@ -4,6 +4,7 @@
 
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+#include "mhc/Target/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -15,4 +16,7 @@ void mlir::mhc::registerEverything(DialectRegistry &registry) {
   registerAllPasses();
   registry.insert<MhcDialect>();
   registerCodegenPasses();
+  registerTargetInterfaces(registry);
+  registerTargetPasses();
+  registerTargetPipelines();
 }
