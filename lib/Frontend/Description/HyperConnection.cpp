@@ -13,9 +13,9 @@ static const Word<Preset> presets[] = {{"paper", Preset::paper},
                                        {"transformer-engine", Preset::transformerEngine},
                                        {"liger", Preset::liger}};
 static const Word<ManifoldKind> manifolds[] = {
-    {"birkhoff", ManifoldKind::birkhoff},           {"permutation_hull", ManifoldKind::permutationHull},
-    {"orthogonal", ManifoldKind::orthogonal},       {"sphere", ManifoldKind::sphere},
-    {"simplex", ManifoldKind::simplex},             {"unconstrained", ManifoldKind::unconstrained},
+    {"birkhoff", ManifoldKind::birkhoff},     {"permutation_hull", ManifoldKind::permutationHull},
+    {"orthogonal", ManifoldKind::orthogonal}, {"sphere", ManifoldKind::sphere},
+    {"simplex", ManifoldKind::simplex},       {"unconstrained", ManifoldKind::unconstrained},
     {"identity", ManifoldKind::identity}};
 static const Word<Mapping> mappings[] = {
     {"dynamic", Mapping::dynamic}, {"static", Mapping::constant}, {"fixed", Mapping::fixed}};
@@ -154,7 +154,8 @@ static void refuseWithoutEffect(Object &object, Object &convention, Object &sink
     convention.refuse("res_application", why);
   }
   if (constrained && kind != ManifoldKind::birkhoff)
-    convention.refuse("sinkhorn", noEffect + "with manifold '" + spell(manifolds, kind) + "': it belongs to 'birkhoff'");
+    convention.refuse("sinkhorn",
+                      noEffect + "with manifold '" + spell(manifolds, kind) + "': it belongs to 'birkhoff'");
 
   if (c.sinkhorn.start == Convention::Sinkhorn::log && c.sinkhorn.denominator != Convention::Sinkhorn::none) {
     const char *key = sinkhorn.has("start") ? "start" : "denominator";

@@ -194,7 +194,10 @@ private:
     code = 0;
     for (int i = 0; i < 4; ++i, ++next) {
       char c = peek();
-      uint32_t digit = isDigit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 16;
+      uint32_t digit = isDigit(c)             ? c - '0'
+                       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                              : 16;
       if (digit == 16)
         return fail(unexpected("four hexadecimal digits after \\u"));
       code = code * 16 + digit;
@@ -336,9 +339,7 @@ private:
 
 } // namespace
 
-bool Value::isInteger() const {
-  return kind == Kind::number && text.find_first_of(".eE") == std::string::npos;
-}
+bool Value::isInteger() const { return kind == Kind::number && text.find_first_of(".eE") == std::string::npos; }
 
 std::optional<int64_t> Value::asInteger() const {
   int64_t result = 0;

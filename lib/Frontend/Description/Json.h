@@ -43,7 +43,8 @@ struct ParseError {
   std::string message, note;
 };
 
-/// Reads a whole text. Refused: comments, duplicate keys, text after the value, invalid UTF-8, nesting above `maxDepth`.
+/// Reads a whole text. Refused: comments, duplicate keys, text after the value, invalid UTF-8, nesting above
+/// `maxDepth`.
 std::optional<ParseError> parse(const std::string &text, Value &out);
 
 constexpr unsigned maxDepth = 64;

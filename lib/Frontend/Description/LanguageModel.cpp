@@ -3,6 +3,7 @@
 #include "Kinds.h"
 
 #include <cmath>
+#include <iterator>
 
 namespace mhc {
 
@@ -46,15 +47,14 @@ static void readGqa(Object &object, LanguageModel &model) {
   if (object.failed())
     return;
   if (model.numAttentionHeads % model.numKeyValueHeads != 0)
-    object.failAt("num_key_value_heads", object.quoted("num_key_value_heads") +
-                                             ": expected a divisor of 'num_attention_heads' = " +
-                                             number(model.numAttentionHeads) + ", but got " +
-                                             number(model.numKeyValueHeads));
+    object.failAt("num_key_value_heads",
+                  object.quoted("num_key_value_heads") + ": expected a divisor of 'num_attention_heads' = " +
+                      number(model.numAttentionHeads) + ", but got " + number(model.numKeyValueHeads));
   if (!object.has("head_dim")) {
     if (model.hiddenSize % model.numAttentionHeads != 0)
-      object.failAt("num_attention_heads", object.quoted("num_attention_heads") + ": expected a divisor of 'hidden_size' = " +
-                                               number(model.hiddenSize) + ", but got " +
-                                               number(model.numAttentionHeads),
+      object.failAt("num_attention_heads",
+                    object.quoted("num_attention_heads") + ": expected a divisor of 'hidden_size' = " +
+                        number(model.hiddenSize) + ", but got " + number(model.numAttentionHeads),
                     "or give 'head_dim'");
     model.headDim = model.hiddenSize / model.numAttentionHeads;
   }
@@ -145,9 +145,11 @@ static void readTopk(Object &object, LanguageModel &model) {
       phase.refuse("until", "does not apply to the last phase, which lasts until the end");
     } else {
       phase.require({"until"}, "only the last phase has none");
-      phase.read("until", out.until, {before, 1, true, true, before == 0 ? "a number above 0 and below 1"
-                                                                       : "a number above the 'until' of the phase before and below 1"},
-                 /*nullable=*/false);
+      phase.read(
+          "until", out.until,
+          {before, 1, true, true,
+           before == 0 ? "a number above 0 and below 1" : "a number above the 'until' of the phase before and below 1"},
+          /*nullable=*/false);
       before = out.until.value_or(before);
     }
     readK(phase, "k", model, out.k);
@@ -175,17 +177,17 @@ static void readFeedForward(Object &object, LanguageModel &model) {
   if (object.failed())
     return;
   if (model.firstKDenseReplace > model.numHiddenLayers)
-    object.failAt("first_k_dense_replace", object.quoted("first_k_dense_replace") +
-                                               ": expected at most 'num_hidden_layers' = " +
-                                               number(model.numHiddenLayers) + ", but got " +
-                                               number(model.firstKDenseReplace));
+    object.failAt("first_k_dense_replace",
+                  object.quoted("first_k_dense_replace") + ": expected at most 'num_hidden_layers' = " +
+                      number(model.numHiddenLayers) + ", but got " + number(model.firstKDenseReplace));
   if (model.firstKDenseReplace > 0)
     object.require({"intermediate_size"}, "the first " + number(model.firstKDenseReplace) + " blocks are dense");
   else
     object.refuse("intermediate_size", "does not apply: no block is dense");
   object.read("intermediate_size", model.intermediateSize, 1);
   if (mulSizes(model.nRoutedExperts, model.numHiddenLayers - model.firstKDenseReplace) > maxExperts)
-    object.failAt("n_routed_experts", object.quoted("n_routed_experts") + ": expected at most 2^20 experts in all blocks, but got " +
+    object.failAt("n_routed_experts", object.quoted("n_routed_experts") +
+                                          ": expected at most 2^20 experts in all blocks, but got " +
                                           number(model.nRoutedExperts) + " in each of " +
                                           number(model.numHiddenLayers - model.firstKDenseReplace));
 
@@ -224,23 +226,34 @@ void readResidual(Object &object, LanguageModel &model) {
                     residual.quoted("readout") + ": 'last_pre' needs convention.pre_source 'delayed', but got 'same'");
 }
 
-/// Every size is exact below 2^60, so that nothing later has to ask.
+/// Every size is exact below 2^60, so that nothing later has to ask. The largest number is named: it is the likely
+/// slip.
 static void checkSizes(Object &object, const LanguageModel &model) {
   const ParameterCounts counts = countParameters(model);
-  static const char *const fields[ParameterCounts::numTerms] = {
-      "vocab_size",       "vocab_size",       "num_attention_heads", "intermediate_size", "moe_intermediate_size",
-      "n_shared_experts", "n_routed_experts", "hidden_size",         "hidden_size",       "hidden_size",
-      "hidden_size",      "hidden_size",      "num_attention_heads", "hidden_size"};
   int64_t total = 0;
-  size_t largest = 0;
-  for (size_t term = 0; term < ParameterCounts::numTerms; ++term) {
-    total = addSizes(total, counts.terms[term]);
-    if (counts.terms[term] > counts.terms[largest])
-      largest = term;
-  }
-  if (total > maxElements)
-    object.failAt(fields[largest], object.quoted(fields[largest]) +
-                                       ": too large, the model would have more than 2^60 parameters");
+  for (int64_t term : counts.terms)
+    total = addSizes(total, term);
+  if (total <= maxElements)
+    return;
+  const std::pair<const char *, int64_t> sizes[] = {{"hidden_size", model.hiddenSize},
+                                                    {"vocab_size", model.vocabSize},
+                                                    {"num_attention_heads", model.numAttentionHeads},
+                                                    {"head_dim", model.headDim},
+                                                    {"intermediate_size", model.intermediateSize},
+                                                    {"q_lora_rank", model.qLoraRank.value_or(0)},
+                                                    {"kv_lora_rank", model.kvLoraRank},
+                                                    {"qk_nope_head_dim", model.qkNopeHeadDim},
+                                                    {"qk_rope_head_dim", model.qkRopeHeadDim},
+                                                    {"v_head_dim", model.vHeadDim},
+                                                    {"moe_intermediate_size", model.moeIntermediateSize},
+                                                    {"n_routed_experts", model.nRoutedExperts},
+                                                    {"n_shared_experts", model.nSharedExperts}};
+  const auto *largest = std::begin(sizes);
+  for (const auto &size : sizes)
+    if (size.second > largest->second)
+      largest = &size;
+  object.failAt(largest->first,
+                object.quoted(largest->first) + ": too large, the model would have more than 2^60 parameters");
 }
 
 void readLanguageModel(Object &object, LanguageModel &model) {

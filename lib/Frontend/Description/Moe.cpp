@@ -61,15 +61,16 @@ bool checkGroups(Object &object, const Router &router, int64_t experts, const st
   if (object.failed())
     return false;
   if (experts % router.groupCount != 0)
-    groups.failAt("count", groups.quoted("count") + ": expected a divisor of '" + expertsField + "' = " +
-                               std::to_string(experts) + ", but got " + std::to_string(router.groupCount));
+    groups.failAt("count", groups.quoted("count") + ": expected a divisor of '" + expertsField +
+                               "' = " + std::to_string(experts) + ", but got " + std::to_string(router.groupCount));
   if (router.groupsChosen > router.groupCount)
     groups.failAt("chosen", groups.quoted("chosen") + ": expected at most " + groups.quoted("count") + " = " +
                                 std::to_string(router.groupCount) + ", but got " + std::to_string(router.groupsChosen));
   return !object.failed();
 }
 
-void checkTopk(Reader &reader, Position at, const std::string &field, int64_t k, int64_t experts, const Router &router) {
+void checkTopk(Reader &reader, Position at, const std::string &field, int64_t k, int64_t experts,
+               const Router &router) {
   const std::string start = "'" + field + "': ", got = ", but got " + std::to_string(k);
   const int64_t perGroup = experts / router.groupCount, chosen = router.groupsChosen;
   if (k < 1)
@@ -77,19 +78,21 @@ void checkTopk(Reader &reader, Position at, const std::string &field, int64_t k,
   if (router.groupCount == 1 && k > experts)
     return reader.fail(at, start + "expected at most the number of experts, " + std::to_string(experts) + got);
   if (k % chosen != 0)
-    return reader.fail(at, start + "expected a multiple of the chosen groups (groups.chosen = " + std::to_string(chosen) +
-                               ")" + got);
+    return reader.fail(
+        at, start + "expected a multiple of the chosen groups (groups.chosen = " + std::to_string(chosen) + ")" + got);
   if (k / chosen > perGroup)
-    return reader.fail(at, start + "expected at most " + std::to_string(perGroup * chosen) +
-                               ", the experts of the chosen groups (groups.count = " + std::to_string(router.groupCount) +
-                               ", groups.chosen = " + std::to_string(chosen) + ")" + got);
+    return reader.fail(at,
+                       start + "expected at most " + std::to_string(perGroup * chosen) +
+                           ", the experts of the chosen groups (groups.count = " + std::to_string(router.groupCount) +
+                           ", groups.chosen = " + std::to_string(chosen) + ")" + got);
   const bool overSelection = router.score == Score::softmaxAfterTopk || router.normalize;
   if (k == 1 && experts > 1 && overSelection && !router.allowConstantGate)
-    reader.fail(at,
-                start + "with 1 expert a token and " +
-                    (router.score == Score::softmaxAfterTopk ? "'score' softmax_after_topk" : "'normalize'") +
-                    " the gate is the constant 1, and the router gets no gradient from the loss",
-                "choose a gate that is not normalised over the selection, or allow it with \"allow_constant_gate\": true");
+    reader.fail(
+        at,
+        start + "with 1 expert a token and " +
+            (router.score == Score::softmaxAfterTopk ? "'score' softmax_after_topk" : "'normalize'") +
+            " the gate is the constant 1, and the router gets no gradient from the loss",
+        "choose a gate that is not normalised over the selection, or allow it with \"allow_constant_gate\": true");
 }
 
 void readMoeKind(Object &object, MoeRouterKind &out, bool layer) {

@@ -39,8 +39,8 @@ void readOptimizerKind(Object &object, OptimizerStepKind &out) {
   if (elements > maxElements)
     object.failAt("shape", object.quoted("shape") + ": more than 2^60 elements");
   if (out.betas.size() != (muon ? 1 : 2))
-    object.failAt("betas", object.quoted("betas") + ": expected " + (muon ? "1 number" : "2 numbers") + " with " + name +
-                               ", but got " + std::to_string(out.betas.size()));
+    object.failAt("betas", object.quoted("betas") + ": expected " + (muon ? "1 number" : "2 numbers") + " with " +
+                               name + ", but got " + std::to_string(out.betas.size()));
   if (!sphere)
     object.refuse("norm_scope", "does not apply to " + name);
   else if (rank != 3)

@@ -327,10 +327,12 @@ std::string parameterReport(const LanguageModel &model) {
       {"attention", CountTerm::attention}, {"ffn", CountTerm::ffn},
       {"expert", CountTerm::expert},       {"shared", CountTerm::shared},
       {"router", CountTerm::router},       {"hyper_connection", CountTerm::hyperConnection}};
-  static const std::pair<const char *, CountTerm> others[] = {
-      {"norm", CountTerm::norm},       {"scale", CountTerm::scale},
-      {"base", CountTerm::base},       {"readout", CountTerm::readout},
-      {"attention_gate", CountTerm::attentionGate}, {"f_bias", CountTerm::fBias}};
+  static const std::pair<const char *, CountTerm> others[] = {{"norm", CountTerm::norm},
+                                                              {"scale", CountTerm::scale},
+                                                              {"base", CountTerm::base},
+                                                              {"readout", CountTerm::readout},
+                                                              {"attention_gate", CountTerm::attentionGate},
+                                                              {"f_bias", CountTerm::fBias}};
   using OrderedJson = nlohmann::ordered_json;
   const ParameterCounts counts = countParameters(model);
   int64_t total = 0, otherTotal = 0;
@@ -350,7 +352,7 @@ std::string parameterReport(const LanguageModel &model) {
   // A tied embedding is the head as well: it is used, and it is the one that "non-embedding" leaves out.
   const bool tied = model.tieWordEmbeddings;
   const int64_t head = counts[tied ? CountTerm::embedding : CountTerm::head];
-  const int64_t expert = 3 * model.hiddenSize * model.moeIntermediateSize;
+  const int64_t expert = mulSizes(3, mulSizes(model.hiddenSize, model.moeIntermediateSize));
   auto activeWith = [&](const std::vector<int64_t> &k) {
     int64_t active = total - (tied ? 0 : counts[CountTerm::embedding]);
     for (int64_t block = denseBlocks(model); block < model.numHiddenLayers; ++block)

@@ -35,7 +35,7 @@ static size_t editDistance(const std::string &a, const std::string &b) {
 
 std::string nearestWord(const std::string &word, const std::vector<std::string> &candidates) {
   std::string best;
-  size_t bestDistance = std::max<size_t>(1, word.size() / 3) + 1;
+  size_t bestDistance = std::max<size_t>(1, (word.size() + 1) / 3) + 1;
   if (word.size() > 100)
     return best;
   for (const std::string &candidate : candidates) {
@@ -120,7 +120,8 @@ void Object::refuse(const char *key, const std::string &why) {
 }
 
 void Object::mistake(const json::Value &value, const std::string &where, const std::string &wanted, std::string note) {
-  reader.fail(value.at, (where.empty() ? "" : "'" + where + "': ") + "expected " + wanted + ", but got " + value.describe(),
+  reader.fail(value.at,
+              (where.empty() ? "" : "'" + where + "': ") + "expected " + wanted + ", but got " + value.describe(),
               std::move(note));
 }
 

@@ -16,10 +16,10 @@
 namespace mhc {
 
 /// Sizes that nobody needs but that would make a program run out of memory before it could say so.
-constexpr int64_t maxBlocks = 65536;           ///< num_hidden_layers, depth
-constexpr int64_t maxPhases = 256;             ///< of num_experts_per_tok
-constexpr int64_t maxExperts = 1 << 20;        ///< of all blocks together
-constexpr int64_t maxInt32 = 2147483647;       ///< what is indexed by i32 tensors
+constexpr int64_t maxBlocks = 65536;              ///< num_hidden_layers, depth
+constexpr int64_t maxPhases = 256;                ///< of num_experts_per_tok
+constexpr int64_t maxExperts = 1 << 20;           ///< of all blocks together
+constexpr int64_t maxInt32 = 2147483647;          ///< what is indexed by i32 tensors
 constexpr int64_t maxElements = int64_t(1) << 60; ///< of one model or tensor: then its bytes fit into 64 bits, too
 
 /// Products and sums of sizes that stop at the largest value instead of wrapping: compare the result with maxElements.
@@ -58,7 +58,7 @@ template <typename E, size_t N> const char *spell(const Word<E> (&words)[N], E v
 /// The set of numbers that a field of type double takes.
 struct Interval {
   double min, max;
-  bool open = false; ///< Without `min` itself.
+  bool open = false;  ///< Without `min` itself.
   bool below = false; ///< Without `max` itself.
   const char *text;
 };
@@ -100,7 +100,9 @@ public:
   void require(std::initializer_list<const char *> keys, const std::string &why = "");
   /// Refuses a field that is written: "'head_dim' <why>".
   void refuse(const char *key, const std::string &why);
-  void failAt(const char *key, std::string message, std::string note = "") { reader.fail(at(key), std::move(message), std::move(note)); }
+  void failAt(const char *key, std::string message, std::string note = "") {
+    reader.fail(at(key), std::move(message), std::move(note));
+  }
 
   // Each reads a field if it is written and leaves `out` alone otherwise.
   void read(const char *key, int64_t &out, int64_t min, int64_t max = std::numeric_limits<int64_t>::max());

@@ -37,7 +37,8 @@ static void readOptimizer(Object &object, Training::Optimizer &out) {
   if (object.failed())
     return;
   if (betas.size() != 2)
-    return object.failAt("betas", object.quoted("betas") + ": expected 2 numbers, but got " + std::to_string(betas.size()));
+    return object.failAt("betas",
+                         object.quoted("betas") + ": expected 2 numbers, but got " + std::to_string(betas.size()));
   out.beta1 = betas[0];
   out.beta2 = betas[1];
   if (out.kind == OptimizerKind::adamw)
@@ -89,8 +90,9 @@ static void readSteps(Object &object, Schedule &out) {
     if (out.at[i] <= out.at[i - 1])
       object.failAt("at", object.quoted("at") + ": expected increasing numbers");
   if (out.factors.size() != out.at.size())
-    object.failAt("factors", object.quoted("factors") + ": expected one number for each of " + object.quoted("at") + " (" +
-                                 std::to_string(out.at.size()) + "), but got " + std::to_string(out.factors.size()));
+    object.failAt("factors", object.quoted("factors") + ": expected one number for each of " + object.quoted("at") +
+                                 " (" + std::to_string(out.at.size()) + "), but got " +
+                                 std::to_string(out.factors.size()));
 }
 
 static void readPhases(Object &object, Schedule &out) {
@@ -103,8 +105,7 @@ static void readPhases(Object &object, Schedule &out) {
     Schedule::Phase &p = out.phases.emplace_back();
     phase.only({"until", "shape", "to"});
     phase.require({"until", "shape"});
-    phase.read("until", p.until,
-               {before, 1, true, false, "a number above the 'until' of the phase before, at most 1"});
+    phase.read("until", p.until, {before, 1, true, false, "a number above the 'until' of the phase before, at most 1"});
     phase.read("shape", p.shape, shapes);
     if (object.failed())
       return;
@@ -155,9 +156,9 @@ static void readBatch(Object &object, Training::Batch &out, int64_t maxPositions
   if (object.failed())
     return;
   if (out.sequenceLength > maxPositions)
-    object.failAt("sequence_length", object.quoted("sequence_length") +
-                                         ": expected at most 'max_position_embeddings' = " + std::to_string(maxPositions) +
-                                         ", but got " + std::to_string(out.sequenceLength));
+    object.failAt("sequence_length",
+                  object.quoted("sequence_length") + ": expected at most 'max_position_embeddings' = " +
+                      std::to_string(maxPositions) + ", but got " + std::to_string(out.sequenceLength));
   if (out.sequences % out.microBatch != 0)
     object.failAt("micro_batch", object.quoted("micro_batch") + ": expected a divisor of 'sequences' = " +
                                      std::to_string(out.sequences) + ", but got " + std::to_string(out.microBatch));

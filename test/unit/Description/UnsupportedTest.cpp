@@ -1,0 +1,84 @@
+//===- UnsupportedTest.cpp - legal, but refused by this version -----------===//
+
+#include "Testing.h"
+
+using namespace mhc;
+using namespace mhc::testing;
+
+TEST(Unsupported, Supported) {
+  const std::string supported[] = {
+      hyperConnection(),
+      hyperConnection("\"topology\": \"hc\", \"hc_mult\": 8, \"dtype\": \"fp64\""),
+      hyperConnection("\"manifold\": \"identity\", \"hc_mult\": 1, \"dtype\": \"fp32\""),
+      hyperConnection("\"manifold\": \"unconstrained\""),
+      convention("\"sinkhorn\": {\"first_over\": \"inputs\", \"iterations\": 3}, \"phi_layout\": \"mk\", \"rms\": "
+                 "{\"eps\": 1e-20}, \"pre_eps\": 0.1, \"post_scale\": 1.5"),
+      "{\"kind\": \"hyper_connection_chain\", \"hidden_size\": 32, \"depth\": 5}",
+      model("\"dtype\": \"bf16\", \"qk_norm\": true, \"num_key_value_heads\": 2, \"tie_word_embeddings\": true"),
+      residual("\"topology\": \"hc\", \"branch_scale\": 0.5"),
+      residual("\"topology\": \"mhc\", \"manifold\": \"identity\""),
+      training("\"clip\": 1.0, \"batch\": {\"sequences\": 8, \"micro_batch\": 2}, \"schedule\": {\"kind\": \"cosine\", "
+               "\"final_fraction\": 0.1}"),
+  };
+  for (const std::string &text : supported) {
+    Description d = accept(text);
+    std::optional<DescriptionError> error = findUnsupported(d);
+    EXPECT_FALSE(error) << text << "\n" << error->str();
+  }
+}
+
+// The @ marks the place again: of the field, or of its nearest parent that is written.
+TEST(Unsupported, Refused) {
+  const std::string mhc = "\"topology\": \"mhc\", ";
+  const Refused cases[] = {
+      {"{@\"kind\": \"moe_router\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
+       "\"bf16\", \"score\": \"sigmoid\"}",
+       "kind 'moe_router'"},
+      {"{@\"kind\": \"optimizer\", \"optimizer\": \"muon\", \"shape\": [4, 4], \"betas\": [0.9], \"eps\": 1}",
+       "kind 'optimizer'"},
+      {hyperConnection("@\"preset\": \"liger\""),
+       "'preset': a preset other than 'paper' is not supported by this version"},
+      {hyperConnection("@\"manifold\": \"simplex\""), "manifold 'simplex'"},
+      {hyperConnection("@\"manifold\": \"sphere\""), "manifold 'sphere'"},
+      {hyperConnection("@\"manifold\": \"orthogonal\""), "manifold 'orthogonal'"},
+      {hyperConnection("@\"manifold\": \"permutation_hull\""), "manifold 'permutation_hull'"},
+      {convention("@\"res_application\": \"HTX\""), "'convention.res_application'"},
+      {convention("\"sinkhorn\": {@\"start\": \"softmax\"}"), "'convention.sinkhorn.start'"},
+      {convention("\"sinkhorn\": {@\"denominator\": \"add_eps\"}"), "'convention.sinkhorn.denominator'"},
+      {convention("\"rms\": {@\"form\": \"inverse_of_root_plus_eps\"}"), "'convention.rms.form'"},
+      {convention("@\"norm_weight\": true"), "'convention.norm_weight'"},
+      {convention("@\"coefficient_dtype\": \"bf16\""), "'convention.coefficient_dtype'"},
+      {convention("@\"layout\": \"TCn\""), "'convention.layout'"},
+      {convention("@\"pre_source\": \"delayed\""), "'convention.pre_source'"},
+      {convention("@\"f_bias\": true", "\"topology\": \"hc\""), "'convention.f_bias'"},
+      {convention("\"mappings\": {@\"pre\": \"static\"}"), "'convention.mappings.pre'"},
+      {convention("\"mappings\": {@\"post\": \"fixed\"}"), "'convention.mappings.post'"},
+      {convention("\"mappings\": {@\"res\": \"fixed\"}"), "'convention.mappings.res'"},
+      {model("@\"dtype\": \"fp64\""), "'dtype'"},
+      {model("@\"attention\": \"mla\", \"kv_lora_rank\": 32, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
+             "\"v_head_dim\": 20"),
+       "attention 'mla'"},
+      {model("@\"attention_gate\": \"headwise\""), "'attention_gate'"},
+      {experts("2", "").insert(experts("2", "").find("\"n_routed"), "@"), "a model with experts"},
+      {training("\"optimizer\": {@\"kind\": \"muon\"}"), "'training.optimizer.kind'"},
+      {training("\"schedule\": {@\"kind\": \"phases\", \"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}"),
+       "'training.schedule.kind'"},
+      {training("\"batch\": {@\"ramp\": {\"from\": 1, \"until\": 0.5}}"), "'training.batch.ramp'"},
+      {residual(mhc + "@\"preset\": \"deepseek-v4\""), "'residual.preset'"},
+      {residual(mhc + "@\"manifold\": \"simplex\""), "'residual.manifold'"},
+      {residual(mhc + "@\"readout\": \"head\""), "'residual.readout'"},
+      {residual("\"topology\": \"hc\", \"convention\": {@\"norm_weight\": true}"), "'residual.convention.norm_weight'"},
+  };
+  for (const Refused &refused : cases) {
+    SCOPED_TRACE(refused.text);
+    std::string text = refused.text;
+    size_t mark = text.find('@');
+    text.erase(mark, 1);
+    size_t lineStart = text.rfind('\n', mark) + 1;
+    std::optional<DescriptionError> error = findUnsupported(accept(text));
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->at.column, mark - lineStart + 1) << error->str();
+    EXPECT_NE(error->message.find(refused.word), std::string::npos) << error->str();
+    EXPECT_EQ(error->file, "d.json");
+  }
+}
