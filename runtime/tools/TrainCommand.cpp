@@ -1,2 +1,37 @@
 #include "Options.h"
-namespace mhcrt { int trainCommand(const std::vector<std::string> &) { return 0; } }
+#include "base/ThreadPool.h"
+#include "train/Trainer.h"
+
+namespace mhcrt {
+
+int trainCommand(const std::vector<std::string> &arguments) {
+  Options options(arguments, {},
+                  {"device", "data", "steps", "sequences", "learning-rate", "seed", "initial", "resume", "metrics",
+                   "save", "save-every", "eval-every", "eval-batches", "threads"});
+  if (options.positional().size() != 1)
+    throw UsageError("expected mhc-run train PACKAGE --data=FILE|DIR [options] (see mhc-run --help)");
+  TrainOptions train;
+  train.package = options.positional()[0];
+  train.device = options.value("device", "cpu");
+  train.data = options.required("data");
+  train.threads = chooseThreads(options.integer("threads", 1).value_or(0));
+  train.steps = options.integer("steps", 1);
+  train.sequences = options.integer("sequences", 1);
+  train.seed = options.integer("seed", INT64_MIN);
+  train.learningRate = options.number("learning-rate");
+  train.initial = options.value("initial");
+  train.resume = options.value("resume");
+  train.save = options.value("save");
+  train.metrics = options.value("metrics");
+  train.saveEvery = options.integer("save-every", 1).value_or(0);
+  train.evalEvery = options.integer("eval-every", 1).value_or(0);
+  train.evalBatches = options.integer("eval-batches", 1).value_or(8);
+  if (train.initial && train.resume)
+    throw UsageError("--initial and --resume exclude each other");
+  if (train.saveEvery && !train.save)
+    throw UsageError("--save-every needs --save");
+  mhcrt::train(train);
+  return 0;
+}
+
+} // namespace mhcrt

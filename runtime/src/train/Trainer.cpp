@@ -1,0 +1,296 @@
+#include "train/Trainer.h"
+#include "base/Checked.h"
+#include "base/ThreadPool.h"
+#include "plan/Binding.h"
+#include "plan/Executor.h"
+#include "train/Checkpoint.h"
+#include "train/Data.h"
+#include "train/Init.h"
+#include "train/Metrics.h"
+#include "train/TrainingSpec.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+namespace mhcrt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int64_t mostBadSteps = 10;
+
+double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string duration(double seconds) {
+  auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 60)
+    return concat(whole, " s");
+  if (whole < 3600)
+    return concat(whole / 60, " min ", whole % 60, " s");
+  return concat(whole / 3600, " h ", whole / 60 % 60, " min");
+}
+
+class Trainer {
+public:
+  explicit Trainer(const TrainOptions &options)
+      : options(options), package(Package::open(options.package)), manifest(package.manifest()),
+        spec(TrainingSpec::parse(manifest, package.source())) {
+    override();
+    device = openDevice(options.device, package, options.threads, target);
+    stepExecutor = std::make_unique<Executor>(package, *device, target, "train_step");
+    start();
+    DataShape shape{spec.sequences, spec.sequenceLength, manifest.vocabSize, spec.steps};
+    data = openData(options.data, shape, progress.seed);
+    if (options.evalEvery && (data->validationRows() == 0 || !manifest.entries.count("eval")))
+      fail(options.data, ": --eval-every needs held-out text: at least ", 20 * (spec.sequenceLength + 1),
+           " tokens of bytes or .bin files");
+    prepare();
+  }
+
+  void run() {
+    std::fprintf(stderr, "training on %s; data: %s\n", device->description().c_str(), data->description().c_str());
+    openMetrics();
+    begin = lastReport = Clock::now();
+    const int64_t first = progress.step;
+    while (progress.step < spec.steps) {
+      step();
+      bool last = progress.step == spec.steps;
+      if (last || progress.step == first + 1 || secondsSince(lastReport) > 1)
+        report(first);
+      if (data->validationRows() > 0 && manifest.entries.count("eval") &&
+          (last || (options.evalEvery && progress.step % options.evalEvery == 0)))
+        validate();
+      if (options.save && (last || (options.saveEvery && progress.step % options.saveEvery == 0)))
+        save();
+    }
+    if (first == spec.steps) {
+      std::fprintf(stderr, "nothing to do: the checkpoint is at the last step already\n");
+      if (options.save)
+        save();
+    }
+  }
+
+private:
+  void override() {
+    if (options.steps) {
+      overrides["steps"] = spec.steps = *options.steps;
+    }
+    if (options.sequences) {
+      spec.sequences = *options.sequences;
+      if (spec.sequences % spec.microBatch)
+        fail("--sequences: expected a multiple of micro_batch = ", spec.microBatch, ", but got ", spec.sequences);
+      overrides["sequences"] = spec.sequences;
+    }
+    if (options.learningRate)
+      overrides["learning_rate"] = spec.learningRate = *options.learningRate;
+    checkedMultiply(checkedMultiply(spec.sequences, spec.sequenceLength + 1, "tokens of a step"), 4,
+                    "tokens of a step");
+  }
+
+  /// Arenas with the values that the run begins with.
+  void start() {
+    const uint64_t bytes = manifest.parameterElements * sizeof(float);
+    for (DeviceMemory *arena : {&arenas.parameters, &arenas.gradients, &arenas.expAvg, &arenas.expAvgSq}) {
+      *arena = DeviceMemory(*device, bytes);
+      device->fillBytes(arena->data(), 0, bytes);
+    }
+    progress.seed = options.seed.value_or(0);
+    if (options.resume) {
+      LoadedCheckpoint loaded = loadCheckpoint(*options.resume, manifest, *device, arenas, true);
+      progress.optimizerStep = loaded.optimizerStep;
+      progress.step = loaded.step.value_or(loaded.optimizerStep);
+      if (options.seed && loaded.seed && *options.seed != *loaded.seed)
+        fail(*options.resume, ": the run has seed ", *loaded.seed, ", but --seed=", *options.seed, " was given");
+      if (loaded.seed)
+        progress.seed = *loaded.seed;
+      if (progress.step < 0 || progress.step > spec.steps)
+        fail(*options.resume, ": the checkpoint is at step ", progress.step, " of ", spec.steps);
+    } else if (options.initial) {
+      progress.optimizerStep = loadCheckpoint(*options.initial, manifest, *device, arenas, false).optimizerStep;
+    } else {
+      ThreadPool pool(options.threads);
+      for (const ModelTensor &tensor : manifest.tensors) {
+        Memory values(tensor.count * sizeof(float));
+        initialValues(tensor, progress.seed, pool, reinterpret_cast<float *>(values.data()));
+        device->copyIn(arenas.parameters.data() + tensor.offset * sizeof(float), values.data(), values.size());
+      }
+    }
+  }
+
+  /// The symbols' values of an entry whose only input is `tokens`.
+  Symbols symbolsFor(const char *name, int64_t rows) const {
+    Entry entry = manifest.entry(name);
+    entry.parameters = false; // they are on the device already
+    return bindInputs(manifest, entry, {{"tokens", {"i32", {rows, spec.sequenceLength + 1}}}});
+  }
+
+  void prepare() {
+    Symbols symbols = symbolsFor("train_step", spec.microBatch);
+    stepExecutor->bind(symbols);
+    batch.resize(spec.sequences * (spec.sequenceLength + 1));
+    tokens = DeviceMemory(*device, batch.size() * sizeof(int32_t));
+    stepRun.inputs["tokens"] = tokens.data();
+    for (const TensorSpec &output : manifest.entry("train_step").outputs)
+      stepRun.outputs[output.name] = makeOutput(output, symbols, stepOutputs);
+    stepRun.arenas = &arenas;
+    stepRun.scalars = &scalars;
+    stepRun.microBatches = spec.microBatches();
+    stepRun.guardUpdates = true;
+  }
+
+  char *makeOutput(const TensorSpec &output, const Symbols &symbols, std::vector<DeviceMemory> &keep) {
+    int64_t bytes = elementCount(evaluateShape(output, symbols), output.name) * byteSize(output.dtype);
+    keep.emplace_back(*device, bytes);
+    return keep.back().data();
+  }
+
+  void openMetrics() {
+    if (!options.metrics)
+      return;
+    metrics.open(*options.metrics, options.resume ? progress.step : 0);
+    Json line = {{"package", options.package}, {"device", options.device},   {"seed", progress.seed},
+                 {"steps", spec.steps},        {"sequences", spec.sequences}, {"sequence_length", spec.sequenceLength},
+                 {"overrides", overrides}};
+    if (options.resume)
+      line["resumed_after_step"] = progress.step;
+    metrics.write(line);
+  }
+
+  void step() {
+    auto started = Clock::now();
+    const int64_t number = progress.step + 1;
+    data->batch(number, batch.data());
+    device->copyIn(tokens.data(), batch.data(), batch.size() * sizeof(int32_t));
+
+    const auto s = static_cast<double>(progress.optimizerStep + 1);
+    const double rate = spec.learningRate * spec.schedule.factor(number, spec.steps);
+    scalars.fill(0);
+    scalars[scalar::LearningRate] = static_cast<float>(rate);
+    scalars[scalar::Correction1] = static_cast<float>(1 / (1 - std::pow(spec.beta1, s)));
+    scalars[scalar::Correction2] = static_cast<float>(1 / (1 - std::pow(spec.beta2, s)));
+    scalars[scalar::GradientScale] = static_cast<float>(1.0 / static_cast<double>(spec.microBatches()));
+    scalars[scalar::Clip] = static_cast<float>(spec.clip);
+    scalars[scalar::WeightDecay] = static_cast<float>(spec.weightDecay);
+    scalars[scalar::Beta1] = static_cast<float>(spec.beta1);
+    scalars[scalar::Beta2] = static_cast<float>(spec.beta2);
+    scalars[scalar::Eps] = static_cast<float>(spec.eps);
+    try {
+      stepExecutor->run(stepRun);
+    } catch (const Error &problem) {
+      fail("step ", number, ": ", problem.what());
+    }
+    progress.step = number;
+    progress.optimizerStep += 1;
+
+    loss = scalars[scalar::Loss];
+    norm = std::sqrt(static_cast<double>(scalars[scalar::SumOfSquares]));
+    stepSeconds = secondsSince(started);
+    Json line = {{"step", number},
+                 {"loss", loss},
+                 {"cross_entropy", static_cast<double>(scalars[scalar::CrossEntropy])},
+                 {"learning_rate", rate},
+                 {"gradient_norm", norm},
+                 {"clip_factor", static_cast<double>(scalars[scalar::ClipFactor])},
+                 {"tokens", number * spec.tokensPerStep()},
+                 {"tokens_per_second", static_cast<double>(spec.tokensPerStep()) / stepSeconds},
+                 {"seconds", stepSeconds}};
+    if (stepExecutor->skippedUpdates())
+      line["skipped"] = true;
+    metrics.write(line);
+
+    bool bad = !std::isfinite(loss) || !std::isfinite(norm);
+    badSteps = bad ? badSteps + 1 : 0;
+    if (bad)
+      std::fprintf(stderr, "step %lld: loss %g, gradient norm %g: the update is left out\n",
+                   static_cast<long long>(number), loss, norm);
+    if (badSteps >= mostBadSteps)
+      fail("step ", number, ": loss or gradient norm have not been finite for ", mostBadSteps, " steps, since step ",
+           number - mostBadSteps + 1);
+  }
+
+  void report(int64_t first) {
+    lastReport = Clock::now();
+    double elapsed = secondsSince(begin);
+    int64_t done = progress.step - first;
+    double speed = static_cast<double>(done * spec.tokensPerStep()) / elapsed;
+    double left = elapsed / static_cast<double>(done) * static_cast<double>(spec.steps - progress.step);
+    std::fprintf(stderr, "step %lld/%lld  loss %.4f  norm %.3g  rate %.3g  %.0f tokens/s  %s left\n",
+                 static_cast<long long>(progress.step), static_cast<long long>(spec.steps), loss, norm,
+                 static_cast<double>(scalars[scalar::LearningRate]), speed, duration(left).c_str());
+  }
+
+  /// The mean cross-entropy of the first rows of the held-out part: always the same ones.
+  void validate() {
+    if (!evalExecutor)
+      evalExecutor = std::make_unique<Executor>(package, *device, target, "eval");
+    int64_t rows = std::min(data->validationRows(), options.evalBatches * spec.microBatch);
+    double sum = 0;
+    for (int64_t row = 0; row < rows; row += spec.microBatch) {
+      int64_t count = std::min(spec.microBatch, rows - row);
+      std::vector<int32_t> held(count * (spec.sequenceLength + 1));
+      for (int64_t i = 0; i < count; ++i)
+        data->validationRow(row + i, held.data() + i * (spec.sequenceLength + 1));
+      device->copyIn(tokens.data(), held.data(), held.size() * sizeof(int32_t));
+      Symbols symbols = symbolsFor("eval", count);
+      evalExecutor->bind(symbols);
+      Executor::Run run;
+      std::vector<DeviceMemory> outputs;
+      run.inputs["tokens"] = tokens.data();
+      for (const TensorSpec &output : manifest.entry("eval").outputs)
+        run.outputs[output.name] = makeOutput(output, symbols, outputs);
+      if (!run.outputs.count("cross_entropy"))
+        fail("entry 'eval' has no output 'cross_entropy'");
+      run.arenas = &arenas;
+      evalExecutor->run(run);
+      float value = 0;
+      device->copyOut(&value, run.outputs["cross_entropy"], sizeof value);
+      sum += static_cast<double>(value) * static_cast<double>(count);
+    }
+    double mean = sum / static_cast<double>(rows);
+    std::printf("validation loss %.6f after step %lld (%lld tokens)\n", mean, static_cast<long long>(progress.step),
+                static_cast<long long>(rows * spec.sequenceLength));
+    std::fflush(stdout);
+    metrics.write({{"step", progress.step}, {"validation_loss", mean}, {"validation_tokens", rows * spec.sequenceLength}});
+  }
+
+  void save() {
+    namespace fs = std::filesystem;
+    std::string path = *options.save;
+    std::error_code code;
+    if (path.back() == '/' || fs::is_directory(path, code)) {
+      fs::create_directories(path, code);
+      char name[64];
+      std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(progress.step));
+      path = (fs::path(path) / name).string();
+    }
+    saveCheckpoint(path, manifest, *device, arenas, progress);
+  }
+
+  const TrainOptions &options;
+  Package package;
+  const Manifest &manifest;
+  TrainingSpec spec;
+  Json overrides = Json::object();
+  std::string target;
+  std::unique_ptr<Device> device; // before everything that lies in its memory
+  ModelArenas arenas;
+  std::unique_ptr<Executor> stepExecutor, evalExecutor;
+  std::unique_ptr<DataSource> data;
+  Progress progress;
+  std::vector<int32_t> batch;
+  DeviceMemory tokens;
+  std::vector<DeviceMemory> stepOutputs;
+  Executor::Run stepRun;
+  Scalars scalars{};
+  MetricsFile metrics;
+  double loss = 0, norm = 0, stepSeconds = 0;
+  int64_t badSteps = 0;
+  Clock::time_point begin, lastReport;
+};
+
+} // namespace
+
+void train(const TrainOptions &options) { Trainer(options).run(); }
+
+} // namespace mhcrt

@@ -1,0 +1,35 @@
+//===- Checkpoint.h - a training run in a safetensors file ---------*- C++ -*-===//
+#ifndef MHCRT_TRAIN_CHECKPOINT_H
+#define MHCRT_TRAIN_CHECKPOINT_H
+
+#include "plan/Executor.h"
+
+#include <optional>
+
+namespace mhcrt {
+
+/// Where a run stands beside its arenas.
+struct Progress {
+  int64_t step = 0;          ///< of the run: schedule and data
+  int64_t optimizerStep = 0; ///< updates that the optimizer's states have seen (bias correction)
+  int64_t seed = 0;
+};
+
+/// Parameters, `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` + name, `optimizer.step` [1] i64. `step` and `seed` are
+/// in the file's metadata. Replaces the file in one step.
+void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &device, const ModelArenas &arenas,
+                    const Progress &progress);
+
+/// Fills the arenas. Parameters must all be there; optimizer states may be missing as a whole (then zeros), unless
+/// `complete`. Unknown tensors are an error.
+struct LoadedCheckpoint {
+  bool hasOptimizer = false;
+  int64_t optimizerStep = 0;
+  std::optional<int64_t> step, seed; ///< if a run of ours wrote the file
+};
+LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifest, Device &device,
+                                const ModelArenas &arenas, bool complete);
+
+} // namespace mhcrt
+
+#endif // MHCRT_TRAIN_CHECKPOINT_H
