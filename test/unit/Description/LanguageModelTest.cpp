@@ -95,7 +95,7 @@ TEST(LanguageModel, Experts) {
   auto m = acceptAs<LanguageModel>(experts("2", ""));
   EXPECT_EQ(m.nRoutedExperts, 6);
   ASSERT_EQ(m.topk.size(), 1u);
-  EXPECT_EQ(m.topk[0].k, (std::vector<int64_t>{2, 2, 2}));
+  EXPECT_EQ(m.topk.at(0).k, (std::vector<int64_t>{2, 2, 2}));
   EXPECT_EQ(m.router.score, Score::softmaxBeforeTopk);
   EXPECT_EQ(m.router.groupCount, 1);
   EXPECT_FALSE(m.router.normalize || m.router.sqrtGate || m.router.allowConstantGate);
@@ -110,11 +110,11 @@ TEST(LanguageModel, Experts) {
       "losses": [{"kind": "switch", "weight": 0.1, "scope": "sequence"}, {"kind": "top1", "weight": 1, "tau": 0.5}, {"kind": "switch", "weight": 1}],
       "expert_bias": {}, "capacity_factor": 1.25)",
               "\"first_k_dense_replace\": 1, \"intermediate_size\": 160, \"n_shared_experts\": 2"));
-  EXPECT_EQ(m.topk[0].k, (std::vector<int64_t>{0, 3, 1})); // the number of a dense block is not read
+  EXPECT_EQ(m.topk.at(0).k, (std::vector<int64_t>{0, 3, 1})); // the number of a dense block is not read
   EXPECT_EQ(m.router.losses.size(), 3u);
-  EXPECT_EQ(m.router.losses[0].scope, BalanceLoss::sequence);
-  EXPECT_EQ(m.router.losses[1].tau, 0.5);
-  EXPECT_EQ(m.router.losses[2].scope, BalanceLoss::microBatch);
+  EXPECT_EQ(m.router.losses.at(0).scope, BalanceLoss::sequence);
+  EXPECT_EQ(m.router.losses.at(1).tau, 0.5);
+  EXPECT_EQ(m.router.losses.at(2).scope, BalanceLoss::microBatch);
   EXPECT_EQ(m.router.expertBiasRate, 1e-3);
   EXPECT_EQ(m.router.capacityFactor, 1.25);
 
@@ -122,11 +122,11 @@ TEST(LanguageModel, Experts) {
       experts("{\"phases\": [{\"until\": 0.5, \"k\": [3, 2, 1]}, {\"until\": 0.75, \"k\": 2}, {\"k\": 1}]}",
               "\"capacity_factor\": null"));
   ASSERT_EQ(m.topk.size(), 3u);
-  EXPECT_EQ(m.topk[0].until, 0.5);
-  EXPECT_EQ(m.topk[0].k, (std::vector<int64_t>{3, 2, 1}));
-  EXPECT_EQ(m.topk[1].until, 0.75);
-  EXPECT_FALSE(m.topk[2].until);
-  EXPECT_EQ(m.topk[2].k, (std::vector<int64_t>{1, 1, 1}));
+  EXPECT_EQ(m.topk.at(0).until, 0.5);
+  EXPECT_EQ(m.topk.at(0).k, (std::vector<int64_t>{3, 2, 1}));
+  EXPECT_EQ(m.topk.at(1).until, 0.75);
+  EXPECT_FALSE(m.topk.at(2).until);
+  EXPECT_EQ(m.topk.at(2).k, (std::vector<int64_t>{1, 1, 1}));
 }
 
 TEST(LanguageModel, Accepted) {
