@@ -1,0 +1,105 @@
+#include "Support.h"
+#include "base/Checked.h"
+#include "base/File.h"
+#include "base/Hash.h"
+
+#include <cmath>
+#include <filesystem>
+
+using namespace mhcrt;
+using namespace mhcrt::test;
+
+TEST(Hash, Sha256KnownVectors) {
+  EXPECT_EQ(sha256Hex("", 0), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256Hex("abc", 3), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  const char *two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+  EXPECT_EQ(sha256Hex(two, 56), "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  std::string million(1000000, 'a');
+  EXPECT_EQ(sha256Hex(million.data(), million.size()),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Hash, Crc32KnownVectors) {
+  EXPECT_EQ(crc32("", 0), 0u);
+  EXPECT_EQ(crc32("123456789", 9), 0xCBF43926u);
+}
+
+TEST(Bf16, RoundsToNearestEven) {
+  EXPECT_EQ(mhcrt::toBf16(1.0f), 0x3f80);
+  EXPECT_EQ(mhcrt::toBf16(1.00390625f), 0x3f80);           // halfway between 0x3f80 and 0x3f81: to even
+  EXPECT_EQ(mhcrt::toBf16(1.01171875f), 0x3f82);           // halfway between 0x3f81 and 0x3f82
+  EXPECT_EQ(mhcrt::toBf16(std::nextafter(1.00390625f, 2.0f)), 0x3f81);
+  EXPECT_EQ(mhcrt::toBf16(-0.0f), 0x8000);
+  EXPECT_EQ(mhcrt::toBf16(3.4e38f), 0x7f80);               // rounds to infinity
+  EXPECT_EQ(mhcrt::toBf16(INFINITY), 0x7f80);
+  EXPECT_TRUE(std::isnan(fromBf16(mhcrt::toBf16(NAN))));
+  uint32_t bits = 0x7f800001; // a NaN whose payload lies in the lower half only
+  float payload;
+  std::memcpy(&payload, &bits, 4);
+  EXPECT_TRUE(std::isnan(fromBf16(mhcrt::toBf16(payload))));
+  for (uint32_t i = 0; i < 65536; ++i)
+    if (!std::isnan(fromBf16(i))) {
+      EXPECT_EQ(mhcrt::toBf16(fromBf16(i)), i);
+    }
+}
+
+TEST(Json, RefusesDuplicatesDepthAndGarbage) {
+  EXPECT_ERROR(parseJson(R"({"a": 1, "b": {"c": 1, "c": 2}})", "f"), "duplicate key 'c'");
+  EXPECT_EQ(errorOf([] { parseJson(R"({"a": {"c": 1}, "b": {"c": 2}})", "f"); }), "");
+  EXPECT_EQ(errorOf([] { parseJson(std::string(64, '[') + std::string(64, ']'), "f"); }), "");
+  EXPECT_ERROR(parseJson(std::string(65, '[') + std::string(65, ']'), "f"), "64 levels");
+  EXPECT_ERROR(parseJson(std::string(1000000, '['), "f"), "64 levels");
+  EXPECT_ERROR(parseJson("{\"a\": 1} x", "f"), "f: ");
+  EXPECT_ERROR(parseJson("", "f"), "f: ");
+  EXPECT_ERROR(parseJson("\"\xff\"", "f"), "f: ");
+  Json json = parseJson(R"({"a": [1, 18446744073709551615, 1.5, "s"]})", "f");
+  JsonView list = JsonView(json, "f").at("a");
+  EXPECT_EQ(list[0].integer(), 1);
+  EXPECT_ERROR(list[1].integer(), "f.a[1]: expected a 64-bit integer");
+  EXPECT_ERROR(list[2].integer(), "f.a[2]");
+  EXPECT_ERROR(list[0].integer(2, 3), "from 2 to 3");
+  EXPECT_ERROR(list[3].boolean(), "expected true or false, but got \"s\"");
+}
+
+TEST(Checked, NoticesOverflow) {
+  EXPECT_ERROR(elementCount({int64_t(1) << 32, int64_t(1) << 32}, "x"), "overflows");
+  EXPECT_ERROR(elementCount({-1}, "x"), "at least 0");
+  EXPECT_EQ(elementCount({}, "x"), 1);
+  EXPECT_EQ(elementCount({5, 0, 7}, "x"), 0);
+}
+
+TEST(File, ReplacesInOneStepOrNotAtAll) {
+  Folder folder;
+  std::string path = folder.write("a", "old");
+  {
+    OutputFile file(path);
+    file.write("half", 4); // no commit
+  }
+  EXPECT_EQ(readText(path), "old");
+  writeFile(path, "new");
+  EXPECT_EQ(readText(path), "new");
+  int count = 0;
+  for (auto &item : std::filesystem::directory_iterator(folder.path))
+    ++count, (void)item;
+  EXPECT_EQ(count, 1);
+  EXPECT_ERROR(writeFile(folder.file("no/such"), "x"), "cannot create");
+  EXPECT_ERROR(readFile(folder.path), "expected a regular file");
+}
+
+TEST(ThreadPool, RunsAllAndRethrowsTheFirstError) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 200; ++round) {
+      std::vector<int> seen(37);
+      pool.run(37, [&](int64_t i) { ++seen[i]; });
+      EXPECT_EQ(seen, std::vector<int>(37, 1));
+    }
+    EXPECT_ERROR(pool.run(100,
+                          [](int64_t i) {
+                            if (i >= 3 || i == 2)
+                              fail("task ", i);
+                          }),
+                 "task 2");
+    pool.run(0, [](int64_t) { FAIL(); });
+  }
+}
