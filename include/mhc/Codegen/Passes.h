@@ -9,6 +9,9 @@
 
 namespace mlir::mhc {
 
+/// Replaces all kernels (scheduled, family cpu) by functions of the package's CPU ABI, and adds mhc_sum_partials_f32 and _f64.
+LogicalResult emitCpuKernels(ModuleOp module);
+
 #define GEN_PASS_DECL
 #include "mhc/Codegen/Passes.h.inc"
 #define GEN_PASS_REGISTRATION

@@ -6,8 +6,52 @@ include "mlir/Pass/PassBase.td"
 
 def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
   let summary = "cut kernels into phases at their reductions";
-  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu or simple">];
+  let description = [{
+    Turns the body of each `mhc.kernel` into `mhc.phase` ops and sets its schedule. Only narrow values pass between phases; a wide value that a later phase needs
+    is loaded again from the output that it was stored to, or computed again:
+
+    ```mlir
+    mhc.kernel @scale attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+    ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
+      %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+      %1 = mhc.row.reduce max %0 : !mhc.wide<1x64xf32> -> !mhc.narrow<1xf32>
+      %2 = mhc.row.mix %1, %0 : !mhc.narrow<1xf32>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
+      mhc.row.store %2, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 256, threads = 0>, ..} {
+    ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
+      %0 = mhc.phase wide : !mhc.narrow<1xf32> {
+        %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+        %2 = mhc.row.reduce max %1 : !mhc.wide<1x64xf32> -> !mhc.narrow<1xf32>
+        mhc.row.yield %2 : !mhc.narrow<1xf32>
+      }
+      mhc.phase wide {
+        %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+        %2 = mhc.row.mix %0, %1 : !mhc.narrow<1xf32>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
+        mhc.row.store %2, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+        mhc.row.yield
+      }
+    }
+    ```
+  }];
+  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu or simple">,
+                 Option<"tile", "tile", "int64_t", /*default=*/"0", "tokens of a tile (0: the family's choice)">,
+                 Option<"channelBlock", "channel-block", "int64_t", /*default=*/"0", "channels of a block (0: the family's choice)">,
+                 Option<"threads", "threads", "int64_t", /*default=*/"0", "threads of a block (0: the family's choice)">];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
+}
+
+def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
+  let summary = "emit kernels of schedule family cpu as functions of the host";
+  let description = [{
+    Each scheduled `mhc.kernel` becomes an `llvm.func` of the package's CPU ABI, written in scf, arith, math, vector and llvm. Wide code has its
+    lanes on channels, narrow code on tokens. `math` ops are left for `mhc-expand-math`. `mhc_sum_partials_f32` and `_f64` are added.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 def ExpandMathPass : Pass<"mhc-expand-math"> {

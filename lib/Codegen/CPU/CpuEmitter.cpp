@@ -1,0 +1,218 @@
+//===- CpuEmitter.cpp - function, tiles, memory and rounding ----------------===//
+
+#include "CpuEmitter.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+namespace mlir::mhc::cpu {
+
+CpuEmitter::CpuEmitter(OpBuilder &builder, KernelOp kernel)
+    : CpuBuilder(builder, kernel.getLoc(), kernel.getCompute()), kernel(kernel) {
+  ScheduleAttr schedule = *kernel.getSchedule();
+  tile = schedule.getTile();
+  vectorLanes = schedule.getVector();
+  channelBlock = schedule.getChannelBlock();
+}
+
+//===----------------------------------------------------------------------===//
+// The function
+//===----------------------------------------------------------------------===//
+
+LogicalResult CpuEmitter::run() {
+  MLIRContext *context = b.getContext();
+  Type pointerType = LLVM::LLVMPointerType::get(context), int64 = b.getI64Type();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointerType, pointerType, int64, int64, int64});
+  b.setInsertionPoint(kernel);
+  auto function = LLVM::LLVMFuncOp::create(b, loc, kernel.getSymName(), type);
+  Block *entry = function.addEntryBlock(b);
+  b.setInsertionPointToStart(entry);
+  Value arguments = entry->getArgument(0), partial = entry->getArgument(4);
+  ints = entry->getArgument(1);
+
+  stackSize = i64(0).getDefiningOp();
+  arena = LLVM::AllocaOp::create(b, loc, pointerType, b.getI8Type(), stackSize->getResult(0), /*alignment=*/64);
+  allocas = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0)); // a place to insert at
+  rows = load(int64, ints, i64(0));
+  int64_t firstReduction = kernel.getNumInputs() + kernel.getNumOutputs();
+  for (auto [i, argument] : llvm::enumerate(kernel.getBlock().getArguments())) {
+    Value base = load(pointerType, arguments, i64(i));
+    if ((int64_t)i >= firstReduction) {
+      int64_t count = cast<MemRefType>(argument.getType()).getNumElements();
+      base = address(base, compute, mul(partial, count));
+      fillZero(base, compute, count);
+    }
+    pointers.push_back(base);
+  }
+
+  LogicalResult status = success();
+  loop(entry->getArgument(2), entry->getArgument(3), tile, [&](Value start) {
+    tileStart = start;
+    valid = min(i64(tile), sub(entry->getArgument(3), start));
+    for (Operation &op : kernel.getBlock()) {
+      auto phase = cast<PhaseOp>(op);
+      phaseBytes = 0;
+      if (succeeded(status))
+        status = phase.getRole() == PhaseRole::wide ? emitWidePhase(phase) : emitNarrowPhase(phase);
+      arenaBytes = std::max(arenaBytes, phaseBytes);
+    }
+  });
+  cast<arith::ConstantOp>(stackSize).setValueAttr(b.getI64IntegerAttr(std::max<int64_t>(arenaBytes, 64)));
+  LLVM::ReturnOp::create(b, loc, ValueRange{});
+  return status;
+}
+
+Value CpuEmitter::stack(int64_t bytes) {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(allocas);
+  return LLVM::AllocaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext()), b.getI8Type(), i64(bytes), /*alignment=*/64);
+}
+
+Value CpuEmitter::phaseStack(int64_t bytes) {
+  Value base = address(arena, b.getI8Type(), i64(phaseBytes));
+  phaseBytes += (bytes + 63) / 64 * 64;
+  return base;
+}
+
+void CpuEmitter::fillZero(Value base, Type element, int64_t count) {
+  int64_t whole = count / vectorLanes * vectorLanes;
+  if (whole)
+    loop(i64(0), i64(whole), vectorLanes, [&](Value i) { store(zeros(vector(element, vectorLanes)), base, i); });
+  for (int64_t i = whole; i < count; ++i)
+    store(zeros(element), base, i64(i));
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value CpuEmitter::rowOffset(RowLoadOp op, Value t) {
+  auto source = cast<MemRefType>(op.getSource().getType());
+  int64_t elements = 1;
+  for (int64_t dim : source.getShape().drop_front())
+    elements *= dim;
+  Value row;
+  switch (op.getAccess()) {
+  case Access::uniform:
+    return i64(0);
+  case Access::row:
+    row = add(tileStart, t);
+    break;
+  case Access::gather:
+    row = arith::ExtSIOp::create(b, loc, b.getI64Type(), narrowAt(op.getIndex(), i64(0), t));
+    break;
+  case Access::position: {
+    if (Value memory = positionMemory.lookup(op))
+      return load(b.getI64Type(), memory, t);
+    int64_t place = 1 + llvm::find(kernel.getInts(), b.getStringAttr("S")) - kernel.getInts().begin();
+    Value length = load(b.getI64Type(), ints, i64(place));
+    row = add(tileStart, t);
+    if (op.getDivisor() != 1)
+      row = arith::DivUIOp::create(b, loc, row, i64(op.getDivisor()));
+    row = arith::RemUIOp::create(b, loc, row, length);
+    break;
+  }
+  }
+  return mul(row, elements);
+}
+
+Value CpuEmitter::loadStream(RowLoadOp op, int64_t stream) {
+  WideType type = cast<WideType>(op.getResult().getType());
+  Value index = add(add(rowOffset(op, token), stream * type.getChannels()), chunk);
+  return load(lanes(memoryType(type.getElementType())), pointer(op.getSource()), index);
+}
+
+void CpuEmitter::storeStream(RowStoreOp op, int64_t stream, Value stored) {
+  WideType type = cast<WideType>(op.getValue().getType());
+  Value row = mul(add(tileStart, token), type.getNumElements());
+  store(stored, pointer(op.getTarget()), add(add(row, stream * type.getChannels()), chunk));
+}
+
+Value CpuEmitter::loadWeight(Value, bool, int64_t, int64_t) {
+  llvm_unreachable("projections to wide values run before the chunk loop");
+}
+
+Value CpuEmitter::channel() {
+  Value first = splat(arith::TruncIOp::create(b, loc, b.getI32Type(), chunk));
+  if (width == 1)
+    return first;
+  auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, width));
+  auto type = cast<VectorType>(lanes(b.getI32Type()));
+  Value steps = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, ArrayRef<int32_t>(numbers)));
+  return arith::AddIOp::create(b, loc, first, steps);
+}
+
+//===----------------------------------------------------------------------===//
+// Rounding
+//===----------------------------------------------------------------------===//
+
+/// `like`'s shape with another element type.
+static Type reshaped(Value like, Type element) {
+  if (auto type = dyn_cast<VectorType>(like.getType()))
+    return type.clone(element);
+  return element;
+}
+
+Value CpuEmitter::widen(Value stored, Type elementType) {
+  Type f32 = reshaped(stored, b.getF32Type()), wanted = reshaped(stored, compute);
+  Value value = stored;
+  if (elementType.isBF16()) {
+    Type i32 = reshaped(stored, b.getI32Type());
+    Value shift = arith::ConstantOp::create(b, loc, cast<TypedAttr>(
+        isa<VectorType>(i32) ? Attribute(DenseElementsAttr::get(cast<ShapedType>(i32), b.getI32IntegerAttr(16))) : Attribute(b.getI32IntegerAttr(16))));
+    value = arith::ShLIOp::create(b, loc, arith::ExtUIOp::create(b, loc, i32, stored), shift);
+    value = arith::BitcastOp::create(b, loc, f32, value);
+  }
+  int64_t have = getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth(), want = compute.getIntOrFloatBitWidth();
+  if (have < want)
+    return arith::ExtFOp::create(b, loc, wanted, value);
+  if (have > want)
+    return arith::TruncFOp::create(b, loc, wanted, value);
+  return value;
+}
+
+CpuEmitter::Rounded CpuEmitter::round(Value computed, Type elementType) {
+  if (!elementType.isBF16()) { // f32 <-> f64
+    Value stored = compute.isF64() ? Value(arith::TruncFOp::create(b, loc, reshaped(computed, elementType), computed))
+                                   : Value(arith::ExtFOp::create(b, loc, reshaped(computed, elementType), computed));
+    return {stored, widen(stored, elementType)};
+  }
+  Type f32 = reshaped(computed, b.getF32Type()), i32 = reshaped(computed, b.getI32Type()), i16 = reshaped(computed, b.getIntegerType(16));
+  auto constant = [&](int32_t value) -> Value {
+    Attribute attr = b.getI32IntegerAttr(value);
+    if (auto type = dyn_cast<VectorType>(i32))
+      attr = DenseElementsAttr::get(type, attr);
+    return arith::ConstantOp::create(b, loc, cast<TypedAttr>(attr));
+  };
+  Value bits;
+  if (compute.isF64()) {
+    // Rounding twice would be wrong at ties. So f32 by rounding to odd: toward zero, with the last bit set if anything was lost; then bf16.
+    Value nearest = arith::TruncFOp::create(b, loc, f32, computed), back = arith::ExtFOp::create(b, loc, computed.getType(), nearest);
+    Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, math::AbsFOp::create(b, loc, back), math::AbsFOp::create(b, loc, computed));
+    Value inexact = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::ONE, back, computed);
+    bits = arith::BitcastOp::create(b, loc, i32, nearest);
+    bits = arith::SelectOp::create(b, loc, above, arith::SubIOp::create(b, loc, bits, constant(1)), bits);
+    bits = arith::SelectOp::create(b, loc, inexact, arith::OrIOp::create(b, loc, bits, constant(1)), bits);
+  } else {
+    bits = arith::BitcastOp::create(b, loc, i32, computed);
+  }
+  // Half an ulp less one, and one more if the kept part is odd: ties go to even. A NaN must not become infinity.
+  Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, constant(16)), constant(1));
+  Value up = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, bits, constant(0x7fff)), odd);
+  Value nan = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, computed, computed);
+  Value word = arith::SelectOp::create(b, loc, nan, constant(0x7fc00000), up);
+  Value stored = arith::TruncIOp::create(b, loc, i16, arith::ShRUIOp::create(b, loc, word, constant(16)));
+  Value widened = arith::BitcastOp::create(b, loc, f32, arith::AndIOp::create(b, loc, word, constant(-65536)));
+  if (compute.isF64())
+    widened = arith::ExtFOp::create(b, loc, computed.getType(), widened);
+  return {stored, widened};
+}
+
+Value CpuEmitter::any(Value condition) {
+  if (!isa<VectorType>(condition.getType()))
+    return condition;
+  Value real = arith::AndIOp::create(b, loc, condition, validLanes);
+  return vector::ReductionOp::create(b, loc, vector::CombiningKind::OR, real);
+}
+
+} // namespace mlir::mhc::cpu

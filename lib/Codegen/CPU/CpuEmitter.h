@@ -1,0 +1,170 @@
+//===- CpuEmitter.h - schedule family cpu -----------------------*- C++ -*-===//
+//
+// One function a kernel: a loop over tiles of R tokens, and in it the phases one after the other.
+//
+// Narrow values live on the stack as [elements][R] in the compute type, and narrow code takes W tokens at a time. A wide phase loops over blocks of
+// channels, and for each block over the tokens of the tile, so that the block's slices of parameters stay in the first-level cache over the tile.
+// A block has three steps: projections to wide values (CpuProjections.cpp), the chunk loop with all elementwise code and small reductions
+// (CpuWide.cpp), and the reductions that read a wide value often (projections, Gram products, outer products); they read it from a copy of the
+// block in the compute type, [R][streams][CB].
+//
+// The order of every sum is fixed by the shapes alone, so that a primitive gives the same bits in every kernel.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHC_CODEGEN_CPU_CPUEMITTER_H
+#define MHC_CODEGEN_CPU_CPUEMITTER_H
+
+#include "mhc/Codegen/RowEmitter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+namespace mlir::mhc::cpu {
+
+/// Loads, stores and index arithmetic that fold what is constant.
+class CpuBuilder : public RowEmitter {
+protected:
+  using RowEmitter::RowEmitter;
+
+  Value i64(int64_t value);
+  Value add(Value x, Value y);
+  Value add(Value x, int64_t y) { return y ? add(x, i64(y)) : x; }
+  Value sub(Value x, Value y);
+  Value mul(Value x, Value y);
+  Value mul(Value x, int64_t y) { return y == 1 ? x : mul(x, i64(y)); }
+  Value min(Value x, Value y);
+  Value max(Value x, Value y);
+
+  /// base[index], in elements of `element`. Vectors are aligned to their elements only: rows may start anywhere.
+  Value address(Value base, Type element, Value index);
+  Value load(Type type, Value base, Value index);
+  void store(Value value, Value base, Value index);
+
+  /// for (i = from; i < to; i += step); `body` returns the carried values.
+  SmallVector<Value> loop(Value from, Value to, int64_t step, ValueRange carried,
+                          function_ref<SmallVector<Value>(Value, ValueRange)> body);
+  void loop(Value from, Value to, int64_t step, function_ref<void(Value)> body);
+
+  Type vector(Type element, int64_t count) { return count == 1 ? element : VectorType::get({count}, element); }
+  Value zeros(Type type);
+  Value broadcast(Value scalar, int64_t count);
+  /// All lanes of a vector folded by halves: ((0+4)+(2+6)) + ((1+5)+(3+7)).
+  Value fold(Value vector, function_ref<Value(Value, Value)> combine);
+};
+
+/// Memory's form of an element: bf16 is i16.
+Type memoryType(Type element);
+int64_t bytesOf(Type element);
+
+class CpuEmitter : public CpuBuilder {
+public:
+  CpuEmitter(OpBuilder &builder, KernelOp kernel);
+  LogicalResult run();
+
+private:
+  //===--- Memory and rounding (CpuEmitter.cpp) ------------------------------===//
+
+  Value loadStream(RowLoadOp load, int64_t stream) override;
+  void storeStream(RowStoreOp store, int64_t stream, Value stored) override;
+  Value narrowScalar(Value narrow, int64_t element) override { return narrowAt(narrow, i64(element), token); }
+  Value loadWeight(Value weight, bool transposed, int64_t stream, int64_t column) override;
+  Value channel() override;
+  Value widen(Value stored, Type elementType) override;
+  Rounded round(Value computed, Type elementType) override;
+  Value any(Value condition) override;
+  LogicalResult emitOther(Operation *op) override;
+
+  /// Row of `load`'s memory that token `t` of the tile reads, in elements.
+  Value rowOffset(RowLoadOp load, Value t);
+  Value pointer(Value argument) { return pointers[cast<BlockArgument>(argument).getArgNumber()]; }
+  /// Memory on the stack that lives as long as the function.
+  Value stack(int64_t bytes);
+  /// Memory on the stack that lives until the phase ends.
+  Value phaseStack(int64_t bytes);
+  void fillZero(Value base, Type element, int64_t count);
+
+  //===--- Narrow values (CpuNarrow.cpp) -------------------------------------===//
+
+  LogicalResult emitNarrowPhase(PhaseOp phase);
+  void emitNarrowLoad(RowLoadOp op);
+  void emitNarrowStore(RowStoreOp op);
+  void emitNarrowSum(RowSumTokensOp op);
+  LogicalResult emitNarrowMap(Operation *op);
+  void bindPhase(PhaseOp phase);
+  /// Scratch of a new narrow value, [elements][R].
+  Value newNarrow(Value value);
+  /// The type that narrow values have on the stack: the compute type, or i32.
+  Type narrowType(Value narrow);
+  /// Element `element` of token t, and of `width` tokens from t.
+  Value narrowAt(Value narrow, Value element, Value t);
+  Value narrowLanes(Value narrow, int64_t element, Value t);
+
+  //===--- Wide phases (CpuWide.cpp) -----------------------------------------===//
+
+  LogicalResult emitWidePhase(PhaseOp phase);
+  void planPhase(PhaseOp phase);
+  LogicalResult emitChunks();
+  LogicalResult emitChunk();
+  void finishReductions();
+  void emitReduce(RowReduceOp op);
+  void emitSmallDot(RowDotOp op);
+  void accumulate(int64_t index, function_ref<Value(Value)> update);
+  void emitWideSum(RowSumTokensOp op);
+
+  //===--- Projections and the like (CpuProjections.cpp) ---------------------===//
+
+  void emitLateDot(RowDotOp op);
+  void emitProject(RowProjectOp op);
+  void emitProjectRows(RowProjectOp op);
+  void emitProjectT(RowProjectTOp op);
+  void emitOuter(RowOuterTokensOp op);
+  void emitOuterRows(RowOuterTokensOp op);
+  Value transposeWeights(Value weight, int64_t columns, int64_t inGroup);
+  void transposeNarrow(RowOuterTokensOp op);
+
+  /// A [K, M] (transposed: [M, K]) parameter and the groups of the wide value that it is multiplied with.
+  struct Shape {
+    int64_t k, columns, groups, inGroup;
+  };
+  Shape shapeOf(Value weight, bool transposed, WideType wide);
+  /// Block copy of a wide value: element (t, stream, c) of the block, c counted from the block's start.
+  Value spillIndex(Value wide, Value t, Value stream, Value c);
+
+  //===--- State -------------------------------------------------------------===//
+
+  KernelOp kernel;
+  int64_t tile, vectorLanes, channelBlock;
+  SmallVector<Value> pointers;
+  Value ints, rows;
+  /// The tile: first token, tokens in it; valid lanes of narrow code.
+  Value tileStart, valid, validLanes;
+  /// Narrow values: scratch, or the memory of a parameter.
+  struct Narrow {
+    Value base;
+    Type uniformType; ///< null: scratch
+  };
+  DenseMap<Value, Narrow> narrows;
+
+  Operation *stackSize = nullptr; ///< constant that is patched when all phases are known
+  Value arena;
+  int64_t phaseBytes = 0, arenaBytes = 0;
+
+  /// The wide phase being emitted.
+  int64_t channels = 0, mainChannels = 0, spillStride = 0;
+  PhaseOp phase;
+  Value token, blockStart, blockEnd, blockMainEnd, chunk;
+  SmallVector<Operation *> chunkOps, lateOps;
+  SmallVector<RowProjectTOp> earlyOps;
+  llvm::MapVector<Value, Value> spills;       ///< wide value -> block copy
+  DenseMap<Operation *, int64_t> firstAccumulator; ///< of reductions in the chunk loop
+  SmallVector<bool> accumulatorIsMax;
+  SmallVector<Value> accumulators;            ///< carried by the chunk loop
+  Value accumulatorMemory;                    ///< [accumulator][R][W]
+  DenseMap<Operation *, Value> lateMemory;    ///< sums of late reductions
+  DenseMap<Operation *, Value> positionMemory; ///< row offsets of position loads
+};
+
+} // namespace mlir::mhc::cpu
+
+#endif // MHC_CODEGEN_CPU_CPUEMITTER_H
