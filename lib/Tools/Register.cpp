@@ -4,7 +4,9 @@
 
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+#include "mhc/Differentiate/Passes.h"
 #include "mhc/Target/Passes.h"
+#include "mhc/Transforms/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -15,6 +17,8 @@ void mlir::mhc::registerEverything(DialectRegistry &registry) {
   registerAllExtensions(registry);
   registerAllPasses();
   registry.insert<MhcDialect>();
+  registerTransformsPasses();
+  registerDifferentiatePasses();
   registerCodegenPasses();
   registerTargetInterfaces(registry);
   registerTargetPasses();

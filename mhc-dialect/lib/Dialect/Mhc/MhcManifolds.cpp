@@ -195,3 +195,20 @@ int64_t ConnectionAttr::biasSize() const {
   int64_t n = getStreams();
   return isHc() ? 2 * n + n * n : 2 * n + getManifold().columns(n);
 }
+
+//===----------------------------------------------------------------------===//
+// target
+//===----------------------------------------------------------------------===//
+
+TargetAttr TargetAttr::get(MLIRContext *context, StringRef name) {
+  // cpu: an x86-64-v3 core, its level 2 cache. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA).
+  if (name == "cpu")
+    return get(context, name, 1, 1 << 20, 10, 80);
+  if (name == "sm_80")
+    return get(context, name, 108, (256 + 164) << 10, 1550, 19500);
+  if (name == "sm_90a")
+    return get(context, name, 132, (256 + 227) << 10, 4300, 67000);
+  if (name == "sm_100")
+    return get(context, name, 148, (256 + 227) << 10, 7000, 75000);
+  return {};
+}

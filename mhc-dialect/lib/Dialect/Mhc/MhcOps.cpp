@@ -75,8 +75,9 @@ LogicalResult CombineOp::verify() {
   return expect(*this, channels(getF()) == channels(getX()) && sameRows(getX(), getResult()), "expected f and x' to have x's channels"); // C2
 }
 LogicalResult CombineVjpOp::verify() {
-  return expect(*this, sameRows(getX(), getDx()) && sameRows(getX(), getGradient()) && sameRows(getF(), getDf()), "expected gradients of the operands' shapes");
+  return expect(*this, sameRows(getX(), getGradient()) && sameRows(getF(), getDf()), "expected gradients of the operands' shapes");
 }
+LogicalResult CombineDxOp::verify() { return expect(*this, sameRows(getGradient(), getDx()), "expected gradients of the operands' shapes"); }
 
 LogicalResult RmsOp::verify() { return expect(*this, streams(getX()) % rowElements(getR().getType()) == 0, "expected the groups to divide the streams"); }
 LogicalResult RmsVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && sameRows(getR(), getDr()), "expected gradients of the operands' shapes"); }

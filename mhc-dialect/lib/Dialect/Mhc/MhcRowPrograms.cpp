@@ -106,12 +106,16 @@ void CombineOp::buildRow(RowContext &c) {
   c.setResult(0, c.mix(c.input(getHRes()), x, unrounded(c, x), written));
 }
 
+void CombineDxOp::buildRow(RowContext &c) {
+  Value g = c.input(getGradient());
+  c.setResult(0, c.mix(c.input(getHRes()), g, unrounded(c, g), {}, /*transposed=*/true));
+}
+
 void CombineVjpOp::buildRow(RowContext &c) {
   Value x = c.input(getX()), f = c.input(getF()), g = c.input(getGradient());
-  c.setResult(0, c.mix(c.input(getHRes()), g, unrounded(c, x), {}, /*transposed=*/true));
-  c.setResult(1, c.mix(c.input(getHPost()), g, unrounded(c, f), {}, /*transposed=*/true));
-  c.setResult(2, c.dot(g, f));
-  c.setResult(3, c.dot(g, x));
+  c.setResult(0, c.mix(c.input(getHPost()), g, unrounded(c, f), {}, /*transposed=*/true));
+  c.setResult(1, c.dot(g, f));
+  c.setResult(2, c.dot(g, x));
 }
 
 //===----------------------------------------------------------------------===//

@@ -33,10 +33,16 @@ void AggregateOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   parts[1] = op.getDhPre();
 }
 void CombineOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
-  auto op = c.builder.create<CombineVjpOp>(c.loc, TypeRange{gradientType(getX()), gradientType(getF()), sameType(getHPost()), sameType(getHRes())},
-                                           c.primal(getX()), c.primal(getF()), c.primal(getHPost()), c.primal(getHRes()), g[0]);
-  for (auto [part, result] : llvm::zip(parts, op.getResults()))
+  parts[0] = c.builder.create<CombineDxOp>(c.loc, gradientType(getX()), c.primal(getHRes()), g[0]);
+  auto op = c.builder.create<CombineVjpOp>(c.loc, TypeRange{gradientType(getF()), sameType(getHPost()), sameType(getHRes())}, c.primal(getX()),
+                                           c.primal(getF()), c.primal(getHPost()), g[0]);
+  for (auto [part, result] : llvm::zip(parts.drop_front(), op.getResults()))
     part = result;
+}
+void ExternalLayerOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  if (Value du = c.cotangent(getU()))
+    parts[0] = c.builder.create<ExternalLayerOp>(c.loc, du.getType(), g[0], du);
+  parts[1] = g[0];
 }
 
 void RmsOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
@@ -110,8 +116,8 @@ void ViewOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   parts[0] = c.builder.create<ViewOp>(c.loc, withElementType(type, element), g[0]);
 }
 void LinearOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
-  // The matmul rounds the gradient of x itself, once; that of W is fp32.
-  parts[0] = c.builder.create<LinearDxOp>(c.loc, getX().getType(), g[0], c.primal(getW()));
+  // Unrounded: where x has no other use, `mhc-differentiate` lets the matmul round its result itself.
+  parts[0] = c.builder.create<LinearDxOp>(c.loc, gradientType(getX()), g[0], c.primal(getW()));
   parts[1] = c.builder.create<LinearDwOp>(c.loc, gradientType(getW()), c.primal(getX()), g[0]);
 }
 void AttentionOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {

@@ -48,4 +48,19 @@ def Mhc_ConnectionAttr : Mhc_Attr<"Connection", "connection"> {
   }];
 }
 
+def Mhc_TargetAttr : Mhc_Attr<"Target", "target"> {
+  let summary = "what the cost models know of a target";
+  let description = [{
+    `units` (cores, multiprocessors), `on_chip_bytes` a unit (cache, or registers and shared memory), `copy_rate` (read plus write) and `fma_rate` of the whole device, in GB/s and GFLOP/s.
+    On a module as `mhc.target`; passes take constants from here, never from themselves.
+  }];
+  let parameters = (ins StringRefParameter<"the target's name">:$name, "int64_t":$units, "int64_t":$onChipBytes, "int64_t":$copyRate, "int64_t":$fmaRate);
+  let assemblyFormat = "`<` struct($name, $units, $onChipBytes, $copyRate, $fmaRate) `>`";
+  let extraClassDeclaration = [{
+    /// By the name that `--target` takes; null if unknown.
+    static TargetAttr get(::mlir::MLIRContext *context, ::llvm::StringRef name);
+    static TargetAttr getDefault(::mlir::MLIRContext *context) { return get(context, "cpu"); }
+  }];
+}
+
 #endif // MHC_ATTRIBUTES

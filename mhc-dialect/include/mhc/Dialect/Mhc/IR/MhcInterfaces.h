@@ -79,6 +79,8 @@ public:
   Location loc;
   /// `value` of the forward pass as the backward pass may use it.
   virtual Value primal(Value value) = 0;
+  /// The gradient of a returned value that the caller gives, null if there is none.
+  virtual Value cotangent(Value value) = 0;
 };
 
 /// A guess from the operands' sizes: two operations an element read.

@@ -152,7 +152,7 @@ def Mhc_RowProjectTOp : Mhc_RowOp<"project_t", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Mhc_RowNarrowOp : Mhc_RowOp<"narrow", [Pure, SingleBlock, RecursiveMemoryEffects]> {
+def Mhc_RowNarrowOp : Mhc_RowOp<"narrow", [Pure, SingleBlock, RecursiveMemoryEffects, AutomaticAllocationScope]> {
   let summary = "scalar code of one token";
   let description = [{
     The region's arguments are the elements of the operands one by one, row-major (compute type; i32 for index values); it yields the elements of the results one by one.

@@ -91,14 +91,28 @@ def Mhc_CombineOp : Mhc_Row<"combine", [Differentiable]> {
   let results = (outs Mhc_Tensor:$result);
 }
 
-def Mhc_CombineVjpOp : Mhc_Row<"combine_vjp"> {
-  let summary = "VJP of `mhc.combine`";
+def Mhc_CombineDxOp : Mhc_Row<"combine_dx"> {
+  let summary = "VJP of `mhc.combine` for the streams";
   let description = [{
-    dx[t, i, c] = sum_o h_res[t, o, i] dx'[t, o, c]; df[t, c] = sum_o h_post[t, o] dx'[t, o, c]; dh_post[t, o] = sum_c dx'[t, o, c] f[t, c];
-    dh_res[t, o, i] = sum_c dx'[t, o, c] x[t, i, c].
+    dx[t, i, c] = sum_o h_res[t, o, i] dx'[t, o, c], unrounded. An op of its own: it is cheap and its result large, so fusion moves it to where the sum over dx's parts is taken.
   }];
-  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$f, Mhc_Tensor:$h_post, Mhc_Tensor:$h_res, Mhc_Tensor:$gradient);
-  let results = (outs Mhc_Tensor:$dx, Mhc_Tensor:$df, Mhc_Tensor:$dh_post, Mhc_Tensor:$dh_res);
+  let arguments = (ins Mhc_Tensor:$h_res, Mhc_Tensor:$gradient);
+  let results = (outs Mhc_Tensor:$dx);
+}
+def Mhc_CombineVjpOp : Mhc_Row<"combine_vjp"> {
+  let summary = "VJP of `mhc.combine` for f and the coefficients";
+  let description = [{
+    df[t, c] = sum_o h_post[t, o] dx'[t, o, c]; dh_post[t, o] = sum_c dx'[t, o, c] f[t, c]; dh_res[t, o, i] = sum_c dx'[t, o, c] x[t, i, c].
+  }];
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$f, Mhc_Tensor:$h_post, Mhc_Tensor:$gradient);
+  let results = (outs Mhc_Tensor:$df, Mhc_Tensor:$dh_post, Mhc_Tensor:$dh_res);
+}
+
+def Mhc_ExternalLayerOp : Mhc_Op<"external_layer", [Pure, Differentiable]> {
+  let summary = "a layer that runs outside: f, which is there only once u is";
+  let description = "The result is `f`, an argument of the function; u states what F reads. No kernel that writes u may read f (a chain is what a model would run). In backward likewise: du is there once df is.";
+  let arguments = (ins Mhc_Tensor:$u, Mhc_Tensor:$f);
+  let results = (outs Mhc_Tensor:$result);
 }
 
 //===----------------------------------------------------------------------===//

@@ -1,0 +1,24 @@
+//===- Passes.h --------------------------------------------------------------===//
+#ifndef MHC_DIFFERENTIATE_PASSES_H
+#define MHC_DIFFERENTIATE_PASSES_H
+
+#include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+
+namespace mlir::mhc {
+
+#define GEN_PASS_DECL
+#include "mhc/Differentiate/Passes.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "mhc/Differentiate/Passes.h.inc"
+
+} // namespace mlir::mhc
+
+#endif // MHC_DIFFERENTIATE_PASSES_H

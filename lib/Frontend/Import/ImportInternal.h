@@ -1,0 +1,52 @@
+//===- ImportInternal.h - building the functions of a description -----------===//
+#ifndef MHC_LIB_FRONTEND_IMPORT_IMPORTINTERNAL_H
+#define MHC_LIB_FRONTEND_IMPORT_IMPORTINTERNAL_H
+
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
+#include "mhc/Frontend/Description.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace mlir::mhc {
+
+/// A value that is part `index` of `count` of a caller's tensor, cut along its first dimension.
+struct Slice {
+  int64_t index, count;
+};
+
+struct ConnectionParameters {
+  Value phi, alpha, bias;
+};
+
+/// Builds functions one after another: begin, arguments and body in any order, results, end.
+struct FunctionImporter {
+  OpBuilder &b;
+  ModuleOp module;
+  SmallVector<Value> results;
+  SmallVector<DictionaryAttr> resultAttributes;
+
+  Type elementType(::mhc::Dtype dtype);
+  RankedTensorType rows(ArrayRef<int64_t> shape, Type element);
+  /// The place in the model description that an op belongs to.
+  Location place(const Twine &name);
+
+  func::FuncOp begin(StringRef name, ArrayRef<StringRef> symbols);
+  Value argument(Type type, ArrayRef<NamedAttribute> attributes);
+  Value argument(StringRef name, Type type, StringRef gradient = {}, std::optional<Slice> slice = std::nullopt);
+  void result(Value value, ArrayRef<NamedAttribute> attributes);
+  void result(Value value, StringRef name, std::optional<StringRef> cotangent = std::nullopt, std::optional<Slice> slice = std::nullopt);
+  void end();
+
+  Value rounded(Location loc, Value value, Type element);
+  ConnectionAttr connection(const ::mhc::HyperConnection &hc);
+  std::array<Value, 3> coefficients(Location loc, Value x, const ConnectionParameters &p, ConnectionAttr connection);
+
+private:
+  SmallVector<NamedAttribute> bindings(StringRef name, std::optional<Slice> slice);
+};
+
+void importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model);
+
+} // namespace mlir::mhc
+
+#endif // MHC_LIB_FRONTEND_IMPORT_IMPORTINTERNAL_H

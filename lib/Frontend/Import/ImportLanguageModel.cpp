@@ -1,0 +1,252 @@
+//===- ImportLanguageModel.cpp - the functions of a language model ----------===//
+
+#include "ImportInternal.h"
+
+#include "llvm/ADT/StringMap.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+namespace {
+
+/// Slots of the step's scalars (docs/design/package.md).
+enum ScalarSlot { lossScale = 3, inverseTokens = 10 };
+
+class ModelImporter {
+public:
+  ModelImporter(FunctionImporter &f, const ::mhc::LanguageModel &model)
+      : f(f), b(f.b), model(model), element(f.elementType(model.dtype)), f32(b.getF32Type()) {
+    for (::mhc::ParameterInfo &info : ::mhc::parameterTable(model))
+      table.push_back(std::move(info));
+  }
+
+  void importForward() {
+    f.begin("forward", {"B", "S"});
+    parameters(/*gradients=*/false);
+    Value tokens = tokenArgument(/*shift=*/0);
+    auto split = b.create<SplitTokensOp>(f.place("tokens"), TypeRange{rowsOfTokens()}, tokens, model.vocabSize);
+    f.result(logits(split.getResult(0)), "logits");
+    f.end();
+  }
+
+  /// The mean cross-entropy; `train`: differentiated.
+  void importLoss(StringRef name, bool train) {
+    func::FuncOp function = f.begin(name, {"B", "S"});
+    if (train) {
+      function->setAttr("mhc.vjp", b.getStringAttr("loss_and_gradients"));
+      function->setAttr("mhc.keep_results", b.getUnitAttr());
+    }
+    parameters(train);
+    Location loc = f.place("loss");
+    Value tokens = tokenArgument(/*shift=*/1);
+    auto split = b.create<SplitTokensOp>(f.place("tokens"), TypeRange{rowsOfTokens(), rowsOfTokens()}, tokens, model.vocabSize);
+    Value each = b.create<CrossEntropyOp>(loc, narrowTensor({1}, f32), logits(split.getResult(0)), split.getResult(1));
+    Value scalars = b.create<ScalarsOp>(loc, RankedTensorType::get({64}, f32));
+    Value weight = b.create<TokenWeightOp>(loc, narrowTensor({1}, f32), each, scalars, ArrayRef<int64_t>{lossScale, inverseTokens});
+    Value loss = b.create<WeightedSumOp>(loc, RankedTensorType::get({1}, f32), each, weight);
+    if (train)
+      f.result(loss, "loss", StringRef(""));
+    f.result(loss, "cross_entropy");
+    f.end();
+  }
+
+  /// One optimizer step on the arenas, as rows of 64 elements.
+  void importUpdate() {
+    int64_t decayed = 0, others = 0;
+    for (const ::mhc::ParameterInfo &info : table) {
+      int64_t size = 1;
+      for (int64_t dim : info.shape)
+        size *= dim;
+      (info.decayed ? decayed : others) += (size + 63) / 64;
+    }
+    f.begin("update", {});
+    Location loc = f.place("optimizer");
+    auto range = [&](StringRef arena, int64_t begin, int64_t count) {
+      SmallVector<NamedAttribute> attributes = stateAttributes(arena, begin, count);
+      return f.argument(f.rows({64}, f32), attributes);
+    };
+    struct Group {
+      bool decayed;
+      int64_t begin, count;
+    };
+    SmallVector<Group> groups;
+    if (decayed)
+      groups.push_back({true, 0, decayed});
+    if (others)
+      groups.push_back({false, decayed, others});
+    Value all = range("gradients", 0, decayed + others);
+    Value scalars = b.create<ScalarsOp>(loc, RankedTensorType::get({64}, f32));
+    auto one = RankedTensorType::get({1}, f32);
+    Value squares = b.create<SumSquaresOp>(loc, one, all);
+    Value factor = b.create<ClipFactorOp>(loc, one, squares, scalars);
+    for (const Group &g : groups) {
+      Value w = range("parameters", g.begin, g.count), d = range("gradients", g.begin, g.count);
+      Value m = range("exp_avg", g.begin, g.count), v = range("exp_avg_sq", g.begin, g.count);
+      auto step = b.create<AdamwOp>(loc, TypeRange{w.getType(), w.getType(), w.getType()}, w, d, m, v, factor, scalars, g.decayed);
+      f.result(step.getWNext(), stateAttributes("parameters", g.begin, g.count));
+      f.result(step.getMNext(), stateAttributes("exp_avg", g.begin, g.count));
+      f.result(step.getVNext(), stateAttributes("exp_avg_sq", g.begin, g.count));
+    }
+    f.result(squares, "gradient_square_sum");
+    f.result(factor, "clip_factor");
+    f.end();
+  }
+
+private:
+  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, int64_t count) {
+    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin * 64)),
+            b.getNamedAttr("mhc.rows", b.getI64IntegerAttr(count))};
+  }
+
+  RankedTensorType rowsOfTokens() { return RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()); }
+  RankedTensorType rows(int64_t channels) { return f.rows({channels}, element); }
+  RankedTensorType unrounded(int64_t channels) { return f.rows({channels}, f32); }
+
+  Value tokenArgument(int64_t shift) {
+    auto type = RankedTensorType::get({ShapedType::kDynamic, ShapedType::kDynamic}, b.getI32Type());
+    return f.argument(type, {b.getNamedAttr("mhc.name", b.getStringAttr("tokens")), b.getNamedAttr("mhc.shift", b.getI64IntegerAttr(shift))});
+  }
+
+  void parameters(bool gradients) {
+    values.clear();
+    matrices.clear();
+    for (const ::mhc::ParameterInfo &info : table) {
+      SmallVector<NamedAttribute> attributes{b.getNamedAttr("mhc.name", b.getStringAttr(info.name)), b.getNamedAttr("mhc.parameter", b.getUnitAttr()),
+                                             b.getNamedAttr("mhc.role", b.getStringAttr(::mhc::name(info.role)))};
+      if (gradients) {
+        attributes.push_back(b.getNamedAttr("mhc.grad", b.getStringAttr("grad." + info.name)));
+        attributes.push_back(b.getNamedAttr("mhc.gradient", b.getStringAttr(info.name)));
+      }
+      values[info.name] = f.argument(RankedTensorType::get(info.shape, f32), attributes);
+    }
+  }
+  Value parameter(const Twine &name) { return values.at(name.str()); }
+
+  /// A matrix as it is used: rounded to the model's dtype, once a function.
+  Value matrix(const Twine &name) {
+    Value &value = matrices[name.str()];
+    if (!value)
+      value = f.rounded(f.place(name), parameter(name), element);
+    return value;
+  }
+
+  Value linear(Location loc, Value x, const Twine &weight, Type type = {}) {
+    Value w = matrix(weight);
+    int64_t out = cast<ShapedType>(w.getType()).getDimSize(0);
+    return b.create<LinearOp>(loc, type ? type : rows(out), x, w);
+  }
+
+  Value norm(Location loc, Value x, const Twine &gain) {
+    Value y = b.create<RmsNormOp>(loc, withElementType(x.getType(), f32), x, parameter(gain), b.getF64FloatAttr(model.rmsNormEps), UnitAttr());
+    return f.rounded(loc, y, element);
+  }
+
+  /// RoPE of [T, heads*d], after the norm over d where `gain` names one.
+  Value rotated(Location loc, Value x, int64_t heads, StringRef gain) {
+    int64_t d = model.headDim;
+    Value v = b.create<ViewOp>(loc, f.rows({2, d / 2}, element), x);
+    if (!gain.empty())
+      v = norm(loc, v, gain);
+    auto table = RankedTensorType::get({ShapedType::kDynamic, d / 2}, f32);
+    if (!cosines) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(&entryBlock());
+      cosines = b.create<RopeTableOp>(f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(false));
+      sines = b.create<RopeTableOp>(f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(true));
+    }
+    v = b.create<RopeOp>(loc, f.rows({2, d / 2}, f32), v, cosines, sines, heads, false);
+    return b.create<ViewOp>(loc, rows(heads * d), f.rounded(loc, v, element));
+  }
+  Block &entryBlock() {
+    Operation *op = b.getInsertionBlock()->getParentOp();
+    auto function = dyn_cast<func::FuncOp>(op);
+    return (function ? function : op->getParentOfType<func::FuncOp>()).getBody().front();
+  }
+
+  Value attention(Location loc, Value u, const std::string &block) {
+    std::string at = block + ".self_attn.";
+    int64_t h = model.numAttentionHeads, kv = model.numKeyValueHeads, d = model.headDim;
+    Value q = rotated(loc, linear(loc, u, at + "q_proj.weight"), h, model.qkNorm ? at + "q_norm.weight" : "");
+    Value k = rotated(loc, linear(loc, u, at + "k_proj.weight"), kv, model.qkNorm ? at + "k_norm.weight" : "");
+    Value v = linear(loc, u, at + "v_proj.weight");
+    auto op = b.create<AttentionOp>(loc, TypeRange{rows(h * d), narrowTensor({h}, f32)}, q, k, v, b.getI64IntegerAttr(h), b.getI64IntegerAttr(kv), b.getF64FloatAttr(1.0 / std::sqrt((double)d)));
+    return linear(loc, op.getResult(), at + "o_proj.weight");
+  }
+
+  Value feedForward(Location loc, Value u, const std::string &block) {
+    std::string at = block + ".mlp.";
+    Value gate = linear(loc, u, at + "gate_proj.weight"), up = linear(loc, u, at + "up_proj.weight");
+    Value y = b.create<SwigluOp>(loc, unrounded(model.intermediateSize), gate, up);
+    return linear(loc, f.rounded(loc, y, element), at + "down_proj.weight");
+  }
+
+  /// One sublayer: the residual topology around branch_scale * layer(RMSNorm(u)).
+  Value sublayer(Value x, const std::string &block, bool isAttention) {
+    bool plain = model.residual.topology == ::mhc::Topology::residual;
+    std::string connection = block + (isAttention ? ".hc_attn" : ".hc_ffn");
+    std::string where = plain ? block + (isAttention ? ".self_attn" : ".mlp") : connection;
+    Location loc = f.place(where);
+    SmallVector<Value> parameters;
+    if (!plain)
+      parameters = {parameter(connection + ".fn"), parameter(connection + ".scale"), parameter(connection + ".base")};
+    auto op = b.create<SublayerOp>(loc, x.getType(), where, x, parameters, plain ? ConnectionAttr() : connectionAttr());
+    Block *body = b.createBlock(&op.getBody());
+    Value u = body->addArgument(rows(model.hiddenSize), loc);
+    Location inner = f.place(block + (isAttention ? ".self_attn" : ".mlp"));
+    Value normed = norm(f.place(block + (isAttention ? ".input_layernorm" : ".post_attention_layernorm")), u,
+                        block + (isAttention ? ".input_layernorm.weight" : ".post_attention_layernorm.weight"));
+    Value y = isAttention ? attention(inner, normed, block) : feedForward(inner, normed, block);
+    if (model.branchScale != 1.0)
+      y = f.rounded(inner, b.create<ScaleOp>(inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
+    b.create<YieldOp>(loc, y);
+    b.setInsertionPointAfter(op);
+    return op.getResult();
+  }
+
+  /// `fn` is [m, K] in files whatever phi_layout says.
+  ConnectionAttr connectionAttr() {
+    ConnectionAttr c = f.connection(model.residual);
+    return ConnectionAttr::get(c.getContext(), c.getTopology(), c.getStreams(), c.getManifold(), c.getEps(), c.getPostScale(), /*phiTransposed=*/true);
+  }
+
+  Value logits(Value tokens) {
+    cosines = sines = Value();
+    int64_t n = model.residual.n, C = model.hiddenSize;
+    bool plain = model.residual.topology == ::mhc::Topology::residual;
+    Location loc = f.place("model.embed_tokens");
+    // The row is read from the fp32 table and rounded: the same as reading a rounded table.
+    Value x = b.create<EmbeddingOp>(loc, unrounded(C), tokens, parameter("model.embed_tokens.weight"));
+    x = f.rounded(loc, x, element);
+    if (!plain)
+      x = b.create<ExpandOp>(loc, f.rows({n, C}, element), x, b.getF64FloatAttr(1.0));
+    for (int64_t block = 0; block < model.numHiddenLayers; ++block) {
+      std::string at = "model.layers." + std::to_string(block);
+      x = sublayer(x, at, true);
+      x = sublayer(x, at, false);
+    }
+    Location end = f.place("model.norm");
+    if (!plain)
+      x = b.create<ReadoutOp>(end, unrounded(C), x, b.getF64FloatAttr(model.readout == ::mhc::Readout::mean ? 1.0 / n : 1.0));
+    x = norm(end, x, "model.norm.weight");
+    return linear(f.place("lm_head"), x, model.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight", unrounded(model.vocabSize));
+  }
+
+  FunctionImporter &f;
+  OpBuilder &b;
+  const ::mhc::LanguageModel &model;
+  Type element, f32;
+  std::vector<::mhc::ParameterInfo> table;
+  std::map<std::string, Value> values, matrices;
+  Value cosines, sines;
+};
+
+} // namespace
+
+void mlir::mhc::importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model) {
+  ModelImporter importer(f, model);
+  importer.importForward();
+  importer.importLoss("eval", false);
+  importer.importLoss("loss", true);
+  importer.importUpdate();
+}

@@ -1,0 +1,234 @@
+//===- FuseBoundaries.cpp - everything between two layers becomes one -------===//
+//
+// Three steps: `sink` moves cheap ops to where their large results are read; clusters are the connected row ops of one segment; `rebuild` computes a stream again
+// inside a kernel that reads what it is made of anyway.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Decision.h"
+#include "mhc/Analysis/Rows.h"
+#include "mhc/Transforms/Passes.h"
+
+#include "mlir/Analysis/TopologicalSortUtils.h"
+#include "llvm/ADT/EquivalenceClasses.h"
+
+namespace mlir::mhc {
+#define GEN_PASS_DEF_FUSEBOUNDARIESPASS
+#include "mhc/Transforms/Passes.h.inc"
+
+namespace {
+
+constexpr StringLiteral passName = "mhc-fuse-boundaries";
+
+using Ops = llvm::SetVector<Operation *>;
+
+int64_t separateTraffic(const Ops &ops) {
+  int64_t bytes = 0;
+  for (Operation *op : ops) {
+    Ops alone;
+    alone.insert(op);
+    bytes += kernelTraffic(alone).total();
+  }
+  return bytes;
+}
+
+/// Wide bytes a token that the cluster touches: what its row takes on chip.
+int64_t rowOnChip(const Ops &ops) {
+  int64_t bytes = 0;
+  for (Value v : externalInputs(ops))
+    if (hasRows(v.getType()) && !isNarrow(v.getType()))
+      bytes += rowBytes(v.getType());
+  for (Value v : externalResults(ops))
+    if (hasRows(v.getType()) && !isNarrow(v.getType()))
+      bytes += rowBytes(v.getType());
+  return bytes;
+}
+
+class Segments {
+public:
+  Segments(Block &block) : block(block), domains(block) {
+    for (Operation &op : block)
+      segments[&op] = earliest(&op);
+    sink();
+  }
+
+  bool fusible(Operation *op) const { return isRowOp(op) && domains.of(op); }
+  bool together(Operation *a, Operation *b) const {
+    return fusible(a) && fusible(b) && segments.lookup(a) == segments.lookup(b) && domains.of(a) == domains.of(b);
+  }
+
+  SmallVector<Ops> clusters() {
+    llvm::EquivalenceClasses<Operation *> classes;
+    for (Operation &op : block) {
+      if (!fusible(&op))
+        continue;
+      classes.insert(&op);
+      forEachOperandDef(&op, [&](Operation *def) {
+        if (together(def, &op))
+          classes.unionSets(def, &op);
+      });
+      // Ops that read one row share its read.
+      for (Value v : op.getOperands())
+        if (hasRows(v.getType()) && !isNarrow(v.getType()))
+          for (Operation *user : v.getUsers())
+            if (user->getBlock() == &block && user->isBeforeInBlock(&op) && together(user, &op))
+              classes.unionSets(user, &op);
+    }
+    SmallVector<Ops> out;
+    llvm::DenseMap<Operation *, size_t> index;
+    for (Operation &op : block) {
+      if (!classes.contains(&op))
+        continue;
+      auto [it, inserted] = index.try_emplace(classes.getLeaderValue(&op), out.size());
+      if (inserted)
+        out.emplace_back();
+      out[it->second].insert(&op);
+    }
+    return out;
+  }
+
+private:
+  void forEachOperandDef(Operation *op, function_ref<void(Operation *)> visit) {
+    op->walk([&](Operation *inner) {
+      for (Value v : inner->getOperands())
+        if (Operation *def = v.getDefiningOp(); def && def->getBlock() == &block)
+          visit(def);
+    });
+  }
+
+  /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
+  int64_t earliest(Operation *op) {
+    int64_t segment = 0;
+    forEachOperandDef(op, [&](Operation *def) {
+      bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def);
+      segment = std::max(segment, segments.lookup(def) + (same ? 0 : 1));
+    });
+    return segment;
+  }
+
+  /// Moves ops whose result is larger than what they read to the segment of their earliest user, users first.
+  void sink() {
+    for (Operation &op : llvm::reverse(block)) {
+      if (!fusible(&op) || op.use_empty() || isa<FusionOp>(op))
+        continue;
+      int64_t latest = std::numeric_limits<int64_t>::max();
+      for (Operation *user : op.getUsers()) {
+        Operation *at = block.findAncestorOpInBlock(*user);
+        bool same = fusible(at) && domains.of(at) == domains.of(&op);
+        latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
+      }
+      if (latest <= segments[&op])
+        continue;
+      int64_t read = 0, written = 0;
+      for (Value v : op.getOperands())
+        read += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
+      for (Value v : op.getResults())
+        written += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
+      if (written > read)
+        segments[&op] = latest;
+    }
+  }
+
+  Block &block;
+  RowDomains domains;
+  llvm::DenseMap<Operation *, int64_t> segments;
+};
+
+struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
+  using FuseBoundariesPassBase::FuseBoundariesPassBase;
+
+  void runOnOperation() override {
+    func::FuncOp function = getOperation();
+    if (!function.getOps<RecomputeOp>().empty())
+      return; // not differentiated yet
+    Block &block = function.getBody().front();
+    if (rebuild)
+      for (Ops &cluster : Segments(block).clusters())
+        rebuildStreams(cluster);
+    for (Ops &cluster : Segments(block).clusters())
+      fuse(cluster);
+  }
+
+  static bool contains(const Ops &ops, llvm::function_ref<bool(Operation *)> test) {
+    bool found = false;
+    for (Operation *op : ops)
+      op->walk([&](Operation *inner) { found |= test(inner); });
+    return found;
+  }
+
+  void fuse(Ops &cluster) {
+    if (cluster.size() < 2)
+      return;
+    bool boundary = contains(cluster, [](Operation *op) { return isa<CombineOp, AggregateOp, CombineVjpOp, CombineDxOp, AggregateVjpOp, ReadoutOp, ExpandOp>(op); });
+    StringRef kind = boundary ? "boundary" : "chain";
+    int64_t before = separateTraffic(cluster), after = kernelTraffic(cluster).total();
+    Location loc = cluster.back()->getLoc();
+    int64_t row = rowOnChip(cluster), limit = onChipBytes(cluster[0]);
+    if (row > limit) {
+      emitDecision(loc, passName, kind, cluster[0], false,
+                   "the row takes " + Twine(row) + " bytes, a unit of the target keeps " + Twine(limit) + " on chip", DecisionFigures{before, after, 0});
+      return;
+    }
+    if (after > before) {
+      emitDecision(loc, passName, kind, cluster[0], false, "one kernel would move more", DecisionFigures{before, after, 0});
+      return;
+    }
+    size_t count = cluster.size();
+    FusionOp fusion = makeFusion(cluster, kind);
+    emitDecision(fusion.getLoc(), passName, kind, fusion, true,
+                 Twine(count) + " ops of one segment become one kernel; its row of " + Twine(row) + " bytes fits on chip", DecisionFigures{before, after, 0});
+  }
+
+  /// On-chip bytes of a unit, by the module's `#mhc.target`.
+  static int64_t onChipBytes(Operation *op) {
+    if (auto target = op->getParentOfType<ModuleOp>()->getAttrOfType<TargetAttr>("mhc.target"))
+      return target.getOnChipBytes();
+    return TargetAttr::getDefault(op->getContext()).getOnChipBytes();
+  }
+
+  /// A stream x' = cast(combine(x, f, ..)) that this cluster reads, while it also reads x and f: computing it again saves the read.
+  void rebuildStreams(Ops &cluster) {
+    SmallVector<Value> inputs = externalInputs(cluster);
+    for (Value v : inputs) {
+      auto cast = v.getDefiningOp<CastOp>();
+      auto combine = (cast ? cast.getValue() : v).getDefiningOp<CombineOp>();
+      if (!combine || cluster.contains(combine))
+        continue;
+      // Forward clusters follow their combine in its own segment; what is left here reads the stream later.
+      auto reads = [&](Value w) { return llvm::is_contained(inputs, w); };
+      if (!reads(combine.getX()))
+        continue;
+      int64_t n = shapeOf(v)[1], channels = shapeOf(v)[2];
+      DecisionFigures figures{rowBytes(v.getType()), 0, 2 * n * (n + 1) * channels};
+      for (Value operand : combine->getOperands())
+        if (!reads(operand))
+          figures.bytesAfter += rowBytes(operand.getType());
+      bool taken = figures.bytesAfter < figures.bytesBefore;
+      emitDecision(cluster.back()->getLoc(), passName, "rebuild", cluster[0], taken,
+                   taken ? "the kernel reads x and f of the sublayer before anyway: x' is computed again on chip" : "the kernel would have to read more to compute x' again than x' itself",
+                   figures);
+      if (!taken)
+        continue;
+      OpBuilder b(cluster[0]);
+      Operation *first = cluster[0];
+      for (Operation *op : cluster)
+        if (op->isBeforeInBlock(first))
+          first = op;
+      b.setInsertionPoint(first);
+      Value again = b.clone(*combine)->getResult(0);
+      if (cast) {
+        auto copy = mlir::cast<CastOp>(b.clone(*cast));
+        copy->setOperand(0, again);
+        again = copy.getResult();
+      }
+      for (Operation *op : cluster)
+        op->walk([&](Operation *inner) { inner->replaceUsesOfWith(v, again); });
+      // Narrow operands may come later in the block than the cluster's first op.
+      sortTopologically(first->getBlock());
+    }
+  }
+  static ArrayRef<int64_t> shapeOf(Value v) { return mlir::cast<ShapedType>(v.getType()).getShape(); }
+};
+
+} // namespace
+} // namespace mlir::mhc

@@ -1,0 +1,130 @@
+//===- InsertRecomputeBoundaries.cpp - blocks of sublayers to recompute -----===//
+
+#include "Decision.h"
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
+#include "mhc/Transforms/Passes.h"
+
+namespace mlir::mhc {
+#define GEN_PASS_DEF_INSERTRECOMPUTEBOUNDARIESPASS
+#include "mhc/Transforms/Passes.h.inc"
+
+namespace {
+
+constexpr StringLiteral passName = "mhc-insert-recompute-boundaries";
+
+/// Elements a token that Eq. 20 counts for blocks of `block` of L sublayers of n streams of C channels.
+int64_t keptElements(int64_t n, int64_t C, int64_t L, int64_t block) { return n * C * ((L + block - 1) / block) + (n + 2) * C * block; }
+
+/// Ops of the topology, and the norm that F begins with: cheap beside the memory that their results take.
+bool isRecomputed(Operation *op) {
+  if (isa<RmsOp, ProjectionOp, DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, AggregateOp, CombineOp>(op))
+    return true;
+  // Casts and the leading norm follow what they read.
+  if (isa<CastOp, RmsNormOp>(op) && hasRows(op->getResult(0).getType()))
+    if (Operation *def = op->getOperand(0).getDefiningOp())
+      return isa<AggregateOp, CombineOp, RmsNormOp>(def) ? isRecomputed(def) : isa<CastOp>(def) && isRecomputed(def);
+  return false;
+}
+
+struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<InsertRecomputeBoundariesPass> {
+  using InsertRecomputeBoundariesPassBase::InsertRecomputeBoundariesPassBase;
+
+  void runOnOperation() override {
+    func::FuncOp function = getOperation();
+    if (!function->hasAttr("mhc.vjp") || block < 0)
+      return;
+    // A sublayer ends with its combine, or the cast of it.
+    SmallVector<CombineOp> combines;
+    for (auto op : function.getBody().front().getOps<CombineOp>())
+      combines.push_back(op);
+    if (combines.size() < 2)
+      return;
+    auto x = cast<RankedTensorType>(combines[0].getX().getType());
+    int64_t n = x.getShape()[1], C = x.getShape()[2], L = combines.size();
+    int64_t chosen = block;
+    if (budget > 0) {
+      // The fewest recomputed sublayers: the largest number of blocks that fits. Within a budget a smaller block keeps more x and recomputes as much; take the cheapest in memory that fits.
+      chosen = 0;
+      for (int64_t candidate = 1; candidate <= L && !chosen; ++candidate)
+        if (keptElements(n, C, L, candidate) <= budget)
+          chosen = candidate;
+      if (!chosen) {
+        emitDecision(function.getLoc(), passName, "recompute blocks", function, false,
+                     "no block size keeps at most " + Twine(budget.getValue()) + " elements a token");
+        return;
+      }
+    } else if (!chosen) {
+      chosen = 1;
+      for (int64_t candidate = 2; candidate <= L; ++candidate)
+        if (keptElements(n, C, L, candidate) < keptElements(n, C, L, chosen))
+          chosen = candidate;
+    }
+    chosen = std::min(chosen, L);
+    int64_t bytes = x.getElementTypeBitWidth() / 8;
+    // Without recomputation every sublayer keeps x, u and RMSNorm(u).
+    emitDecision(function.getLoc(), passName, "recompute blocks", function, true,
+                 "blocks of " + Twine(chosen) + " of " + Twine(L) + " sublayers keep n C ceil(L / L_r) + (n + 2) C L_r = " +
+                     Twine(keptElements(n, C, L, chosen)) + " elements a token",
+                 DecisionFigures{(n + 2) * C * L * bytes, keptElements(n, C, L, chosen) * bytes, (L - (L + chosen - 1) / chosen) * 2 * n * (n + 1) * C});
+    for (int64_t first = 0; first < L; first += chosen)
+      wrap(combines, first, std::min(first + chosen, L));
+  }
+
+  /// Wraps the ops from after the combine of sublayer first-1 to that of sublayer last-1.
+  void wrap(ArrayRef<CombineOp> combines, int64_t first, int64_t last) {
+    auto end = [](CombineOp op) -> Operation * {
+      if (op->hasOneUse())
+        if (auto cast = dyn_cast<CastOp>(*op->user_begin()))
+          return cast;
+      return op;
+    };
+    Block *block = CombineOp(combines[0])->getBlock();
+    Operation *stop = end(combines[last - 1]);
+    // The first block begins with the first op that reads the streams.
+    Block::iterator from = first ? std::next(end(combines[first - 1])->getIterator()) : block->begin();
+    if (!first) {
+      Value x = CombineOp(combines[0]).getX();
+      for (Operation &op : *block)
+        if (llvm::is_contained(op.getOperands(), x)) {
+          from = op.getIterator();
+          break;
+        }
+    }
+    SmallVector<Operation *> inside;
+    for (Block::iterator it = from; &*it != stop; ++it)
+      inside.push_back(&*it);
+    inside.push_back(stop);
+    llvm::SmallPtrSet<Operation *, 32> set(inside.begin(), inside.end());
+    SmallVector<Value> results;
+    for (Operation *op : inside)
+      for (Value v : op->getResults())
+        if (llvm::any_of(v.getUsers(), [&](Operation *user) { return !set.contains(user); }))
+          results.push_back(v);
+    OpBuilder b(block, std::next(stop->getIterator()));
+    SmallVector<Type> types;
+    for (Value v : results)
+      types.push_back(v.getType());
+    auto region = b.create<RecomputeOp>(stop->getLoc(), types);
+    Block *body = b.createBlock(&region.getBody());
+    for (auto [from, to] : llvm::zip(results, region.getResults()))
+      from.replaceUsesWithIf(to, [&](OpOperand &use) { return !set.contains(use.getOwner()); });
+    for (Operation *op : inside)
+      op->moveBefore(body, body->end());
+    b.setInsertionPointToEnd(body);
+    b.create<YieldOp>(region.getLoc(), results);
+    for (Operation *op : inside) {
+      if (isRecomputed(op))
+        continue;
+      b.setInsertionPointAfter(op);
+      for (Value v : op->getResults()) {
+        if (v.use_empty())
+          continue;
+        auto keep = b.create<KeepOp>(op->getLoc(), v.getType(), v);
+        v.replaceAllUsesExcept(keep.getResult(), keep);
+      }
+    }
+  }
+};
+
+} // namespace
+} // namespace mlir::mhc

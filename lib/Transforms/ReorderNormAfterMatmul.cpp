@@ -1,0 +1,65 @@
+//===- ReorderNormAfterMatmul.cpp - RMSNorm(v) phi becomes (v phi) / r ------===//
+
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
+#include "mhc/Transforms/Passes.h"
+
+#include "Decision.h"
+
+namespace mlir::mhc {
+#define GEN_PASS_DEF_REORDERNORMAFTERMATMULPASS
+#include "mhc/Transforms/Passes.h.inc"
+
+namespace {
+
+constexpr StringLiteral passName = "mhc-reorder-norm-after-matmul";
+
+struct ReorderNormAfterMatmulPass : impl::ReorderNormAfterMatmulPassBase<ReorderNormAfterMatmulPass> {
+  void missed(Operation *op, StringRef reason) {
+    emitDecision(op->getLoc(), passName, "norm before matmul", op, false, reason);
+  }
+
+  void rewrite(ProjectionOp op) {
+    if (auto cast = op.getV().getDefiningOp<CastOp>(); cast && cast.getValue().getDefiningOp<RmsNormOp>())
+      return missed(op, "a cast stands between norm and matmul: reordering would move a rounding");
+    auto norm = op.getV().getDefiningOp<RmsNormOp>();
+    if (!norm)
+      return;
+    int64_t row = rowElements(norm.getX().getType()), channels = cast<ShapedType>(norm.getX().getType()).getShape().back();
+    int64_t columns = rowElements(op.getResult().getType());
+    int64_t k = cast<ShapedType>(op.getPhi().getType()).getDimSize(op.getTransposed() ? 1 : 0);
+    if (k != (norm.getPerStream() ? channels : row))
+      return missed(op, "the norm's groups are not the matmul's");
+    if (norm.getGain())
+      return missed(op, "the norm has a gain, and a gain is not absorbed into phi yet");
+    for (Operation *user : norm.getResult().getUsers())
+      if (!isa<ProjectionOp>(user))
+        return missed(op, "the normalised row has other uses and must be written all the same");
+    if (columns >= row)
+      return missed(op, "dividing the columns afterwards costs as much as normalising the row");
+
+    OpBuilder b(op);
+    Type compute = cast<ShapedType>(op.getResult().getType()).getElementType();
+    Value m = b.create<ProjectionOp>(op.getLoc(), op.getResult().getType(), norm.getX(), op.getPhi(), op.getTransposed());
+    Value r = b.create<RmsOp>(op.getLoc(), narrowTensor({row / k}, compute), norm.getX(), norm.getEps());
+    Value q = b.create<DivideOp>(op.getLoc(), op.getResult().getType(), m, r);
+    // Before: the norm reads the row and writes it in the compute type, the matmul reads that. After: both read the row, or share one read.
+    int64_t before = rowBytes(norm.getX().getType()) + 2 * rowBytes(norm.getResult().getType()), after = 2 * rowBytes(norm.getX().getType());
+    emitDecision(op.getLoc(), passName, "norm after matmul", op, true,
+                 "the norm is one scalar for each of " + Twine(row / k) + " group(s): " + Twine(columns) + " columns are divided in place of " + Twine(row) + " elements",
+                 DecisionFigures{before, after, columns - row});
+    op.replaceAllUsesWith(q);
+    op.erase();
+    if (norm->use_empty())
+      norm.erase();
+  }
+
+  void runOnOperation() override {
+    SmallVector<ProjectionOp> projections;
+    getOperation().walk([&](ProjectionOp op) { projections.push_back(op); });
+    for (ProjectionOp op : projections)
+      rewrite(op);
+  }
+};
+
+} // namespace
+} // namespace mlir::mhc

@@ -1,0 +1,364 @@
+//===- PlanOps.cpp - verifiers of plans, lifetimes --------------------------===//
+
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+#include "mhc/Dialect/Plan/IR/PlanDialect.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+using namespace mlir::plan;
+
+#include "mhc/Dialect/Plan/IR/PlanInterfaces.cpp.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Plan/IR/PlanOps.cpp.inc"
+
+static BufferOp bufferOf(Value value) { return value.getDefiningOp<BufferOp>(); }
+static Type elementType(Value value) { return bufferOf(value).getElementType(); }
+static ExprAttr sizeOf(Value value) { return bufferOf(value).getSize(); }
+
+static bool isPackageType(Type type) {
+  return type.isBF16() || type.isF32() || type.isF64() || type.isInteger(32) || type.isInteger(64);
+}
+
+LogicalResult plan::detail::verifyCommand(Operation *command) {
+  for (auto [i, operand] : llvm::enumerate(command->getOperands()))
+    if (!bufferOf(operand))
+      return command->emitOpError("expected operand ") << i << " to be the result of a plan.buffer"; // C1 of plan.entry
+  return success();
+}
+
+bool plan::hasTokenRows(mhc::KernelOp kernel, unsigned argument) {
+  BlockArgument value = kernel.getBlock().getArgument(argument);
+  if (cast<MemRefType>(value.getType()).hasStaticShape())
+    return false;
+  if (value.use_empty())
+    return true; // it is there for the number of its rows
+  return llvm::any_of(value.getUsers(), [](Operation *user) {
+    auto load = dyn_cast<mhc::RowLoadOp>(user);
+    return isa<mhc::RowStoreOp>(user) || (load && load.getAccess() == mhc::Access::row);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Order and lifetimes
+//===----------------------------------------------------------------------===//
+
+static int64_t number(Block &block, int64_t next, SmallVectorImpl<NumberedCommand> &out) {
+  for (Operation &op : block) {
+    auto command = dyn_cast<CommandInterface>(op);
+    if (!command)
+      continue;
+    size_t place = out.size();
+    out.push_back({command, next, next});
+    ++next;
+    if (auto loop = dyn_cast<LoopOp>(op)) {
+      next = number(loop.getBody().front(), next, out);
+      out[place].last = next - 1;
+    }
+  }
+  return next;
+}
+
+SmallVector<NumberedCommand> plan::numberCommands(EntryOp entry) {
+  SmallVector<NumberedCommand> commands;
+  number(entry.getBlock(), 0, commands);
+  return commands;
+}
+
+DenseMap<Value, LiveRange> plan::computeLiveRanges(EntryOp entry) {
+  SmallVector<NumberedCommand> commands = numberCommands(entry);
+  DenseMap<Operation *, NumberedCommand> loops;
+  struct Use {
+    int64_t index;
+    bool reads, writes;
+    Operation *loop;
+  };
+  DenseMap<Value, SmallVector<Use>> uses;
+  for (const NumberedCommand &numbered : commands) {
+    CommandInterface command = numbered.command;
+    if (isa<LoopOp>(command))
+      loops[command] = numbered;
+    SmallVector<BufferUse> touched;
+    command.getBufferUses(touched);
+    Operation *loop = isa<LoopOp>(command->getParentOp()) ? command->getParentOp() : nullptr;
+    for (const BufferUse &use : touched)
+      uses[use.buffer].push_back({numbered.index, use.reads, use.writes, loop});
+  }
+  DenseMap<Value, LiveRange> ranges;
+  for (auto &[buffer, list] : uses) {
+    LiveRange range{list.front().index, list.back().index};
+    for (const Use &use : list) {
+      if (!use.loop)
+        continue;
+      bool inside = llvm::all_of(list, [&](const Use &other) { return other.loop == use.loop; });
+      if (inside && !list.front().reads)
+        continue; // each iteration starts anew
+      range.first = std::min(range.first, loops[use.loop].index);
+      range.last = std::max(range.last, loops[use.loop].last);
+    }
+    ranges[buffer] = range;
+  }
+  return ranges;
+}
+
+//===----------------------------------------------------------------------===//
+// Entry and buffers
+//===----------------------------------------------------------------------===//
+
+LogicalResult EntryOp::verifyRegions() {
+  llvm::StringSet<> known;
+  for (Attribute symbol : getSymbols())
+    if (!known.insert(cast<StringAttr>(symbol).getValue()).second)
+      return emitOpError("expected each symbol once, but got ") << symbol << " twice";
+  if (getDerived())
+    for (Attribute item : *getDerived()) {
+      auto names = dyn_cast<ArrayAttr>(item);
+      if (!names || names.size() < 2 || !llvm::all_of(names, llvm::IsaPred<StringAttr>))
+        return emitOpError("expected a derived symbol and its factors, but got ") << item;
+      for (Attribute factor : llvm::drop_begin(names))
+        if (!known.contains(cast<StringAttr>(factor).getValue()))
+          return emitOpError("expected factors that are symbols, but got ") << factor;
+      known.insert(cast<StringAttr>(names[0]).getValue());
+    }
+  bool commands = false;
+  for (Operation &op : getBlock()) {
+    if (!isa<BufferOp, CommandInterface>(op))
+      return op.emitOpError("expected buffers and commands only inside plan.entry");
+    if (isa<BufferOp>(op) && commands)
+      return op.emitOpError("expected buffers before all commands"); // C1
+    commands |= isa<CommandInterface>(op);
+  }
+
+  // C2: every expression, wherever it stands.
+  WalkResult result = walk([&](Operation *op) -> WalkResult {
+    if (op != getOperation() && !isa<BufferOp, CommandInterface>(op))
+      return op->emitOpError("expected commands only inside plan.loop");
+    AttrTypeWalker walker;
+    StringRef unknown;
+    walker.addWalk([&](ExprAttr expr) {
+      for (StringAttr symbol : expr.getSymbols())
+        if (!known.contains(symbol.getValue()))
+          unknown = symbol.getValue();
+    });
+    walker.walk(op->getAttrDictionary());
+    if (!unknown.empty())
+      return op->emitOpError("expected symbols of the entry, but got '") << unknown << "'";
+    return WalkResult::advance();
+  });
+  if (result.wasInterrupted())
+    return failure();
+
+  DenseSet<Value> used;
+  for (const NumberedCommand &numbered : numberCommands(*this)) {
+    SmallVector<BufferUse> uses;
+    CommandInterface command = numbered.command;
+    command.getBufferUses(uses);
+    for (const BufferUse &use : uses) {
+      BufferOp buffer = bufferOf(use.buffer);
+      if (buffer.getKind() == BufferKind::arena && use.reads && !used.contains(use.buffer)) {
+        InFlightDiagnostic diagnostic = command->emitOpError("expected the first command on a temporary to write it"); // C4
+        diagnostic.attachNote(buffer.getLoc()) << "the buffer";
+        return diagnostic;
+      }
+    }
+    for (const BufferUse &use : uses)
+      used.insert(use.buffer);
+  }
+  for (auto [value, range] : computeLiveRanges(*this)) {
+    BufferOp buffer = bufferOf(value);
+    if (!buffer.isTemporary())
+      continue;
+    ArrayRef<int64_t> live = *buffer.getLive();
+    if (live[0] > range.first || live[1] < range.last)
+      return buffer.emitOpError("expected a live range that covers [") << range.first << ", " << range.last << "], but got [" << live[0] << ", " << live[1] << "]"; // C3
+  }
+  return success();
+}
+
+void BufferOp::getAsmResultNames(function_ref<void(Value, StringRef)> setName) {
+  std::string name;
+  for (char c : getName().value_or(getTensor().value_or("")))
+    name += llvm::isAlnum(c) ? c : '_';
+  if (!name.empty() && !llvm::isDigit(name.front()))
+    setName(getBuffer(), name);
+}
+
+LogicalResult BufferOp::verify() {
+  BufferKind kind = getKind();
+  auto expect = [&](bool there, bool wanted, StringRef what) -> LogicalResult {
+    if (there == wanted)
+      return success();
+    return emitOpError("expected ") << (wanted ? "" : "no ") << what << " of a buffer of kind " << stringifyBufferKind(kind); // C1
+  };
+  bool caller = kind == BufferKind::input || kind == BufferKind::output;
+  if (failed(expect(getTensor().has_value(), caller || kind == BufferKind::parameter || kind == BufferKind::gradient, "tensor")) ||
+      failed(expect(getLive().has_value(), isTemporary(), "live range")) ||
+      failed(expect(getArena().has_value(), kind == BufferKind::state, "arena")) ||
+      failed(expect(getGenerator() && getTheta() && getPairs(), kind == BufferKind::constant, "generator")))
+    return failure();
+  if (getBegin() && kind != BufferKind::state && kind != BufferKind::scalars)
+    return expect(true, false, "begin");
+  if (kind == BufferKind::state && !getBegin())
+    return expect(false, true, "begin");
+  if (getBegin() && static_cast<int64_t>(*getBegin()) < 0)
+    return emitOpError("expected a begin of at least 0, but got ") << static_cast<int64_t>(*getBegin());
+  if (getSlice().has_value() != getSlices().has_value() || (getSlice() && !caller))
+    return emitOpError("expected slice and slices together, of inputs and outputs only");
+  if (getSlice() && (static_cast<int64_t>(*getSlice()) < 0 || *getSlice() >= *getSlices()))
+    return emitOpError("expected a slice below ") << *getSlices() << ", but got " << static_cast<int64_t>(*getSlice()); // C2
+  if (getLive() && (getLive()->size() != 2 || (*getLive())[0] < 0 || (*getLive())[1] < (*getLive())[0]))
+    return emitOpError("expected a live range [first, last]"); // C3
+  if (!isPackageType(getElementType()))
+    return emitOpError("expected element type bf16, f32, f64, i32 or i64, but got ") << getElementType(); // C4
+  if ((kind == BufferKind::parameter || kind == BufferKind::gradient || kind == BufferKind::state || kind == BufferKind::scalars) &&
+      !getElementType().isF32())
+    return emitOpError("expected element type f32 of a buffer of kind ") << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
+  if (kind == BufferKind::state && !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq"}, *getArena()))
+    return emitOpError("expected arena parameters, gradients, exp_avg or exp_avg_sq, but got '") << *getArena() << "'";
+  if (kind == BufferKind::scalars && (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))
+    return emitOpError("expected scalars inside the 64 that there are");
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Commands
+//===----------------------------------------------------------------------===//
+
+static void read(SmallVectorImpl<BufferUse> &uses, ValueRange buffers) {
+  for (Value buffer : buffers)
+    uses.push_back({buffer, true, false});
+}
+static void write(SmallVectorImpl<BufferUse> &uses, ValueRange buffers, bool accumulate = false) {
+  for (Value buffer : buffers)
+    uses.push_back({buffer, accumulate, true});
+}
+
+void LaunchOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  // A kernel that cannot be found (the verifier says so) counts as reading all it gets.
+  auto kernel = SymbolTable::lookupNearestSymbolFrom<mhc::KernelOp>(*this, getKernelAttr());
+  size_t inputs = kernel ? std::min<size_t>(kernel.getNumInputs(), getArgs().size()) : getArgs().size();
+  read(uses, getArgs().take_front(inputs));
+  write(uses, getArgs().drop_front(inputs));
+  write(uses, getPartials());
+  ArrayRef<bool> accumulate = getAccumulate().value_or(ArrayRef<bool>());
+  for (auto [i, out] : llvm::enumerate(getOuts()))
+    write(uses, out, i < accumulate.size() && accumulate[i]);
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto kernel = symbols.lookupNearestSymbolFrom<mhc::KernelOp>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError("expected a kernel '") << getKernel() << "'"; // C1
+  int64_t count = kernel.getNumInputs() + kernel.getNumOutputs();
+  if ((int64_t)getArgs().size() != count)
+    return emitOpError("expected ") << count << " arguments of '" << getKernel() << "', but got " << getArgs().size(); // C1
+  size_t reductions = kernel.getNumReductions();
+  if (getPartials().size() != reductions || getOuts().size() != reductions || getAccumulate().value_or(ArrayRef<bool>()).size() != reductions)
+    return emitOpError("expected ") << reductions << " reductions of '" << getKernel() << "'"; // C5
+  if (getInts().value_or(ArrayAttr::get(getContext(), {})).size() != kernel.getInts().size())
+    return emitOpError("expected ") << kernel.getInts().size() << " integers of '" << getKernel() << "'"; // C4
+  for (auto [i, type] : llvm::enumerate(kernel.getBlock().getArgumentTypes())) {
+    auto memref = cast<MemRefType>(type);
+    int64_t elements = 1;
+    for (int64_t dim : memref.getShape())
+      elements *= ShapedType::isDynamic(dim) ? 1 : dim;
+    SmallVector<Value> buffers;
+    if ((int64_t)i < count)
+      buffers.push_back(getArgs()[i]);
+    else
+      buffers.append({getPartials()[i - count], getOuts()[i - count]});
+    for (Value buffer : buffers) {
+      if (elementType(buffer) != memref.getElementType())
+        return emitOpError("expected argument ") << i << " of element type " << memref.getElementType() << ", but got " << elementType(buffer); // C2
+      bool ownRows = !memref.hasStaticShape() && !hasTokenRows(kernel, i);
+      ExprAttr wanted = memref.hasStaticShape() ? ExprAttr::constant(getContext(), elements) : getRows().times(elements);
+      // A table with rows of its own (gather, position) has as many as it likes.
+      if (ownRows ? !sizeOf(buffer).dividedBy(elements) : sizeOf(buffer) != wanted)
+        return emitOpError("expected argument ") << i << " of " << (wanted ? wanted.str() : "fewer than 2^63") << " elements, but got " << sizeOf(buffer).str(); // C3
+    }
+  }
+  return success();
+}
+
+void GemmOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getA(), getB()});
+  write(uses, getC(), getAccumulate());
+}
+
+LogicalResult GemmOp::verify() {
+  Type types[] = {elementType(getA()), elementType(getB()), elementType(getC())};
+  for (Type type : types)
+    if (!isa<FloatType>(type) || type.isF64() != types[0].isF64())
+      return emitOpError("expected floating-point buffers, f64 with f64 only, but got ") << type; // C2
+  auto product = [&](ExprAttr x, ExprAttr y) {
+    if (x.isConstant())
+      return y.times(x.getConstant());
+    return y.isConstant() ? x.times(y.getConstant()) : ExprAttr();
+  };
+  std::tuple<StringRef, Value, ExprAttr> sizes[] = {
+      {"a", getA(), product(getM(), getK())}, {"b", getB(), product(getK(), getN())}, {"c", getC(), product(getM(), getN())}};
+  for (auto [name, buffer, size] : sizes)
+    if (sizeOf(buffer) != size)
+      return emitOpError("expected ") << name << " of " << (size ? size.str() : "affine size") << " elements, but got " << sizeOf(buffer).str(); // C1
+  return success();
+}
+
+void AttentionOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getQ(), getK(), getV()});
+  write(uses, {getOut(), getLse()});
+}
+void AttentionBackwardOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getQ(), getK(), getV(), getOut(), getLse(), getDout()});
+  write(uses, {getDq(), getDk(), getDv()});
+}
+
+template <typename Op>
+static LogicalResult verifyHeads(Op op) {
+  if (op.getKvHeads() < 1 || op.getHeads() < 1 || op.getHeads() % op.getKvHeads())
+    return op.emitOpError("expected heads to be a multiple of kv_heads, but got ") << op.getHeads() << " and " << op.getKvHeads(); // C1
+  return success();
+}
+LogicalResult AttentionOp::verify() { return verifyHeads(*this); }
+LogicalResult AttentionBackwardOp::verify() { return verifyHeads(*this); }
+
+void SplitTokensOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getTokens());
+  write(uses, getInputs());
+  if (getTargets())
+    write(uses, getTargets());
+}
+
+void EmbeddingBackwardOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getTokens(), getDx()});
+  write(uses, getOut(), getAccumulate());
+}
+
+void LoopOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {}
+LogicalResult LoopOp::verify() {
+  if (getCount() != "micro_batches")
+    return emitOpError("expected count 'micro_batches', but got '") << getCount() << "'"; // C1
+  if ((*this)->getParentOfType<LoopOp>())
+    return emitOpError("expected no loop inside a loop"); // C2
+  return success();
+}
+
+void FillOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) { write(uses, getBuffer()); }
+void AddOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getSrc());
+  write(uses, getDst(), /*accumulate=*/true);
+}
+void CopyOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getSrc());
+  write(uses, getDst());
+}
+
+template <typename Op>
+static LogicalResult verifyAlike(Op op) {
+  if (elementType(op.getSrc()) != elementType(op.getDst()) || sizeOf(op.getSrc()) != sizeOf(op.getDst()))
+    return op.emitOpError("expected src and dst of one type and size"); // C1
+  return success();
+}
+LogicalResult AddOp::verify() { return verifyAlike(*this); }
+LogicalResult CopyOp::verify() { return verifyAlike(*this); }
