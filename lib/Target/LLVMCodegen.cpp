@@ -38,7 +38,8 @@ static void initializeTargets() {
   });
 }
 
-/// No function of libm or libc may appear in what we make, save the two that every process has: passes must not form memmove or bcmp, say.
+/// No function of libm or libc may appear in what we make, save the two that every process has: passes must not form
+/// memmove or bcmp, say.
 static llvm::TargetLibraryInfoImpl makeLibraryInfo(const llvm::Triple &triple) {
   llvm::TargetLibraryInfoImpl info(triple);
   info.disableAllFunctions();
@@ -69,8 +70,8 @@ static LogicalResult runGuarded(function_ref<void()> body, StringRef what, Locat
   return emitError(loc) << what << " failed" << (reason.empty() ? "" : ": ") << reason;
 }
 
-std::unique_ptr<llvm::TargetMachine> mlir::mhc::createTargetMachine(StringRef tripleName, StringRef cpu, StringRef features,
-                                                                    Location loc) {
+std::unique_ptr<llvm::TargetMachine> mlir::mhc::createTargetMachine(StringRef tripleName, StringRef cpu,
+                                                                    StringRef features, Location loc) {
   initializeTargets();
   std::string error;
   llvm::Triple triple(tripleName);
@@ -84,11 +85,13 @@ std::unique_ptr<llvm::TargetMachine> mlir::mhc::createTargetMachine(StringRef tr
     emitError(loc) << "unknown processor '" << cpu << "' for '" << tripleName << "'";
     return nullptr;
   }
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
-      triple, cpu, features, llvm::TargetOptions(), llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, cpu, features, llvm::TargetOptions(),
+                                                                          llvm::Reloc::PIC_, std::nullopt,
+                                                                          llvm::CodeGenOptLevel::Aggressive));
 }
 
-std::unique_ptr<llvm::Module> mlir::mhc::translateFor(Operation *op, llvm::LLVMContext &context, llvm::TargetMachine &machine) {
+std::unique_ptr<llvm::Module> mlir::mhc::translateFor(Operation *op, llvm::LLVMContext &context,
+                                                      llvm::TargetMachine &machine) {
   std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(op, context, "kernels");
   if (!module) {
     op->emitError("translation to LLVM IR failed");
@@ -122,8 +125,8 @@ LogicalResult mlir::mhc::optimizeModule(llvm::Module &module, llvm::TargetMachin
       "optimization", loc);
 }
 
-FailureOr<std::string> mlir::mhc::generateCode(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type,
-                                               Location loc) {
+FailureOr<std::string> mlir::mhc::generateCode(llvm::Module &module, llvm::TargetMachine &machine,
+                                               llvm::CodeGenFileType type, Location loc) {
   llvm::SmallString<0> code;
   bool supported = true;
   LogicalResult ran = runGuarded(

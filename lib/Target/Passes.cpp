@@ -89,7 +89,8 @@ struct WritePtxPass : impl::WritePtxPassBase<WritePtxPass> {
 } // namespace
 
 void registerTargetPipelines() {
-  PassPipelineRegistration<>("mhc-host-lowering", "take emitted host kernels to the LLVM dialect", buildHostLoweringPipeline);
+  PassPipelineRegistration<>("mhc-host-lowering", "take emitted host kernels to the LLVM dialect",
+                             buildHostLoweringPipeline);
   PassPipelineRegistration<>("mhc-nvptx-lowering", "take emitted kernels in gpu.modules to the LLVM dialect",
                              [](OpPassManager &pm) { buildNVPTXLoweringPipeline(pm.nest<gpu::GPUModuleOp>()); });
 }

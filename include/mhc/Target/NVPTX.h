@@ -17,7 +17,8 @@ namespace mlir::mhc {
 /// What code generation needs to know of a chip.
 struct NVPTXChip {
   StringRef name;
-  /// LLVM's feature for the PTX ISA that is written. Newer than the chip's first one only where instructions need it, so that old drivers load it.
+  /// LLVM's feature for the PTX ISA that is written. Newer than the chip's first one only where instructions need it,
+  /// so that old drivers load it.
   StringRef features;
 };
 
@@ -40,7 +41,8 @@ struct AssembledPtx {
   std::string log;
 };
 
-/// Assembles PTX for a chip. Nothing is reported as a diagnostic: the caller decides whether a missing assembler is an error.
+/// Assembles PTX for a chip. Nothing is reported as a diagnostic: the caller decides whether a missing assembler is an
+/// error.
 AssembledPtx assemblePtx(StringRef ptx, StringRef chip);
 
 } // namespace mlir::mhc

@@ -16,7 +16,8 @@ namespace mlir::mhc {
 /// Registers `mhc-host-lowering` and `mhc-nvptx-lowering`, the pipelines before the passes that write.
 void registerTargetPipelines();
 
-/// The conversions and translations that code generation takes from the registry. A missing one leaves ops unconverted without a word.
+/// The conversions and translations that code generation takes from the registry. A missing one leaves ops unconverted
+/// without a word.
 void registerTargetInterfaces(DialectRegistry &registry);
 
 } // namespace mlir::mhc

@@ -1,8 +1,9 @@
 //===- MathExpansion.cpp - math functions as arithmetic ---------------------===//
 //
-// Each function is a range reduction and a polynomial, the same code for scalars and vectors, f32 and f64, and without branches. The coefficients are
-// minimax (Remez in 200 bits). Largest errors seen on the host (test/Target/math_accuracy.py): exp 0.97 ulp, exp2 1.04, expm1 1.8, log 0.8, log2 1.7,
-// log1p 1.44, tanh 2.5, rsqrt 1.5. Infinities, NaN, signed zeros and numbers below the least normal one come out as libm has them.
+// Each function is a range reduction and a polynomial, the same code for scalars and vectors, f32 and f64, and without
+// branches. The coefficients are minimax (Remez in 200 bits). Largest errors seen on the host
+// (test/Target/math_accuracy.py): exp 0.97 ulp, exp2 1.04, expm1 1.8, log 0.8, log2 1.7, log1p 1.44, tanh 2.5,
+// rsqrt 1.5. Infinities, NaN, signed zeros and numbers below the least normal one come out as libm has them.
 //
 //===----------------------------------------------------------------------===//
 
@@ -22,7 +23,8 @@ namespace mlir::mhc {
 
 namespace {
 
-constexpr double ln2 = 0.69314718055994530942, log2e = 1.4426950408889634074, infinity = std::numeric_limits<double>::infinity();
+constexpr double ln2 = 0.69314718055994530942, log2e = 1.4426950408889634074,
+                 infinity = std::numeric_limits<double>::infinity();
 
 /// What the algorithms need to know of a floating-point format.
 struct Format {
@@ -59,10 +61,11 @@ constexpr double logF32[] = {0.333333135,  -0.249999836, 0.20002231,   -0.166694
 constexpr double logF64[] = {0.66666666666667118, 0.39999999999503266, 0.28571428733822535, 0.22222198558135201,
                              0.18183601938339847, 0.15312332078831384, 0.14819283244088521};
 
-const Format formatF32 = {23,    127, 0.693359375,     -2.12194440e-4, -104.0, 89.0,
-                          -18.0, 10.0, 0x1p-126, 25,             expm1F32, logF32};
-const Format formatF64 = {52,    1023, 6.93147180369123816490e-01, 1.90821492927058770002e-10, -746.0, 710.0,
-                          -40.0, 20.0, 0x1p-1022, 54,                       expm1F64, logF64};
+const Format formatF32 = {23,   127,      0.693359375, -2.12194440e-4, -104.0, 89.0, -18.0,
+                          10.0, 0x1p-126, 25,          expm1F32,       logF32};
+const Format formatF64 = {
+    52,       1023,  6.93147180369123816490e-01, 1.90821492927058770002e-10, -746.0, 710.0, -40.0, 20.0, 0x1p-1022, 54,
+    expm1F64, logF64};
 
 /// Writes functions of one type at one place.
 class Expander {
@@ -95,15 +98,16 @@ public:
 
   Value tanh(Value x) {
     Value magnitude = abs(x);
-    magnitude = select(compare(arith::CmpFPredicate::OGT, magnitude, constant(format.tanhHigh)), constant(format.tanhHigh), magnitude);
+    magnitude = select(compare(arith::CmpFPredicate::OGT, magnitude, constant(format.tanhHigh)),
+                       constant(format.tanhHigh), magnitude);
     // (e^2a - 1) / (e^2a + 1)
     Value e = expm1(add(magnitude, magnitude));
     return b.create<math::CopySignOp>(loc, b.create<arith::DivFOp>(loc, e, add(e, constant(2.0))), x);
   }
 
   Value log(Value x) {
-    // x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)). Integer arithmetic on the bits, shifted so that all numbers are positive: AVX2 has no
-    // arithmetic shift of 64-bit integers, nor their conversion.
+    // x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)). Integer arithmetic on the bits, shifted so that all numbers are
+    // positive: AVX2 has no arithmetic shift of 64-bit integers, nor their conversion.
     Value small = compare(arith::CmpFPredicate::OLT, x, constant(format.leastNormal));
     Value lifted = select(small, mul(x, constant(std::ldexp(1.0, format.lift))), x);
     Value word = bitcast(lifted, bits);
@@ -117,12 +121,14 @@ public:
     Value offset = select(small, constant(magic + format.bias + format.lift), constant(magic + format.bias));
     Value y = logReduced(f, sub(exponent, offset));
     y = select(compare(arith::CmpFPredicate::OEQ, x, constant(infinity)), x, y);
-    Value outside = select(compare(arith::CmpFPredicate::OEQ, x, constant(0.0)), constant(-infinity), constant(std::nan("")));
+    Value outside =
+        select(compare(arith::CmpFPredicate::OEQ, x, constant(0.0)), constant(-infinity), constant(std::nan("")));
     return select(compare(arith::CmpFPredicate::OGT, x, constant(0.0)), y, outside);
   }
 
   Value log1p(Value x) {
-    // log(u) + c/u, where u = 1 + x as rounded and c = (1 + x) - u. The difference is taken from the larger of 1 and x, so that it is exact.
+    // log(u) + c/u, where u = 1 + x as rounded and c = (1 + x) - u. The difference is taken from the larger of 1 and x,
+    // so that it is exact.
     Value one = constant(1.0), u = add(x, one);
     Value large = compare(arith::CmpFPredicate::OGT, x, one);
     Value c = select(large, sub(one, sub(u, x)), sub(x, sub(u, one)));
@@ -150,7 +156,8 @@ public:
       return call(operands);
     SmallVector<Value> lanes;
     for (int64_t i = 0; i < vector.getNumElements(); ++i)
-      lanes.push_back(call(llvm::map_to_vector(operands, [&](Value v) -> Value { return b.create<vector::ExtractOp>(loc, v, i); })));
+      lanes.push_back(call(
+          llvm::map_to_vector(operands, [&](Value v) -> Value { return b.create<vector::ExtractOp>(loc, v, i); })));
     return b.create<vector::FromElementsOp>(loc, vector, lanes);
   }
 
@@ -178,7 +185,8 @@ public:
     Value nearest = b.create<arith::TruncFOp>(loc, f32, x), back = b.create<arith::ExtFOp>(loc, type, nearest);
     Value word = bitcast(nearest, i32);
     auto constantOf = [&](int64_t v) { return splat(b.getI32IntegerAttr(v), i32); };
-    Value above = compare(arith::CmpFPredicate::OGT, abs(back), abs(x)), inexact = compare(arith::CmpFPredicate::ONE, back, x);
+    Value above = compare(arith::CmpFPredicate::OGT, abs(back), abs(x)),
+          inexact = compare(arith::CmpFPredicate::ONE, back, x);
     Value down = b.create<arith::SubIOp>(loc, word, b.create<arith::ExtUIOp>(loc, i32, above));
     Value odd = b.create<arith::OrIOp>(loc, down, constantOf(1));
     return b.create<arith::TruncFOp>(loc, result, bitcast(select(inexact, odd, word), f32));
@@ -194,7 +202,8 @@ private:
     // Adding 1.5 * 2^mantissa leaves the nearest integer in the low bits; a conversion would be undefined for NaN.
     double magic = 1.5 * std::ldexp(1.0, format.mantissa);
     Value sum = fma(x, factor, constant(magic));
-    return {sub(sum, constant(magic)), b.create<arith::SubIOp>(loc, bitcast(sum, bits), integer(bitsOf(magic))), Value()};
+    return {sub(sum, constant(magic)), b.create<arith::SubIOp>(loc, bitcast(sum, bits), integer(bitsOf(magic))),
+            Value()};
   }
 
   Reduced reduceExp(Value x) {
@@ -268,7 +277,9 @@ private:
   Value mul(Value x, Value y) { return b.create<arith::MulFOp>(loc, x, y); }
   Value fma(Value x, Value y, Value z) { return b.create<math::FmaOp>(loc, x, y, z); }
   Value abs(Value x) { return b.create<math::AbsFOp>(loc, x); }
-  Value compare(arith::CmpFPredicate predicate, Value x, Value y) { return b.create<arith::CmpFOp>(loc, predicate, x, y); }
+  Value compare(arith::CmpFPredicate predicate, Value x, Value y) {
+    return b.create<arith::CmpFOp>(loc, predicate, x, y);
+  }
   Value select(Value condition, Value x, Value y) { return b.create<arith::SelectOp>(loc, condition, x, y); }
 
   OpBuilder &b;
@@ -280,7 +291,8 @@ private:
 
 bool approximates(arith::FastMathFlags flags) { return arith::bitEnumContainsAll(flags, arith::FastMathFlags::afn); }
 
-/// The function written out, or null where `op` stays as it is. Its parts may be math ops again, of the kind that the second step takes.
+/// The function written out, or null where `op` stays as it is. Its parts may be math ops again, of the kind that the
+/// second step takes.
 Value expand(Operation *op, bool nvptx, OpBuilder &b) {
   Expander x(b, op->getLoc(), op->getOperand(0).getType());
   Value operand = op->getOperand(0);
@@ -304,12 +316,12 @@ Value expand(Operation *op, bool nvptx, OpBuilder &b) {
 
 /// What host code has instructions for (the conversions to LLVM make intrinsics of it).
 bool isNativeOnHost(Operation *op) {
-  return isa<math::AbsFOp, math::AbsIOp, math::CeilOp, math::CopySignOp, math::FloorOp, math::FmaOp, math::RoundEvenOp, math::SqrtOp, math::TruncOp,
-             math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
+  return isa<math::AbsFOp, math::AbsIOp, math::CeilOp, math::CopySignOp, math::FloorOp, math::FmaOp, math::RoundEvenOp,
+             math::SqrtOp, math::TruncOp, math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
 }
 
-/// The same for NVPTX, as LLVM ops: the conversion of math ops there would call libdevice. Intrinsics without an op of their own are called by
-/// name where the conversion holds their ops for illegal.
+/// The same for NVPTX, as LLVM ops: the conversion of math ops there would call libdevice. Intrinsics without an op of
+/// their own are called by name where the conversion holds their ops for illegal.
 Value nativeOnNvptx(Operation *op, OpBuilder &b) {
   Location loc = op->getLoc();
   Expander x(b, loc, op->getOperand(0).getType());
@@ -326,8 +338,12 @@ Value nativeOnNvptx(Operation *op, OpBuilder &b) {
       .Case([&](math::FmaOp) { return Value(b.create<LLVM::FMAOp>(loc, operands[0], operands[1], operands[2])); })
       .Case([&](arith::MaxNumFOp) { return Value(b.create<LLVM::MaxNumOp>(loc, operands[0], operands[1])); })
       .Case([&](arith::MinNumFOp) { return Value(b.create<LLVM::MinNumOp>(loc, operands[0], operands[1])); })
-      .Case([&](math::IsNaNOp) { return Value(b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO, operands[0], operands[0])); })
-      .Case([&](math::AbsIOp a) { return Value(b.create<LLVM::AbsOp>(loc, a.getType(), operands[0], /*is_int_min_poison=*/false)); })
+      .Case([&](math::IsNaNOp) {
+        return Value(b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO, operands[0], operands[0]));
+      })
+      .Case([&](math::AbsIOp a) {
+        return Value(b.create<LLVM::AbsOp>(loc, a.getType(), operands[0], /*is_int_min_poison=*/false));
+      })
       .Default(Value());
 }
 
@@ -357,7 +373,8 @@ struct ExpandMathPass : impl::ExpandMathPassBase<ExpandMathPass> {
   LogicalResult rewrite(function_ref<Value(Operation *, OpBuilder &)> replace, bool nvptx) {
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
-      if (isa_and_nonnull<math::MathDialect, arith::ArithDialect>(op->getDialect()) && op->getNumResults() == 1 && op->getNumOperands() > 0)
+      if (isa_and_nonnull<math::MathDialect, arith::ArithDialect>(op->getDialect()) && op->getNumResults() == 1 &&
+          op->getNumOperands() > 0)
         ops.push_back(op);
     });
     for (Operation *op : ops) {
@@ -366,8 +383,9 @@ struct ExpandMathPass : impl::ExpandMathPassBase<ExpandMathPass> {
         auto vector = dyn_cast<VectorType>(op->getOperand(0).getType());
         bool known = element.isF32() || (element.isF64() && !nvptx) || isa<IntegerType>(element);
         if (!known || (vector && (vector.getRank() != 1 || vector.isScalable())))
-          return op->emitError() << "expected '" << op->getName() << "' on scalars or vectors of " << (nvptx ? "f32" : "f32 or f64")
-                                 << " for target " << target << ", but got " << op->getOperand(0).getType();
+          return op->emitError() << "expected '" << op->getName() << "' on scalars or vectors of "
+                                 << (nvptx ? "f32" : "f32 or f64") << " for target " << target << ", but got "
+                                 << op->getOperand(0).getType();
       }
       OpBuilder b(op);
       if (Value value = replace(op, b)) {

@@ -81,6 +81,7 @@ FailureOr<std::string> mlir::mhc::emitHostObject(ModuleOp module, const HostOpti
     return text;
   }
   return generateCode(*code, *machine,
-                      options.emit == HostOutput::object ? llvm::CodeGenFileType::ObjectFile : llvm::CodeGenFileType::AssemblyFile,
+                      options.emit == HostOutput::object ? llvm::CodeGenFileType::ObjectFile
+                                                         : llvm::CodeGenFileType::AssemblyFile,
                       loc);
 }

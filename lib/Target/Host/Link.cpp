@@ -6,8 +6,8 @@
 
 #include "mhc/Target/Host.h"
 
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Object/ObjectFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -23,7 +23,8 @@ LLD_HAS_DRIVER(elf)
 using namespace mlir;
 using namespace mlir::mhc;
 
-/// A linker of a shared object takes undefined symbols in silence, and the load fails later. So they are looked for here.
+/// A linker of a shared object takes undefined symbols in silence, and the load fails later. So they are looked for
+/// here.
 static LogicalResult checkUndefined(StringRef object, Location loc) {
   auto file = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
   if (!file)
@@ -76,7 +77,8 @@ static LogicalResult runLinker(ArrayRef<StringRef> arguments, StringRef logPath,
   llvm::append_range(argv, arguments);
   std::string message;
   std::optional<StringRef> redirects[] = {StringRef(""), logPath, logPath};
-  int code = llvm::sys::ExecuteAndWait(linker, argv, /*Env=*/std::nullopt, redirects, /*SecondsToWait=*/0, /*MemoryLimit=*/0, &message);
+  int code = llvm::sys::ExecuteAndWait(linker, argv, /*Env=*/std::nullopt, redirects, /*SecondsToWait=*/0,
+                                       /*MemoryLimit=*/0, &message);
   if (code == 0)
     return success();
   if (auto log = llvm::MemoryBuffer::getFile(logPath))
@@ -93,7 +95,8 @@ FailureOr<std::string> mlir::mhc::linkHostSharedObject(StringRef object, Locatio
   if (std::error_code error = llvm::sys::fs::createUniqueDirectory("mhc-link", folder))
     return emitError(loc) << "could not create a temporary folder: " << error.message();
   auto cleanup = llvm::make_scope_exit([&] { llvm::sys::fs::remove_directories(folder); });
-  std::string input = (folder + "/kernels.o").str(), output = (folder + "/kernels.so").str(), log = (folder + "/log").str();
+  std::string input = (folder + "/kernels.o").str(), output = (folder + "/kernels.so").str(),
+              log = (folder + "/log").str();
   {
     std::error_code error;
     llvm::raw_fd_ostream stream(input, error);
@@ -104,8 +107,8 @@ FailureOr<std::string> mlir::mhc::linkHostSharedObject(StringRef object, Locatio
       return emitError(loc) << "could not write " << input;
     }
   }
-  StringRef arguments[] = {"-shared", "--build-id=none", "--strip-all", "--hash-style=gnu", "-z", "relro", "-z", "now",
-                           "-o",      output,            input};
+  StringRef arguments[] = {
+      "-shared", "--build-id=none", "--strip-all", "--hash-style=gnu", "-z", "relro", "-z", "now", "-o", output, input};
   if (failed(runLinker(arguments, log, loc)))
     return failure();
   auto linked = llvm::MemoryBuffer::getFile(output);

@@ -35,7 +35,8 @@ AssembledPtx mlir::mhc::assemblePtx(StringRef ptx, StringRef chip) {
   if (std::error_code error = llvm::sys::fs::createUniqueDirectory("mhc-ptxas", folder))
     return {Status::failed, "", "could not create a temporary folder: " + error.message()};
   auto cleanup = llvm::make_scope_exit([&] { llvm::sys::fs::remove_directories(folder); });
-  std::string input = (folder + "/kernels.ptx").str(), output = (folder + "/kernels.cubin").str(), log = (folder + "/log").str();
+  std::string input = (folder + "/kernels.ptx").str(), output = (folder + "/kernels.cubin").str(),
+              log = (folder + "/log").str();
   {
     std::error_code error;
     llvm::raw_fd_ostream stream(input, error);
@@ -49,13 +50,15 @@ AssembledPtx mlir::mhc::assemblePtx(StringRef ptx, StringRef chip) {
   std::string arch = ("-arch=" + chip).str(), message;
   StringRef argv[] = {"ptxas", arch, "-v", input, "-o", output};
   std::optional<StringRef> redirects[] = {StringRef(""), StringRef(log), StringRef(log)};
-  int code = llvm::sys::ExecuteAndWait(*ptxas, argv, /*Env=*/std::nullopt, redirects, /*SecondsToWait=*/0, /*MemoryLimit=*/0, &message);
+  int code = llvm::sys::ExecuteAndWait(*ptxas, argv, /*Env=*/std::nullopt, redirects, /*SecondsToWait=*/0,
+                                       /*MemoryLimit=*/0, &message);
   std::string said = message;
   if (auto buffer = llvm::MemoryBuffer::getFile(log))
     said += (*buffer)->getBuffer();
   if (code != 0) {
     // An assembler older than the chip or the PTX is as good as none: the driver still loads the PTX.
-    bool old = StringRef(said).contains("is not defined for option 'gpu-name'") || StringRef(said).contains("Unsupported .version");
+    bool old = StringRef(said).contains("is not defined for option 'gpu-name'") ||
+               StringRef(said).contains("Unsupported .version");
     return {old ? Status::noAssembler : Status::failed, "", *ptxas + ": " + StringRef(said).trim().str()};
   }
   auto cubin = llvm::MemoryBuffer::getFile(output, /*IsText=*/false, /*RequiresNullTerminator=*/false);

@@ -15,10 +15,11 @@
 using namespace mlir;
 using namespace mlir::mhc;
 
-/// PTX ISA 7.0 is the first with bf16 (sm_80). sm_90a takes 8.6, the first with bulk copies into shared::cta. No entry goes beyond 9.0.
+/// PTX ISA 7.0 is the first with bf16 (sm_80). sm_90a takes 8.6, the first with bulk copies into shared::cta. No entry
+/// goes beyond 9.0.
 static constexpr NVPTXChip chips[] = {
-    {"sm_80", "+ptx70"},  {"sm_86", "+ptx71"},   {"sm_89", "+ptx78"},   {"sm_90", "+ptx86"},
-    {"sm_90a", "+ptx86"}, {"sm_100", "+ptx86"},  {"sm_100a", "+ptx86"}, {"sm_120", "+ptx87"},
+    {"sm_80", "+ptx70"},  {"sm_86", "+ptx71"},  {"sm_89", "+ptx78"},   {"sm_90", "+ptx86"},
+    {"sm_90a", "+ptx86"}, {"sm_100", "+ptx86"}, {"sm_100a", "+ptx86"}, {"sm_120", "+ptx87"},
 };
 
 std::optional<NVPTXChip> mlir::mhc::lookupNVPTXChip(StringRef name) {
@@ -53,7 +54,8 @@ void mlir::mhc::buildNVPTXLoweringPipeline(OpPassManager &pm) {
   pm.addPass(createRepairNVVMPass());
 }
 
-/// Calls that would need libdevice or another module, or nothing. Asked before code generation, where it can be said which op made them.
+/// Calls that would need libdevice or another module, or nothing. Asked before code generation, where it can be said
+/// which op made them.
 static LogicalResult checkCalls(gpu::GPUModuleOp module) {
   WalkResult result = module.walk([](LLVM::LLVMFuncOp function) {
     if (!function.isExternal() || function.getSymName().starts_with("llvm."))
@@ -74,7 +76,8 @@ FailureOr<std::string> mlir::mhc::emitPtx(gpu::GPUModuleOp module, StringRef chi
     return failure();
 
   Location loc = module.getLoc();
-  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine("nvptx64-nvidia-cuda", chip->name, chip->features, loc);
+  std::unique_ptr<llvm::TargetMachine> machine =
+      createTargetMachine("nvptx64-nvidia-cuda", chip->name, chip->features, loc);
   if (!machine)
     return failure();
   llvm::LLVMContext context;
@@ -87,6 +90,7 @@ FailureOr<std::string> mlir::mhc::emitPtx(gpu::GPUModuleOp module, StringRef chi
   // Intrinsics that the backend lowers to a call show up only here.
   for (StringRef call : {".extern .func", "__nv_"})
     if (size_t at = StringRef(*ptx).find(call); at != StringRef::npos)
-      return module.emitError() << "GPU code calls a function that no one defines: " << StringRef(*ptx).substr(at).split('\n').first;
+      return module.emitError() << "GPU code calls a function that no one defines: "
+                                << StringRef(*ptx).substr(at).split('\n').first;
   return ptx;
 }
