@@ -42,10 +42,11 @@ TEST(Package, RefusesManifests) {
   expectRefusal("unknown type 'f8'", [](Json &m, Json &) { m["entries"]["forward"]["inputs"][0]["dtype"] = "f8"; });
   expectRefusal("unknown symbol 'Q'",
                 [](Json &m, Json &) { m["entries"]["forward"]["inputs"][0]["shape"][0] = {{"Q", 1}}; });
-  expectRefusal("a 64-bit integer", [](Json &m, Json &) { m["entries"]["forward"]["inputs"][0]["shape"][1] = 4.5; });
+  expectRefusal("an integer or an object of coefficients, but got 4.5",
+                [](Json &m, Json &) { m["entries"]["forward"]["inputs"][0]["shape"][1] = 4.5; });
   expectRefusal("overlaps another tensor", [](Json &m, Json &) { m["tensors"][1]["offset"] = 192; }, true);
   expectRefusal("multiple of 64", [](Json &m, Json &) { m["tensors"][1]["offset"] = 257; }, true);
-  expectRefusal("ends at element", [](Json &m, Json &) { m["arenas"]["parameters"] = 256; }, true);
+  expectRefusal("ends at element", [](Json &m, Json &) { m["arenas"] = {{"parameters", 256}}; }, true);
   expectRefusal("an integer from 0", [](Json &m, Json &) { m["tensors"][0]["offset"] = -64; }, true);
   expectRefusal("overflows", [](Json &m, Json &) { m["tensors"][0]["shape"] = {int64_t(1) << 40, int64_t(1) << 40}; },
                 true);

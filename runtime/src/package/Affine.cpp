@@ -9,6 +9,8 @@ Affine Affine::parse(const JsonView &json) {
     result.constant = json.integer();
     return result;
   }
+  if (!json.isObject())
+    fail(json.path(), ": expected an integer or an object of coefficients, but got ", json.json().dump());
   json.members([&](const std::string &key, const JsonView &member) {
     int64_t coefficient = member.integer();
     if (key == "1")
