@@ -12,7 +12,7 @@ namespace {
 
 void put(std::string &to, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i)
-    to += static_cast<char>(value >> (8 * i));
+    to += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
 }
 
 Json size(const char *symbol, int64_t coefficient) { return Json{{symbol, coefficient}}; }
