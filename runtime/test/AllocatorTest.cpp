@@ -27,8 +27,7 @@ std::vector<uint64_t> slowly(const std::vector<ArenaRequest> &requests) {
     for (uint64_t offset = 0;; offset += 256) {
       bool free = true;
       for (size_t other : placed)
-        free &= !conflict(requests[index], requests[other]) ||
-                offsets[other] >= offset + requests[index].bytes ||
+        free &= !conflict(requests[index], requests[other]) || offsets[other] >= offset + requests[index].bytes ||
                 offset >= offsets[other] + requests[other].bytes;
       if (free) {
         offsets[index] = offset;
@@ -78,7 +77,7 @@ TEST(RowBlocks, CutsRowsByTheirNumberOnly) {
   };
   check(1, 16, true, 16, 1);
   check(64, 16, true, 64, 1);
-  check(65, 16, true, 48, 2);     // two partials: ceil(65 / 2) = 33, rounded up to 48
+  check(65, 16, true, 48, 2); // two partials: ceil(65 / 2) = 33, rounded up to 48
   check(4096, 16, true, 256, 16);
   check(4097, 16, true, 272, 16); // ceil(4097 / 16) = 257 -> 272; 16 blocks of it are needed
   check(1000, 100, true, 100, 10);

@@ -26,11 +26,11 @@ TEST(Hash, Crc32KnownVectors) {
 
 TEST(Bf16, RoundsToNearestEven) {
   EXPECT_EQ(mhcrt::toBf16(1.0f), 0x3f80);
-  EXPECT_EQ(mhcrt::toBf16(1.00390625f), 0x3f80);           // halfway between 0x3f80 and 0x3f81: to even
-  EXPECT_EQ(mhcrt::toBf16(1.01171875f), 0x3f82);           // halfway between 0x3f81 and 0x3f82
+  EXPECT_EQ(mhcrt::toBf16(1.00390625f), 0x3f80); // halfway between 0x3f80 and 0x3f81: to even
+  EXPECT_EQ(mhcrt::toBf16(1.01171875f), 0x3f82); // halfway between 0x3f81 and 0x3f82
   EXPECT_EQ(mhcrt::toBf16(std::nextafter(1.00390625f, 2.0f)), 0x3f81);
   EXPECT_EQ(mhcrt::toBf16(-0.0f), 0x8000);
-  EXPECT_EQ(mhcrt::toBf16(3.4e38f), 0x7f80);               // rounds to infinity
+  EXPECT_EQ(mhcrt::toBf16(3.4e38f), 0x7f80); // rounds to infinity
   EXPECT_EQ(mhcrt::toBf16(INFINITY), 0x7f80);
   EXPECT_TRUE(std::isnan(fromBf16(mhcrt::toBf16(NAN))));
   uint32_t bits = 0x7f800001; // a NaN whose payload lies in the lower half only

@@ -1,6 +1,6 @@
+#include "plan/Call.h"
 #include "Support.h"
 #include "mhc-rt/mhc.h"
-#include "plan/Call.h"
 
 #include <cmath>
 #include <cstdlib>

@@ -10,7 +10,9 @@ using namespace mhcrt::test;
 
 namespace {
 
-bool haveGpu() { return errorOf([] { cuda::driver(); }).empty(); }
+bool haveGpu() {
+  return errorOf([] { cuda::driver(); }).empty();
+}
 
 std::string cudaPackage(const std::string &target) {
   Json manifest = exampleManifest(), plan = examplePlan();

@@ -28,7 +28,8 @@ struct Operand {
 TEST(Gemm, AgreesWithTheDefinition) {
   std::mt19937 random(2);
   auto device = plainDevice(3);
-  const int64_t sizes[][3] = {{1, 1, 1}, {7, 5, 3}, {64, 64, 64}, {130, 67, 33}, {1, 300, 17}, {257, 3, 129}, {5, 4, 0}};
+  const int64_t sizes[][3] = {{1, 1, 1},    {7, 5, 3},     {64, 64, 64}, {130, 67, 33},
+                              {1, 300, 17}, {257, 3, 129}, {5, 4, 0}};
   for (auto [m, n, k] : sizes)
     for (int bits = 0; bits < 8; ++bits)
       for (DType type : {DType::F32, DType::BF16}) {

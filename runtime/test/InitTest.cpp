@@ -1,5 +1,5 @@
-#include "Support.h"
 #include "train/Init.h"
+#include "Support.h"
 
 #include <cmath>
 

@@ -48,11 +48,11 @@ TEST(Package, RefusesManifests) {
   expectRefusal("multiple of 64", [](Json &m, Json &) { m["tensors"][1]["offset"] = 257; }, true);
   expectRefusal("ends at element", [](Json &m, Json &) { m["arenas"] = {{"parameters", 256}}; }, true);
   expectRefusal("an integer from 0", [](Json &m, Json &) { m["tensors"][0]["offset"] = -64; }, true);
-  expectRefusal("overflows", [](Json &m, Json &) { m["tensors"][0]["shape"] = {int64_t(1) << 40, int64_t(1) << 40}; },
-                true);
+  expectRefusal(
+      "overflows", [](Json &m, Json &) { m["tensors"][0]["shape"] = {int64_t(1) << 40, int64_t(1) << 40}; }, true);
   expectRefusal("'model.b' occurs twice", [](Json &m, Json &) { m["tensors"][0]["name"] = "model.b"; }, true);
-  expectRefusal("expected 3 values, but got 2",
-                [](Json &m, Json &) { m["tensors"][1]["init"]["values"] = {1, 2}; }, true);
+  expectRefusal(
+      "expected 3 values, but got 2", [](Json &m, Json &) { m["tensors"][1]["init"]["values"] = {1, 2}; }, true);
 }
 
 TEST(Package, RefusesPlans) {
@@ -74,9 +74,9 @@ TEST(Package, RefusesPlans) {
   expectRefusal("unknown run-time count", [](Json &, Json &p) {
     entryPlan(p)["commands"].push_back({{"op", "loop"}, {"count", "forever"}, {"body", Json::array()}});
   });
-  expectRefusal("no tensor 'model.x'", [](Json &, Json &p) {
-    p["targets"]["cpu"]["entries"]["eval"]["buffers"][3]["tensor"] = "model.x";
-  }, true);
+  expectRefusal(
+      "no tensor 'model.x'",
+      [](Json &, Json &p) { p["targets"]["cpu"]["entries"]["eval"]["buffers"][3]["tensor"] = "model.x"; }, true);
 }
 
 TEST(Package, RefusesWrongSections) {

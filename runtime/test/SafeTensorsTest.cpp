@@ -1,6 +1,6 @@
+#include "package/SafeTensors.h"
 #include "Support.h"
 #include "base/File.h"
-#include "package/SafeTensors.h"
 
 using namespace mhcrt;
 using namespace mhcrt::test;

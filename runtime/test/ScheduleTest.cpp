@@ -1,5 +1,5 @@
-#include "Support.h"
 #include "train/Schedule.h"
+#include "Support.h"
 
 #include <cmath>
 
@@ -24,9 +24,9 @@ TEST(Schedule, Constant) {
 TEST(Schedule, StepFactorsAreOfTheBaseRate) {
   Schedule s = schedule(R"({"kind": "step", "warmup_steps": 5, "at": [0.8, 0.9], "factors": [0.316, 0.1]})");
   EXPECT_DOUBLE_EQ(s.factor(2, 20), 0.4);
-  EXPECT_EQ(s.factor(16, 20), 1);       // p = 0.75
-  EXPECT_EQ(s.factor(17, 20), 0.316);   // p = 0.8
-  EXPECT_EQ(s.factor(19, 20), 0.1);     // p = 0.9
+  EXPECT_EQ(s.factor(16, 20), 1);     // p = 0.75
+  EXPECT_EQ(s.factor(17, 20), 0.316); // p = 0.8
+  EXPECT_EQ(s.factor(19, 20), 0.1);   // p = 0.9
 }
 
 TEST(Schedule, LinearAndCosineBeginAfterTheWarmup) {
@@ -56,5 +56,6 @@ TEST(Schedule, RefusesWrongOnes) {
   EXPECT_ERROR(schedule(R"({"kind": "linear"})"), "'final_fraction' is missing");
   EXPECT_ERROR(schedule(R"({"kind": "phases", "phases": []})"), "at least one phase");
   EXPECT_ERROR(schedule(R"({"kind": "phases", "phases": [{"until": 0.5, "shape": "constant"},
-    {"until": 0.4, "shape": "constant"}]})"), "to increase");
+    {"until": 0.4, "shape": "constant"}]})"),
+               "to increase");
 }

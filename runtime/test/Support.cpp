@@ -154,12 +154,9 @@ Json toyPlan() {
     return Json{{"buffers", all}, {"commands", commands}};
   };
   auto loss = [](int dw, int out) {
-    return Json{{"op", "launch"},
-                {"at", "toy loss"},
-                {"kernel", "loss"},
-                {"args", {2, 3, 4, dw, 8}},
-                {"rows", {{"T", 1}}},
-                {"reductions", {{{"partial", 6}, {"out", out}, {"accumulate", false}}}}};
+    return Json{{"op", "launch"},     {"at", "toy loss"},
+                {"kernel", "loss"},   {"args", {2, 3, 4, dw, 8}},
+                {"rows", {{"T", 1}}}, {"reductions", {{{"partial", 6}, {"out", out}, {"accumulate", false}}}}};
   };
   Json &entries = plan["targets"]["cpu"]["entries"];
   Json gradient = {{"id", 5}, {"dtype", "f32"}, {"size", 256}, {"kind", "gradient"}, {"tensor", "model.w"}};
@@ -175,18 +172,18 @@ Json toyPlan() {
   };
   Json addLoss = {{"op", "launch"}, {"kernel", "add_loss"}, {"args", {7, 8}}, {"rows", 1}};
   Json body = {split, loss(5, 7), addLoss};
-  entries["train_step"] = entry(
-      {gradient,
-       {{"id", 7}, {"dtype", "f32"}, {"size", 1}, {"kind", "arena"}, {"live", {0, 4}}},
-       state(10, "parameters"),
-       state(11, "gradients"),
-       state(12, "exp_avg"),
-       state(13, "exp_avg_sq")},
-      {{{"op", "fill"}, {"buffer", 11}, {"value", 0.0}},
-       {{"op", "loop"}, {"count", "micro_batches"}, {"body", body}},
-       {{"op", "launch"}, {"kernel", "norm"}, {"args", {11, 8}}, {"rows", 256}},
-       {{"op", "launch"}, {"kernel", "update"}, {"args", {10, 11, 12, 13, 8}}, {"rows", 256}}},
-      true);
+  entries["train_step"] =
+      entry({gradient,
+             {{"id", 7}, {"dtype", "f32"}, {"size", 1}, {"kind", "arena"}, {"live", {0, 4}}},
+             state(10, "parameters"),
+             state(11, "gradients"),
+             state(12, "exp_avg"),
+             state(13, "exp_avg_sq")},
+            {{{"op", "fill"}, {"buffer", 11}, {"value", 0.0}},
+             {{"op", "loop"}, {"count", "micro_batches"}, {"body", body}},
+             {{"op", "launch"}, {"kernel", "norm"}, {"args", {11, 8}}, {"rows", 256}},
+             {{"op", "launch"}, {"kernel", "update"}, {"args", {10, 11, 12, 13, 8}}, {"rows", 256}}},
+            true);
   return plan;
 }
 

@@ -56,8 +56,8 @@ template <typename Function> std::string errorOf(Function &&function) {
 #define EXPECT_ERROR(statement, text)                                                                                  \
   do {                                                                                                                 \
     std::string message = ::mhcrt::test::errorOf([&] { statement; });                                                  \
-    EXPECT_NE(message.find(text), std::string::npos) << "expected an error with '" << text << "', but got '"           \
-                                                     << message << "'";                                                \
+    EXPECT_NE(message.find(text), std::string::npos)                                                                   \
+        << "expected an error with '" << text << "', but got '" << message << "'";                                     \
   } while (0)
 
 std::vector<float> randomFloats(std::mt19937 &random, size_t count);

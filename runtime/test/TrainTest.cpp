@@ -91,7 +91,8 @@ TEST(Train, MicroBatchesSeeTheirRows) {
   s.options.metrics = s.folder.file("m.jsonl");
   s.options.steps = 1;
   writeSafeTensors(s.options.data, {{"tokens", DType::I32, {1, 4, 9}, tokens.data()}});
-  writeSafeTensors(*s.options.initial, {{"model.w", DType::F32, {256}, w.data()}, {"model.b", DType::F32, {3}, b.data()}});
+  writeSafeTensors(*s.options.initial,
+                   {{"model.w", DType::F32, {256}, w.data()}, {"model.b", DType::F32, {3}, b.data()}});
   train(s.options);
   double loss = 0;
   std::vector<double> gradient(256);
@@ -182,7 +183,8 @@ TEST(Train, StopsAfterTenBadStepsAndKeepsTheWeights) {
   for (int i = 'a'; i <= 'z'; ++i)
     w[i] = NAN;
   s.options.initial = s.folder.file("initial.safetensors");
-  writeSafeTensors(*s.options.initial, {{"model.w", DType::F32, {256}, w.data()}, {"model.b", DType::F32, {3}, b.data()}});
+  writeSafeTensors(*s.options.initial,
+                   {{"model.w", DType::F32, {256}, w.data()}, {"model.b", DType::F32, {3}, b.data()}});
   EXPECT_ERROR(train(s.options), "step 10: loss or gradient norm have not been finite for 10 steps, since step 1");
   s.options.steps = 9;
   s.options.save = s.folder.file("after.safetensors");
@@ -199,8 +201,11 @@ TEST(Data, SamplesAreAFunctionOfSeedAndStep) {
   DataShape shape{3, 10, 256, 100};
   auto source = openData(path, shape, 1), again = openData(path, shape, 1), other = openData(path, shape, 2);
   std::vector<int32_t> a(33), b(33), c(33);
+  std::vector<int32_t> before;
   for (int step : {5, 1, 77}) {
     source->batch(step, a.data());
+    EXPECT_NE(a, before);
+    before = a;
     again->batch(step, b.data());
     other->batch(step, c.data());
     EXPECT_EQ(a, b);

@@ -1,5 +1,5 @@
-#include "Support.h"
 #include "package/Zip.h"
+#include "Support.h"
 
 using namespace mhcrt;
 using namespace mhcrt::test;

@@ -1,4 +1,5 @@
-/* Test kernels. Arguments as docs/design/package.md says: buffers, then partials; ints = rows, then the kernel's own. */
+/* Test kernels. Arguments as docs/design/package.md says: buffers, then partials; ints = rows, then the kernel's own.
+ */
 #include <stdint.h>
 
 /* y = 2 x, and the sum of x over the rows: x [rows, 4], y [rows, 4], partial [4]. */

@@ -80,11 +80,11 @@ Json entryMemory(const Package &package, const std::string &targetName, const Ta
     return nullptr;
   Symbols symbols = bindValues(package.manifest(), entry, given);
   bool cpu = targetName == "cpu";
-  Layout layout = layOut(package.manifest(), entry, target, plan->second, symbols,
-                         [&](const Kernel &kernel, int64_t rows) {
-                           return cpu ? mhc::cpuRowBlocks(rows, kernel.tile, kernel.reduces).count
-                                      : mhc::gpuGrid(rows, kernel.tile, kernel.reduces);
-                         });
+  Layout layout =
+      layOut(package.manifest(), entry, target, plan->second, symbols, [&](const Kernel &kernel, int64_t rows) {
+        return cpu ? mhc::cpuRowBlocks(rows, kernel.tile, kernel.reduces).count
+                   : mhc::gpuGrid(rows, kernel.tile, kernel.reduces);
+      });
   auto bytes = [&](const std::vector<TensorSpec> &list) {
     int64_t sum = 0;
     for (const TensorSpec &spec : list) {

@@ -53,9 +53,9 @@ struct GemmArgs {
 /// q [T, heads, headDim], k [T, kvHeads, headDim], v [T, kvHeads, valueDim], out [T, heads, valueDim], lse [T, heads].
 struct AttentionArgs {
   const void *q = nullptr, *k = nullptr, *v = nullptr;
-  void *out = nullptr, *lse = nullptr;                    // outputs of forward
-  const void *dout = nullptr;                             // backward
-  void *dq = nullptr, *dk = nullptr, *dv = nullptr;       // outputs of backward
+  void *out = nullptr, *lse = nullptr;              // outputs of forward
+  const void *dout = nullptr;                       // backward
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr; // outputs of backward
   DType type = DType::F32, lseType = DType::F32;
   int64_t sequences = 0, length = 0, heads = 0, kvHeads = 0, headDim = 0, valueDim = 0;
   double scale = 1;

@@ -133,9 +133,8 @@ void checkTensors(const Manifest &manifest, const std::string &source) {
       fail(source, ": tensors: '", tensor.name, "' occurs twice");
     byOffset.push_back(&tensor);
   }
-  std::sort(byOffset.begin(), byOffset.end(), [](auto *a, auto *b) {
-    return a->offset != b->offset ? a->offset < b->offset : a->count < b->count;
-  });
+  std::sort(byOffset.begin(), byOffset.end(),
+            [](auto *a, auto *b) { return a->offset != b->offset ? a->offset < b->offset : a->count < b->count; });
   int64_t end = 0;
   for (const ModelTensor *tensor : byOffset) {
     if (tensor->offset < end)
@@ -187,9 +186,8 @@ Manifest parseManifest(Json document, const std::string &source) {
   } else if (manifest.isLanguageModel()) {
     fail(source, ": 'model' is missing");
   }
-  json.at("entries").members([&](const std::string &name, const JsonView &entry) {
-    manifest.entries.emplace(name, parseEntry(name, entry));
-  });
+  json.at("entries").members(
+      [&](const std::string &name, const JsonView &entry) { manifest.entries.emplace(name, parseEntry(name, entry)); });
   return manifest;
 }
 

@@ -100,18 +100,7 @@ struct Buffer {
   int64_t pairs = 0;
 };
 
-enum class Op {
-  Launch,
-  Gemm,
-  Attention,
-  AttentionBackward,
-  SplitTokens,
-  EmbeddingBackward,
-  Loop,
-  Fill,
-  Add,
-  Copy
-};
+enum class Op { Launch, Gemm, Attention, AttentionBackward, SplitTokens, EmbeddingBackward, Loop, Fill, Add, Copy };
 const char *name(Op op);
 
 struct Reduction {
@@ -131,8 +120,8 @@ struct Command {
   std::vector<Affine> ints;
   std::vector<Reduction> reductions;
   Affine rows;
-  Affine m, n, k;                                      // Gemm
-  size_t a = noBuffer, b = noBuffer, c = noBuffer;     // Gemm
+  Affine m, n, k;                                  // Gemm
+  size_t a = noBuffer, b = noBuffer, c = noBuffer; // Gemm
   bool transA = false, transB = false, accumulate = false;
   size_t q = noBuffer, kk = noBuffer, v = noBuffer, out = noBuffer, lse = noBuffer; // Attention; out: EmbeddingBackward
   size_t dout = noBuffer, dq = noBuffer, dk = noBuffer, dv = noBuffer;

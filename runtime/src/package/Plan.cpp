@@ -85,8 +85,8 @@ private:
   }
 
   Buffer readBuffer(const JsonView &json) const {
-    json.only({"id", "name", "dtype", "size", "kind", "tensor", "slice", "slices", "live", "arena", "begin",
-               "generator"});
+    json.only(
+        {"id", "name", "dtype", "size", "kind", "tensor", "slice", "slices", "live", "arena", "begin", "generator"});
     Buffer buffer;
     buffer.id = json.at("id").integer(0);
     if (auto name = json.find("name"))
@@ -164,8 +164,8 @@ private:
                name(buffer.dtype));
         return;
       }
-    fail(json.path(), ": entry '", entry.name, "' has no ", buffer.kind == BufferKind::Input ? "input" : "output",
-         " '", buffer.tensor, "'");
+    fail(json.path(), ": entry '", entry.name, "' has no ", buffer.kind == BufferKind::Input ? "input" : "output", " '",
+         buffer.tensor, "'");
   }
 
   size_t bufferIndex(const JsonView &json) const {
@@ -261,8 +261,8 @@ private:
         command.reductions.push_back(reduction);
       }
     if (info.reduces != !command.reductions.empty())
-      fail(json.path(), ": kernel '", wanted, info.reduces ? "' reduces, but there are no reductions"
-                                                           : "' does not reduce, but there are reductions");
+      fail(json.path(), ": kernel '", wanted,
+           info.reduces ? "' reduces, but there are no reductions" : "' does not reduce, but there are reductions");
   }
 
   void readGemm(const JsonView &json, Command &command) const {

@@ -20,8 +20,8 @@ void checkLimits(const Manifest &manifest, const Entry &entry, const Symbols &sy
     return;
   auto length = symbols.find("S"), rows = symbols.find("B");
   if (length != symbols.end() && (length->second < 1 || length->second > manifest.maxPositions))
-    fail("tokens: expected sequences of 1 to max_position_embeddings = ", manifest.maxPositions,
-         " positions, but got ", length->second);
+    fail("tokens: expected sequences of 1 to max_position_embeddings = ", manifest.maxPositions, " positions, but got ",
+         length->second);
   if (rows != symbols.end() && rows->second < 1)
     fail("tokens: expected at least 1 sequence (of at most max_position_embeddings = ", manifest.maxPositions,
          " positions), but got ", rows->second);

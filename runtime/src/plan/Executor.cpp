@@ -195,8 +195,9 @@ void Executor::command(const Command &command, const Run &run) {
   case Op::Launch:
     return launch(command, values);
   case Op::Gemm: {
-    GemmArgs gemm{values.m,        values.n,        values.k,       at(command.a),  at(command.b),     at(command.c),
-                  type(command.a), type(command.b), type(command.c), command.transA, command.transB, command.accumulate};
+    GemmArgs gemm{values.m,        values.n,       values.k,        at(command.a),
+                  at(command.b),   at(command.c),  type(command.a), type(command.b),
+                  type(command.c), command.transA, command.transB,  command.accumulate};
     return device.gemm(gemm);
   }
   case Op::Attention:

@@ -195,8 +195,7 @@ private:
       if (buffer.kind != BufferKind::Arena && buffer.kind != BufferKind::Partials)
         continue;
       const std::string what = bufferText(buffer);
-      int64_t bytes =
-          checkedMultiply(checkedMultiply(layout.counts[i], multiple, what), byteSize(buffer.dtype), what);
+      int64_t bytes = checkedMultiply(checkedMultiply(layout.counts[i], multiple, what), byteSize(buffer.dtype), what);
       requests.push_back({buffer.id, static_cast<uint64_t>(bytes), buffer.first, buffer.last});
       which.push_back(i);
     }

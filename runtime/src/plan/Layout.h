@@ -20,8 +20,8 @@ struct BoundCommand {
 /// Everything about an entry's plan that depends on the symbols' values, checked: no library command can reach beyond
 /// its buffers. (Kernels are code, and trusted.)
 struct Layout {
-  std::vector<int64_t> counts;    ///< elements of each buffer
-  std::vector<uint64_t> offsets;  ///< of arena and partials buffers: bytes from the start of the arena
+  std::vector<int64_t> counts;   ///< elements of each buffer
+  std::vector<uint64_t> offsets; ///< of arena and partials buffers: bytes from the start of the arena
   uint64_t arenaBytes = 0;
   std::vector<BoundCommand> commands; ///< by preorder index
 };

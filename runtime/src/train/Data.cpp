@@ -82,9 +82,7 @@ public:
   int64_t validationRows() const override {
     return total > training ? (total - training - 1) / shape.sequenceLength : 0;
   }
-  void validationRow(int64_t row, int32_t *tokens) override {
-    copyRow(training + row * shape.sequenceLength, tokens);
-  }
+  void validationRow(int64_t row, int32_t *tokens) override { copyRow(training + row * shape.sequenceLength, tokens); }
   std::string description() const override {
     return concat(name, ", ", training, " tokens, ", total - training, " more for validation");
   }
@@ -108,7 +106,8 @@ private:
     Memory content = readFile(path);
     uint64_t at = 0;
     int64_t width = shape.vocabSize <= 65536 ? 2 : 4;
-    if (content.size() >= 8 && (!std::memcmp(content.data(), "MHCTOK16", 8) || !std::memcmp(content.data(), "MHCTOK32", 8))) {
+    if (content.size() >= 8 &&
+        (!std::memcmp(content.data(), "MHCTOK16", 8) || !std::memcmp(content.data(), "MHCTOK32", 8))) {
       width = content.data()[6] == '1' ? 2 : 4;
       at = 8;
     }

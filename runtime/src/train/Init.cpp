@@ -31,9 +31,7 @@ RandomStream::RandomStream(int64_t seed, std::string_view name) {
 
 uint64_t RandomStream::bits(uint64_t index) const { return mix(mix(index + key0) + key1); }
 
-double RandomStream::uniform(uint64_t index) const {
-  return static_cast<double>((bits(index) >> 11) + 1) * 0x1p-53;
-}
+double RandomStream::uniform(uint64_t index) const { return static_cast<double>((bits(index) >> 11) + 1) * 0x1p-53; }
 
 void RandomStream::normalPair(uint64_t index, double &first, double &second) const {
   double radius = std::sqrt(-2 * std::log(uniform(2 * index)));

@@ -149,7 +149,7 @@ private:
     if (!options.metrics)
       return;
     metrics.open(*options.metrics, options.resume ? progress.step : 0);
-    Json line = {{"package", options.package}, {"device", options.device},   {"seed", progress.seed},
+    Json line = {{"package", options.package}, {"device", options.device},    {"seed", progress.seed},
                  {"steps", spec.steps},        {"sequences", spec.sequences}, {"sequence_length", spec.sequenceLength},
                  {"overrides", overrides}};
     if (options.resume)
@@ -251,7 +251,8 @@ private:
     std::printf("validation loss %.6f after step %lld (%lld tokens)\n", mean, static_cast<long long>(progress.step),
                 static_cast<long long>(rows * spec.sequenceLength));
     std::fflush(stdout);
-    metrics.write({{"step", progress.step}, {"validation_loss", mean}, {"validation_tokens", rows * spec.sequenceLength}});
+    metrics.write(
+        {{"step", progress.step}, {"validation_loss", mean}, {"validation_tokens", rows * spec.sequenceLength}});
   }
 
   void save() {

@@ -28,8 +28,7 @@ template <typename T> struct Operands {
 
 /// probabilities [rows, keys] of queries first .. first + rows of one head; keys = first + rows. Also log-sum-exps.
 template <typename T>
-void softmaxBlock(const Operands<T> &o, const T *q, const T *k, int64_t first, int64_t rows, T *probabilities,
-                  T *lse) {
+void softmaxBlock(const Operands<T> &o, const T *q, const T *k, int64_t first, int64_t rows, T *probabilities, T *lse) {
   int64_t keys = first + rows;
   blas::gemm(false, true, rows, keys, o.headDim, o.scale, q + first * o.strideQ, o.strideQ, k, o.strideK, T(0),
              probabilities, keys);
@@ -102,8 +101,7 @@ template <typename T> void CpuDevice::attentionTyped(const AttentionArgs &args, 
                    o.k + start * o.strideK + head / group * args.headDim, first, rows, probabilities.data(),
                    lse.data());
       blas::gemm(false, false, rows, args.valueDim, keys, T(1), probabilities.data(), keys,
-                 o.v + start * o.strideV + head / group * args.valueDim, o.strideV, T(0), result.data(),
-                 args.valueDim);
+                 o.v + start * o.strideV + head / group * args.valueDim, o.strideV, T(0), result.data(), args.valueDim);
       for (int64_t i = 0; i < rows; ++i) {
         int64_t token = start + first + i;
         for (int64_t d = 0; d < args.valueDim; ++d)

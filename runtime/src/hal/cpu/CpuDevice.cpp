@@ -140,8 +140,7 @@ void CpuDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<voi
   });
 }
 
-void CpuDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,
-                            bool accumulate) {
+void CpuDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) {
   if (count == 0) {
     if (!accumulate)
       fill(out, type, size, 0);
@@ -153,9 +152,8 @@ void CpuDevice::sumPartials(const void *partials, void *out, DType type, int64_t
   void *args[] = {const_cast<void *>(partials), out};
   int64_t ints[] = {size, count, accumulate};
   constexpr int64_t piece = 4096;
-  threads.run(mhc::ceilDivide(size, piece), [&](int64_t i) {
-    function(args, ints, i * piece, std::min(size, (i + 1) * piece), 0);
-  });
+  threads.run(mhc::ceilDivide(size, piece),
+              [&](int64_t i) { function(args, ints, i * piece, std::min(size, (i + 1) * piece), 0); });
 }
 
 float *CpuDevice::scratch(int64_t count, int slot) {

@@ -121,8 +121,7 @@ public:
     start(kernels.at(&kernel), grid, kernel.threads, kernel.shared, values, kernel.name);
   }
 
-  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,
-                   bool accumulate) override {
+  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) override {
     if (size == 0)
       return;
     if (count == 0) {
@@ -171,9 +170,9 @@ private:
       cuda::check(driver.moduleGetFunction(&function, module, kernel.symbol.c_str()),
                   concat("kernel '", kernel.name, "'"));
       if (kernel.shared > 48 * 1024)
-        cuda::check(driver.functionSetAttribute(function, cuda::FunctionMaxDynamicShared,
-                                                static_cast<int>(kernel.shared)),
-                    concat("shared memory of kernel '", kernel.name, "'"));
+        cuda::check(
+            driver.functionSetAttribute(function, cuda::FunctionMaxDynamicShared, static_cast<int>(kernel.shared)),
+            concat("shared memory of kernel '", kernel.name, "'"));
       kernels.emplace(&kernel, function);
     }
   }

@@ -21,9 +21,9 @@ using Module = struct ModuleTag *;
 using Function = struct FunctionTag *;
 using Stream = struct StreamTag *;
 
-enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 };  // CUdevice_attribute
-enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };        // CUjit_option
-enum : int { FunctionMaxDynamicShared = 8 };                            // CUfunction_attribute
+enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 }; // CUdevice_attribute
+enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };       // CUjit_option
+enum : int { FunctionMaxDynamicShared = 8 };                           // CUfunction_attribute
 
 struct Driver {
   Result (*init)(unsigned flags);
