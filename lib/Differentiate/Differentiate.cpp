@@ -272,7 +272,7 @@ private:
 
   void eraseDead(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (op.use_empty() && isPure(&op))
+      if (op.use_empty() && isPure(&op) && !isa<func::ReturnOp>(op))
         op.erase();
   }
 

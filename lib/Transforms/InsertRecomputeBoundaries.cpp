@@ -66,33 +66,42 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
                  "blocks of " + Twine(chosen) + " of " + Twine(L) + " sublayers keep n C ceil(L / L_r) + (n + 2) C L_r = " +
                      Twine(keptElements(n, C, L, chosen)) + " elements a token",
                  DecisionFigures{(n + 2) * C * L * bytes, keptElements(n, C, L, chosen) * bytes, (L - (L + chosen - 1) / chosen) * 2 * n * (n + 1) * C});
-    for (int64_t first = 0; first < L; first += chosen)
-      wrap(combines, first, std::min(first + chosen, L));
+    wrapAll(combines, chosen);
   }
 
-  /// Wraps the ops from after the combine of sublayer first-1 to that of sublayer last-1.
-  void wrap(ArrayRef<CombineOp> combines, int64_t first, int64_t last) {
-    auto end = [](CombineOp op) -> Operation * {
-      if (op->hasOneUse())
-        if (auto cast = dyn_cast<CastOp>(*op->user_begin()))
-          return cast;
-      return op;
-    };
-    Block *block = CombineOp(combines[0])->getBlock();
-    Operation *stop = end(combines[last - 1]);
-    // The first block begins with the first op that reads the streams.
-    Block::iterator from = first ? std::next(end(combines[first - 1])->getIterator()) : block->begin();
-    if (!first) {
-      Value x = CombineOp(combines[0]).getX();
-      for (Operation &op : *block)
-        if (llvm::is_contained(op.getOperands(), x)) {
-          from = op.getIterator();
-          break;
-        }
+  /// The last op of a sublayer: its combine, or the cast of it.
+  static Operation *end(CombineOp op) {
+    if (op->hasOneUse())
+      if (auto cast = dyn_cast<CastOp>(*op->user_begin()))
+        return cast;
+    return op;
+  }
+
+  void wrapAll(ArrayRef<CombineOp> combines, int64_t size) {
+    // The first block begins with the first op that reads the streams; all bounds are taken before anything moves.
+    CombineOp leading = combines[0];
+    Operation *from = nullptr;
+    for (Operation &op : *leading->getBlock())
+      if (!from && llvm::is_contained(op.getOperands(), leading.getX()))
+        from = &op;
+    SmallVector<std::pair<Operation *, Operation *>> bounds;
+    for (size_t last = size; ; last += size) {
+      Operation *stop = end(combines[std::min(last, combines.size()) - 1]);
+      bounds.push_back({from, stop});
+      if (last >= combines.size())
+        break;
+      from = stop->getNextNode();
     }
+    for (auto [first, last] : bounds)
+      wrap(first, last);
+  }
+
+  /// Wraps the ops from `from` to `stop`.
+  void wrap(Operation *from, Operation *stop) {
+    Block *block = from->getBlock();
     SmallVector<Operation *> inside;
-    for (Block::iterator it = from; &*it != stop; ++it)
-      inside.push_back(&*it);
+    for (Operation *op = from; op != stop; op = op->getNextNode())
+      inside.push_back(op);
     inside.push_back(stop);
     llvm::SmallPtrSet<Operation *, 32> set(inside.begin(), inside.end());
     SmallVector<Value> results;
