@@ -163,7 +163,7 @@ def Mhc_RowNarrowOp : Mhc_RowOp<"narrow", [Pure, SingleBlock, RecursiveMemoryEff
   let arguments = (ins Variadic<Mhc_NarrowType>:$inputs);
   let results = (outs Variadic<Mhc_NarrowType>:$results);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$inputs attr-dict `:` type($inputs) `->` type($results) $body";
+  let assemblyFormat = "($inputs^ `:` type($inputs))? attr-dict `->` type($results) $body";
   let hasVerifier = 1;
 }
 
