@@ -373,8 +373,8 @@ struct ExpandMathPass : impl::ExpandMathPassBase<ExpandMathPass> {
   LogicalResult rewrite(function_ref<Value(Operation *, OpBuilder &)> replace, bool nvptx) {
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
-      if (isa_and_nonnull<math::MathDialect, arith::ArithDialect>(op->getDialect()) && op->getNumResults() == 1 &&
-          op->getNumOperands() > 0)
+      // Of arith only what is replaced below: its other ops may be on types that are no numbers (index).
+      if (isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::TruncFOp, arith::MaxNumFOp, arith::MinNumFOp>(op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
