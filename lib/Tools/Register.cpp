@@ -4,7 +4,10 @@
 
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+#include "mhc/Dialect/Plan/IR/PlanDialect.h"
 #include "mhc/Differentiate/Passes.h"
+#include "mhc/Pipelines/Pipelines.h"
+#include "mhc/Planning/Passes.h"
 #include "mhc/Target/Passes.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -16,9 +19,11 @@ void mlir::mhc::registerEverything(DialectRegistry &registry) {
   registerAllDialects(registry);
   registerAllExtensions(registry);
   registerAllPasses();
-  registry.insert<MhcDialect>();
+  registry.insert<MhcDialect, plan::PlanDialect>();
   registerTransformsPasses();
   registerDifferentiatePasses();
+  registerPlanningPasses();
+  registerPhasePipelines();
   registerCodegenPasses();
   registerTargetInterfaces(registry);
   registerTargetPasses();

@@ -1,0 +1,68 @@
+//===- Package.h - the file that the runtime reads --------------------------===//
+#ifndef MHC_PACKAGE_PACKAGE_H
+#define MHC_PACKAGE_PACKAGE_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <string>
+#include <vector>
+
+namespace mlir::plan {
+class EntryOp;
+}
+
+namespace mlir::mhc {
+
+/// What the code of a target consists of.
+struct TargetCode {
+  /// A kernel as plan.json lists it.
+  struct Kernel {
+    std::string name;
+    int64_t tile = 1, shared = 0, threads = 0;
+    bool reduces = false;
+    std::vector<std::string> ints;
+  };
+  std::vector<Kernel> kernels;
+  std::string llvm, object, sharedObject; ///< target cpu
+  std::string ptx, cubin;                 ///< GPU targets; no cubin without ptxas
+};
+
+/// How far code is generated: the text of LLVM IR, the object (PTX), or what a package holds (shared object, cubin).
+enum class CodeStage { llvm, object, package };
+
+/// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`: processor of target cpu, as LLVM names it or `native`.
+FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage);
+
+/// Rows of a tile of each kernel on target cpu, for printMemory.
+FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module);
+
+/// Commands that the target has no code for yet: their op, place and reason, one line each.
+struct MissingCommand {
+  Operation *command;
+  std::string text;
+};
+std::vector<MissingCommand> findMissingCommands(ModuleOp module, StringRef target);
+
+struct PackageOptions {
+  std::vector<std::string> targets = {"cpu"};
+  std::string cpu = "x86-64-v3";
+  /// Further members, path and content (debug/*.mlir).
+  std::vector<std::pair<std::string, std::string>> extras;
+};
+
+/// Writes the package of a module after phase `plan`, which carries attribute `mhc.manifest`. Nothing stands under `path` unless all went well.
+LogicalResult writePackage(ModuleOp module, const PackageOptions &options, StringRef path);
+
+/// plan.json's object of one entry, as text; for tests and tools.
+std::string entryJson(plan::EntryOp entry);
+
+/// Members of a ZIP file, stored, in this order; the same members give the same bytes.
+FailureOr<std::string> buildZip(ArrayRef<std::pair<std::string, std::string>> members, std::string &error);
+
+/// Writes aside, flushes to disk and renames, so that `path` holds the whole content or what it held before. False with `error` set otherwise.
+bool writeFileAtomically(StringRef path, StringRef content, std::string &error);
+
+} // namespace mlir::mhc
+
+#endif // MHC_PACKAGE_PACKAGE_H

@@ -1,0 +1,35 @@
+//===- Passes.td - from kernels to the plan --------------------*- tablegen -*-===//
+#ifndef MHC_PLANNING_PASSES
+#define MHC_PLANNING_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def PlanPass : Pass<"mhc-plan", "::mlir::ModuleOp"> {
+  let summary = "turn functions of kernel launches into plans: tensors become buffers";
+  let description = [{
+    Every `func.func` with `mhc.entry` becomes a `plan.entry`. This is where tensors become buffers, once: a command writes straight into an output, a gradient or a range of
+    the model's state where the value goes nowhere else; sums of parameters' gradients become accumulation; `mhc.view` shares its operand's buffer; what is left are temporaries
+    with live ranges. From `@loss_and_gradients` and `@update` the entry `train_step` is made: gradients and loss are summed over the micro-batches in a loop, then updated.
+
+    ```mlir
+    func.func @forward(%x: tensor<?x64xf32> {mhc.name = "x"}) -> (tensor<?x64xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+      %0 = mhc.launch @k(%x) "first" : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      %1 = mhc.launch @k(%0) "second" : (tensor<?x64xf32>) -> tensor<?x64xf32>
+      return %1 : tensor<?x64xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    plan.entry @forward symbols ["T"] {
+      %x = plan.buffer input f32 <64 * T> {tensor = "x"}
+      %0 = plan.buffer arena f32 <64 * T> live [0, 1]
+      %y = plan.buffer output f32 <64 * T> {tensor = "y"}
+      plan.launch @k(%x, %0) rows <T> at "first"
+      plan.launch @k(%0, %y) rows <T> at "second"
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::plan::PlanDialect"];
+}
+
+#endif // MHC_PLANNING_PASSES

@@ -1,0 +1,147 @@
+//===- Kernels.cpp - code of a target ---------------------------------------===//
+
+#include "mhc/Codegen/Passes.h"
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+#include "mhc/Dialect/Plan/IR/PlanDialect.h"
+#include "mhc/Package/Package.h"
+#include "mhc/Target/Host.h"
+#include "mhc/Target/NVPTX.h"
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+/// The pass that emits kernels of family `simple`.
+static constexpr StringLiteral gpuEmitter = "mhc-emit-simple";
+
+/// A module with the kernels alone.
+static OwningOpRef<ModuleOp> cloneKernels(ModuleOp module) {
+  OwningOpRef<ModuleOp> clone = ModuleOp::create(module.getLoc());
+  OpBuilder builder = OpBuilder::atBlockEnd(clone->getBody());
+  for (KernelOp kernel : module.getOps<KernelOp>())
+    builder.clone(*kernel);
+  return clone;
+}
+
+static LogicalResult schedule(ModuleOp kernels, StringRef family) {
+  PassManager pm(kernels.getContext());
+  ScheduleKernelsPassOptions options;
+  options.family = family.str();
+  pm.addPass(createScheduleKernelsPass(options));
+  return pm.run(kernels);
+}
+
+static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {
+  std::vector<TargetCode::Kernel> list;
+  for (KernelOp kernel : kernels.getOps<KernelOp>()) {
+    TargetCode::Kernel entry;
+    entry.name = kernel.getSymName().str();
+    if (std::optional<ScheduleAttr> schedule = kernel.getSchedule()) {
+      entry.tile = schedule->getTile();
+      entry.threads = schedule->getThreads();
+    }
+    entry.reduces = kernel.getNumReductions() > 0;
+    for (Attribute name : kernel.getInts())
+      entry.ints.push_back(cast<StringAttr>(name).str());
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+static LogicalResult generateHost(ModuleOp kernels, StringRef cpu, CodeStage stage, TargetCode &code) {
+  PassManager pm(kernels.getContext());
+  pm.addPass(createEmitCpuPass());
+  buildHostLoweringPipeline(pm);
+  if (failed(pm.run(kernels)))
+    return failure();
+  HostOptions options;
+  options.cpu = cpu.str();
+  options.emit = stage == CodeStage::llvm ? HostOutput::llvm : HostOutput::object;
+  FailureOr<std::string> bytes = emitHostObject(kernels, options);
+  if (failed(bytes))
+    return failure();
+  (stage == CodeStage::llvm ? code.llvm : code.object) = *bytes;
+  if (stage != CodeStage::package)
+    return success();
+  FailureOr<std::string> shared = linkHostSharedObject(code.object, kernels.getLoc());
+  if (failed(shared))
+    return failure();
+  code.sharedObject = *shared;
+  return success();
+}
+
+static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage stage, TargetCode &code) {
+  Location loc = kernels.getLoc();
+  if (!lookupNVPTXChip(chip))
+    return emitError(loc) << "unknown target '" << chip << "'; expected cpu, " << listNVPTXChips();
+  if (!PassInfo::lookup(gpuEmitter))
+    return emitError(loc) << "this version has no code generation for target " << chip;
+  PassManager pm(kernels.getContext());
+  if (failed(parsePassPipeline(gpuEmitter, pm)) || failed(pm.run(kernels)))
+    return failure();
+  auto modules = kernels.getOps<gpu::GPUModuleOp>();
+  if (!llvm::hasSingleElement(modules))
+    return emitError(loc) << "expected one gpu.module after '" << gpuEmitter << "'";
+  gpu::GPUModuleOp gpuModule = *modules.begin();
+  // Emitters state dynamic shared memory on the kernels' functions.
+  llvm::StringMap<int64_t> shared;
+  for (Operation &op : *gpuModule.getBody())
+    if (auto name = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+      if (auto bytes = op.getAttrOfType<IntegerAttr>("mhc.shared"))
+        shared[name.getValue()] = bytes.getInt();
+  for (TargetCode::Kernel &kernel : code.kernels)
+    kernel.shared = shared.lookup(kernel.name);
+  FailureOr<std::string> ptx = emitPtx(gpuModule, chip);
+  if (failed(ptx))
+    return failure();
+  code.ptx = *ptx;
+  if (stage != CodeStage::package)
+    return success();
+  AssembledPtx assembled = assemblePtx(code.ptx, chip);
+  if (assembled.status == AssembledPtx::Status::failed)
+    return emitError(loc) << "ptxas refuses the kernels of target " << chip << ": " << assembled.log;
+  code.cubin = assembled.cubin; // empty without ptxas: the driver then compiles the PTX
+  return success();
+}
+
+FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage) {
+  OwningOpRef<ModuleOp> kernels = cloneKernels(module);
+  TargetCode code;
+  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : "simple")))
+    return failure();
+  code.kernels = listKernels(*kernels);
+  if (failed(target == "cpu" ? generateHost(*kernels, cpu, stage, code) : generateGpu(*kernels, target, stage, code)))
+    return failure();
+  return code;
+}
+
+FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module) {
+  OwningOpRef<ModuleOp> kernels = cloneKernels(module);
+  if (failed(schedule(*kernels, "cpu")))
+    return failure();
+  llvm::StringMap<int64_t> tiles;
+  for (const TargetCode::Kernel &kernel : listKernels(*kernels))
+    tiles[kernel.name] = kernel.tile;
+  return tiles;
+}
+
+std::vector<MissingCommand> mlir::mhc::findMissingCommands(ModuleOp module, StringRef target) {
+  std::vector<MissingCommand> missing;
+  if (target == "cpu")
+    return missing;
+  module.walk([&](plan::CommandInterface command) {
+    if (isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(command))
+      return;
+    std::string text = ("target " + target + " has no code for '" + command->getName().stripDialect() + "' yet").str();
+    if (auto at = command->getAttrOfType<StringAttr>("at"))
+      text += " (" + at.str() + ")";
+    missing.push_back({command, text});
+  });
+  // f64 kernels: GPU code is written for f32 arithmetic.
+  for (KernelOp kernel : module.getOps<KernelOp>())
+    if (kernel.getCompute().isF64())
+      missing.push_back({kernel, ("target " + target + " has no code for f64 arithmetic (kernel '" + kernel.getSymName() + "')").str()});
+  return missing;
+}

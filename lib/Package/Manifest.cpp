@@ -1,0 +1,212 @@
+//===- Manifest.cpp - what a package says of its model ----------------------===//
+
+#include "mhc/Package/Manifest.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace mlir::mhc;
+using Json = nlohmann::ordered_json;
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+ParameterArena mlir::mhc::layOutParameters(const ::mhc::LanguageModel &model) {
+  constexpr int64_t alignment = 64; // elements: 256 bytes, the alignment of whatever a device allocates
+  ParameterArena arena;
+  for (::mhc::ParameterInfo &info : ::mhc::parameterTable(model)) {
+    ParameterArena::Tensor tensor;
+    tensor.elements = 1;
+    for (int64_t dim : info.shape)
+      tensor.elements *= dim;
+    tensor.info = std::move(info);
+    arena.tensors.push_back(std::move(tensor));
+  }
+  for (bool decayed : {true, false}) {
+    for (ParameterArena::Tensor &tensor : arena.tensors) {
+      if (tensor.info.decayed != decayed)
+        continue;
+      tensor.offset = arena.elements;
+      arena.elements += (tensor.elements + alignment - 1) / alignment * alignment;
+    }
+    if (decayed)
+      arena.decayEnd = arena.elements;
+  }
+  return arena;
+}
+
+static Json initialValue(const ::mhc::InitialValue &init) {
+  switch (init.kind) {
+  case ::mhc::InitialValue::normal:
+    return {{"kind", "normal"}, {"std", init.parameter}};
+  case ::mhc::InitialValue::uniform:
+    return {{"kind", "uniform"}, {"bound", init.parameter}};
+  case ::mhc::InitialValue::constant:
+    return {{"kind", "constant"}, {"value", init.parameter}};
+  case ::mhc::InitialValue::listed:
+    return {{"kind", "values"}, {"values", init.values}};
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Entries
+//===----------------------------------------------------------------------===//
+
+static const char *dtypeName(::mhc::Dtype dtype) {
+  switch (dtype) {
+  case ::mhc::Dtype::bf16:
+    return "bf16";
+  case ::mhc::Dtype::fp32:
+    return "fp32";
+  case ::mhc::Dtype::fp64:
+    return "fp64";
+  }
+  return "";
+}
+/// The name that tensors carry.
+static const char *tensorDtype(::mhc::Dtype dtype) {
+  return dtype == ::mhc::Dtype::bf16 ? "bf16" : dtype == ::mhc::Dtype::fp32 ? "f32" : "f64";
+}
+
+namespace {
+struct Tensors {
+  Json list = Json::array();
+  /// With a leading dimension of `depth` where that is not 0.
+  Tensors &addStacked(int64_t depth, const char *name, const char *dtype, const Json &shape) {
+    Json full = Json::array();
+    if (depth)
+      full.push_back(depth);
+    for (const Json &item : shape)
+      full.push_back(item);
+    list.push_back({{"name", name}, {"dtype", dtype}, {"shape", full}});
+    return *this;
+  }
+};
+
+/// hyper_connection and hyper_connection_chain (docs/descriptions.md).
+class HyperConnectionEntries {
+public:
+  explicit HyperConnectionEntries(const ::mhc::HyperConnectionKind &kind)
+      : kind(kind), n(kind.hc.n), C(kind.hiddenSize), depth(kind.chain ? kind.depth : 0), stream(tensorDtype(kind.dtype)),
+        narrow(kind.dtype == ::mhc::Dtype::fp64 ? "f64" : "f32") {
+    if (kind.hc.convention.layoutTCn)
+      x = {T, C, n};
+    else
+      x = {T, n, C};
+    int64_t rows = kind.hc.phiRows(C), columns = kind.hc.phiColumns();
+    phi = kind.hc.convention.phiTransposed ? Json{columns, rows} : Json{rows, columns};
+  }
+
+  Json build() {
+    const ::mhc::Convention &c = kind.hc.convention;
+    Tensors in, out, backIn, backOut;
+    forwardInputs(in);
+    out.addStacked(depth, "u", stream, {T, C});
+    if (!kind.chain)
+      out.addStacked(0, "h_pre", narrow, {T, n}).addStacked(0, "h_post", narrow, {T, n}).addStacked(0, "h_res", narrow, {T, n, n});
+    out.addStacked(0, "x_next", stream, x);
+
+    forwardInputs(backIn);
+    backIn.addStacked(depth, "du", stream, {T, C}).addStacked(0, "dx_next", stream, x);
+    if (c.delayed && !kind.chain)
+      backIn.addStacked(0, "dh_pre", narrow, {T, n});
+    backOut.addStacked(0, "dx", stream, x).addStacked(depth, "df", stream, {T, C});
+    parameters(backOut, "d");
+    if (c.delayed && !kind.chain)
+      backOut.addStacked(0, "dh_pre_in", narrow, {T, n});
+    Json symbols = {"T"};
+    return {{"forward", {{"symbols", symbols}, {"inputs", in.list}, {"outputs", out.list}}},
+            {"backward", {{"symbols", symbols}, {"inputs", backIn.list}, {"outputs", backOut.list}}}};
+  }
+
+private:
+  void forwardInputs(Tensors &list) {
+    list.addStacked(0, "x", stream, x).addStacked(depth, "f", stream, {T, C});
+    parameters(list, "");
+    if (kind.hc.convention.delayed && !kind.chain)
+      list.addStacked(0, "h_pre_in", narrow, {T, n});
+  }
+
+  void parameters(Tensors &list, const std::string &prefix) {
+    auto add = [&](const std::string &name, const Json &shape) { list.addStacked(depth, (prefix + name).c_str(), narrow, shape); };
+    add("phi", phi);
+    add("alpha", {3});
+    add("bias", {kind.hc.biasSize()});
+    if (kind.hc.convention.normWeight)
+      add("norm_weight", {kind.hc.phiRows(C)});
+    if (kind.hc.convention.fBias)
+      add("f_bias", {C});
+  }
+
+  const ::mhc::HyperConnectionKind &kind;
+  const int64_t n, C, depth;
+  const char *stream, *narrow;
+  const Json T = {{"T", 1}};
+  Json x, phi;
+};
+} // namespace
+
+/// Tokens of an entry: [B, S + shift].
+static Json tokensEntry(int64_t shift, const Json &outputs, bool gradients) {
+  Json length = {{"S", 1}};
+  if (shift)
+    length["1"] = shift;
+  Json entry = {{"symbols", {"B", "S"}}, {"derived", Json::array({{"T", "B", "S"}})}};
+  entry["inputs"] = Json::array({{{"name", "tokens"}, {"dtype", "i32"}, {"shape", Json::array({{{"B", 1}}, length})}}});
+  entry["outputs"] = outputs;
+  entry["parameters"] = true;
+  if (gradients)
+    entry["gradients"] = true;
+  return entry;
+}
+
+static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) {
+  ParameterArena arena = layOutParameters(model);
+  manifest["parameters"] = Json::parse(::mhc::parameterReport(model));
+  manifest["arenas"] = {{"parameters", arena.elements}, {"groups", {{"decay", {0, arena.decayEnd}}, {"no_decay", {arena.decayEnd, arena.elements}}}}};
+  Json &tensors = manifest["tensors"] = Json::array();
+  for (const ParameterArena::Tensor &tensor : arena.tensors)
+    tensors.push_back({{"name", tensor.info.name},
+                       {"shape", tensor.info.shape},
+                       {"role", ::mhc::name(tensor.info.role)},
+                       {"offset", tensor.offset},
+                       {"group", tensor.info.decayed ? "decay" : "no_decay"},
+                       {"init", initialValue(tensor.info.init)}});
+  manifest["model"] = {{"vocab_size", model.vocabSize}, {"max_position_embeddings", model.maxPositionEmbeddings}};
+  manifest["training"] = Json::parse(::mhc::resolvedTraining(model));
+
+  Json one = Json::array({1});
+  Json loss = {{"name", "loss"}, {"dtype", "f32"}, {"shape", one}}, crossEntropy = {{"name", "cross_entropy"}, {"dtype", "f32"}, {"shape", one}};
+  Json logits = {{"name", "logits"}, {"dtype", "f32"}, {"shape", Json::array({{{"B", 1}}, {{"S", 1}}, model.vocabSize})}};
+  Json &entries = manifest["entries"] = Json::object();
+  entries["init"] = {{"symbols", Json::array()}, {"inputs", Json::array({{{"name", "seed"}, {"dtype", "i64"}, {"shape", one}}})}, {"outputs", Json::array()}};
+  entries["forward"] = tokensEntry(0, Json::array({logits}), false);
+  entries["loss_and_gradients"] = tokensEntry(1, Json::array({loss, crossEntropy}), true);
+  entries["eval"] = tokensEntry(1, Json::array({crossEntropy}), false);
+  // Its state lives in the runtime: neither parameters nor gradients are the caller's.
+  entries["train_step"] = tokensEntry(1, Json::array(), false);
+  entries["train_step"].erase("parameters");
+}
+
+std::string mlir::mhc::manifestHeader(const ::mhc::Description &description) {
+  Json manifest = Json::object();
+  if (auto *kind = std::get_if<::mhc::HyperConnectionKind>(&description.value)) {
+    manifest["kind"] = kind->chain ? "hyper_connection_chain" : "hyper_connection";
+    manifest["dtype"] = dtypeName(kind->dtype);
+    manifest["entries"] = HyperConnectionEntries(*kind).build();
+  } else if (auto *model = std::get_if<::mhc::LanguageModel>(&description.value)) {
+    manifest["kind"] = "language_model";
+    manifest["dtype"] = dtypeName(model->dtype);
+    addLanguageModel(*model, manifest);
+  } else if (auto *moe = std::get_if<::mhc::MoeRouterKind>(&description.value)) {
+    manifest["kind"] = moe->layer ? "moe_layer" : "moe_router";
+    manifest["dtype"] = dtypeName(moe->dtype);
+    manifest["entries"] = Json::object();
+  } else {
+    manifest["kind"] = "optimizer";
+    manifest["dtype"] = "fp32";
+    manifest["entries"] = Json::object();
+  }
+  return manifest.dump();
+}

@@ -1,0 +1,183 @@
+//===- PlanJson.cpp - plan.json ---------------------------------------------===//
+//
+// The plan dialect field by field, in the words of docs/design/package.md.
+//
+//===----------------------------------------------------------------------===//
+
+#include "PlanJson.h"
+#include "mhc/Package/Package.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+using plan::ExprAttr;
+
+static Json expression(ExprAttr expr) {
+  if (expr.isConstant())
+    return expr.getConstant();
+  Json json = Json::object();
+  for (auto [symbol, coefficient] : llvm::zip(expr.getSymbols(), expr.getCoefficients()))
+    json[symbol.str()] = coefficient;
+  if (expr.getConstant())
+    json["1"] = expr.getConstant();
+  return json;
+}
+
+static std::string dtype(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+namespace {
+class EntryWriter {
+public:
+  Json write(plan::EntryOp entry) {
+    Json buffers = Json::array();
+    for (auto buffer : entry.getBlock().getOps<plan::BufferOp>()) {
+      ids[buffer.getBuffer()] = buffers.size();
+      buffers.push_back(writeBuffer(buffer, buffers.size()));
+    }
+    Json json = Json::object();
+    json["buffers"] = std::move(buffers);
+    json["commands"] = writeBlock(entry.getBlock());
+    return json;
+  }
+
+private:
+  Json writeBuffer(plan::BufferOp op, int64_t id) {
+    Json json = {{"id", id}};
+    if (op.getName())
+      json["name"] = op.getName()->str();
+    json["dtype"] = dtype(op.getElementType());
+    json["size"] = expression(op.getSize());
+    json["kind"] = plan::stringifyBufferKind(op.getKind()).str();
+    if (op.getTensor())
+      json["tensor"] = op.getTensor()->str();
+    if (op.getSlice()) {
+      json["slice"] = *op.getSlice();
+      json["slices"] = *op.getSlices();
+    }
+    if (op.getLive())
+      json["live"] = std::vector<int64_t>(op.getLive()->begin(), op.getLive()->end());
+    if (op.getArena())
+      json["arena"] = op.getArena()->str();
+    if (op.getBegin())
+      json["begin"] = *op.getBegin();
+    if (op.getGenerator()) {
+      Json generator = {{"kind", op.getGenerator()->str()}};
+      generator["theta"] = op.getTheta()->convertToDouble();
+      generator["pairs"] = *op.getPairs();
+      json["generator"] = std::move(generator);
+    }
+    return json;
+  }
+
+  Json writeBlock(Block &block) {
+    Json commands = Json::array();
+    for (Operation &op : block)
+      if (isa<plan::CommandInterface>(op))
+        commands.push_back(writeCommand(op));
+    return commands;
+  }
+
+  int64_t id(Value buffer) { return ids.lookup(buffer); }
+  Json idList(ValueRange buffers) {
+    Json list = Json::array();
+    for (Value buffer : buffers)
+      list.push_back(id(buffer));
+    return list;
+  }
+
+  Json writeCommand(Operation &op) {
+    Json json = {{"op", op.getName().stripDialect().str()}};
+    if (auto at = op.getAttrOfType<StringAttr>("at"))
+      json["at"] = at.str();
+    llvm::TypeSwitch<Operation *>(&op)
+        .Case([&](plan::LaunchOp launch) { writeLaunch(launch, json); })
+        .Case([&](plan::GemmOp gemm) {
+          json["m"] = expression(gemm.getM());
+          json["n"] = expression(gemm.getN());
+          json["k"] = expression(gemm.getK());
+          json["a"] = id(gemm.getA());
+          json["b"] = id(gemm.getB());
+          json["c"] = id(gemm.getC());
+          json["trans_a"] = gemm.getTransA();
+          json["trans_b"] = gemm.getTransB();
+          json["accumulate"] = gemm.getAccumulate();
+        })
+        .Case([&](plan::AttentionOp attention) { writeAttention(attention, json); })
+        .Case([&](plan::AttentionBackwardOp attention) {
+          writeAttention(attention, json);
+          json["dout"] = id(attention.getDout());
+          json["dq"] = id(attention.getDq());
+          json["dk"] = id(attention.getDk());
+          json["dv"] = id(attention.getDv());
+        })
+        .Case([&](plan::SplitTokensOp split) {
+          json["tokens"] = id(split.getTokens());
+          json["inputs"] = id(split.getInputs());
+          json["targets"] = split.getTargets() ? Json(id(split.getTargets())) : Json();
+          json["vocab"] = split.getVocab();
+        })
+        .Case([&](plan::EmbeddingBackwardOp embedding) {
+          json["tokens"] = id(embedding.getTokens());
+          json["dx"] = id(embedding.getDx());
+          json["out"] = id(embedding.getOut());
+          json["accumulate"] = embedding.getAccumulate();
+        })
+        .Case([&](plan::LoopOp loop) {
+          json["count"] = loop.getCount().str();
+          json["body"] = writeBlock(loop.getBody().front());
+        })
+        .Case([&](plan::FillOp fill) {
+          json["buffer"] = id(fill.getBuffer());
+          json["value"] = fill.getValue().convertToDouble();
+        })
+        .Case<plan::AddOp, plan::CopyOp>([&](auto move) {
+          json["src"] = id(move.getSrc());
+          json["dst"] = id(move.getDst());
+        });
+    return json;
+  }
+
+  void writeLaunch(plan::LaunchOp launch, Json &json) {
+    json["kernel"] = launch.getKernel().str();
+    json["args"] = idList(launch.getArgs());
+    json["rows"] = expression(launch.getRows());
+    if (launch.getInts()) {
+      Json &ints = json["ints"] = Json::array();
+      for (Attribute expr : *launch.getInts())
+        ints.push_back(expression(cast<ExprAttr>(expr)));
+    }
+    if (launch.getOuts().empty())
+      return;
+    Json &reductions = json["reductions"] = Json::array();
+    for (auto [partial, out, accumulate] : llvm::zip(launch.getPartials(), launch.getOuts(), *launch.getAccumulate()))
+      reductions.push_back({{"partial", id(partial)}, {"out", id(out)}, {"accumulate", bool(accumulate)}});
+  }
+
+  template <typename Op>
+  void writeAttention(Op op, Json &json) {
+    json["q"] = id(op.getQ());
+    json["k"] = id(op.getK());
+    json["v"] = id(op.getV());
+    json["out"] = id(op.getOut());
+    json["lse"] = id(op.getLse());
+    json["heads"] = op.getHeads();
+    json["kv_heads"] = op.getKvHeads();
+    json["head_dim"] = op.getHeadDim();
+    json["value_dim"] = op.getValueDim();
+    json["scale"] = op.getScale().convertToDouble();
+    json["sequences"] = expression(op.getSequences());
+    json["length"] = expression(op.getLength());
+  }
+
+  DenseMap<Value, int64_t> ids;
+};
+} // namespace
+
+Json mlir::mhc::writeEntry(plan::EntryOp entry) { return EntryWriter().write(entry); }
+
+std::string mlir::mhc::entryJson(plan::EntryOp entry) { return text(writeEntry(entry), 1); }

@@ -1,0 +1,274 @@
+//===- Driver.cpp - a compilation from a description to a package -----------===//
+
+#include "Compile.h"
+
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+#include "mhc/Dialect/Plan/IR/PlanDialect.h"
+#include "mhc/Frontend/Description.h"
+#include "mhc/Frontend/Import.h"
+#include "mhc/Package/Manifest.h"
+#include "mhc/Package/Package.h"
+#include "mhc/Planning/Report.h"
+#include "mhc/Tools/Register.h"
+
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+namespace {
+
+/// Prints diagnostics as `file:line:col: error: message`, with the place in the model where the file is not known.
+void printDiagnostic(Diagnostic &diagnostic, StringRef input) {
+  auto print = [&](Diagnostic &item, StringRef kind) {
+    std::string where = input.str();
+    item.getLocation()->walk([&](Location part) {
+      auto file = dyn_cast<FileLineColLoc>(part);
+      if (!file)
+        return WalkResult::advance();
+      where = file.getFilename().str() + ":" + std::to_string(file.getLine()) + ":" + std::to_string(file.getColumn());
+      return WalkResult::interrupt();
+    });
+    std::string place = placeName(item.getLocation());
+    llvm::errs() << where << ": " << kind << ": " << item.str() << (place.empty() ? "" : " [" + place + "]") << "\n";
+  };
+  switch (diagnostic.getSeverity()) {
+  case DiagnosticSeverity::Error:
+    print(diagnostic, "error");
+    break;
+  case DiagnosticSeverity::Warning:
+    print(diagnostic, "warning");
+    break;
+  case DiagnosticSeverity::Note:
+  case DiagnosticSeverity::Remark:
+    return;
+  }
+  for (Diagnostic &note : diagnostic.getNotes())
+    print(note, "note");
+}
+
+class Compilation {
+public:
+  explicit Compilation(const CompileOptions &options) : options(options), context(makeContext()) {
+    context->getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+      printDiagnostic(diagnostic, this->options.input);
+      return success();
+    });
+  }
+
+  LogicalResult run() {
+    if (options.explain != Explain::none && failed(remarks.attach(*context)))
+      return failure();
+    if (failed(options.fromIR ? readIR() : readDescription()))
+      return failure();
+    if (options.reportParameters)
+      return success();
+    if (failed(runPhases()))
+      return failure();
+    if (options.explain != Explain::none) {
+      addFigures();
+      remarks.print(options.explain, llvm::outs());
+    }
+    if (options.memory && failed(printMemoryReport()))
+      return failure();
+    return options.output.empty() ? success() : writeResult();
+  }
+
+private:
+  static std::unique_ptr<MLIRContext> makeContext() {
+    DialectRegistry registry;
+    registerEverything(registry);
+    auto context = std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
+    context->printOpOnDiagnostic(false);
+    context->loadDialect<MhcDialect, plan::PlanDialect>();
+    return context;
+  }
+
+  LogicalResult error(const Twine &message) {
+    llvm::errs() << message << "\n";
+    return failure();
+  }
+
+  //===--- Input -------------------------------------------------------------===//
+
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> readInput() {
+    auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(options.input, /*IsText=*/true);
+    if (!buffer)
+      return error(options.input + ": error: could not read the file: " + buffer.getError().message());
+    return std::move(*buffer);
+  }
+
+  LogicalResult readDescription() {
+    FailureOr<std::unique_ptr<llvm::MemoryBuffer>> text = readInput();
+    if (failed(text))
+      return failure();
+    auto parsed = ::mhc::parseDescription((*text)->getBuffer().str(), options.input);
+    if (auto *problem = std::get_if<::mhc::DescriptionError>(&parsed))
+      return error(problem->str());
+    const auto &description = std::get<::mhc::Description>(parsed);
+    if (options.reportParameters)
+      return reportParameters(description);
+    if (std::optional<::mhc::DescriptionError> problem = ::mhc::findUnsupported(description))
+      return error(problem->str());
+    module = importDescription(description, *context);
+    if (!module)
+      return failure();
+    OpBuilder builder(context.get());
+    (*module)->setAttr(manifestAttr, builder.getStringAttr(manifestHeader(description)));
+    return verify(*module);
+  }
+
+  LogicalResult reportParameters(const ::mhc::Description &description) {
+    auto *model = std::get_if<::mhc::LanguageModel>(&description.value);
+    if (!model)
+      return error(::mhc::DescriptionError{description.file, description.at("kind"), "only a language_model has a report of its parameters", ""}.str());
+    std::string problem;
+    if (!writeFileAtomically(options.output.empty() ? "-" : options.output, ::mhc::parameterReport(*model) + "\n", problem))
+      return error("mhc-compile: error: " + problem);
+    return success();
+  }
+
+  LogicalResult readIR() {
+    FailureOr<std::unique_ptr<llvm::MemoryBuffer>> text = readInput();
+    if (failed(text))
+      return failure();
+    llvm::SourceMgr sources;
+    sources.AddNewSourceBuffer(std::move(*text), llvm::SMLoc());
+    module = parseSourceFile<ModuleOp>(sources, ParserConfig(context.get()));
+    if (!module)
+      return failure();
+    // What a phase leaves behind is checked before the next one relies on it.
+    PassManager pm(context.get());
+    VerifyPhasePassOptions verify;
+    verify.phase = phaseName(options.from).str();
+    pm.addPass(createVerifyPhasePass(verify));
+    return pm.run(*module);
+  }
+
+  //===--- Phases ------------------------------------------------------------===//
+
+  LogicalResult runPhases() {
+    if (!options.dumpPhasesTo.empty())
+      if (std::error_code code = llvm::sys::fs::create_directories(options.dumpPhasesTo))
+        return error("mhc-compile: error: could not make folder '" + options.dumpPhasesTo + "': " + code.message());
+    for (Phase phase : allPhases()) {
+      if (phase == Phase::package || phase > options.to)
+        break;
+      if (phase < options.from || (options.fromIR && phase == options.from))
+        continue;
+      PassManager pm(context.get());
+      buildPhase(pm, phase, options.phases);
+      if (failed(pm.run(*module)))
+        return failure();
+      if (options.dumpPhasesTo.empty())
+        continue;
+      SmallString<128> path(options.dumpPhasesTo);
+      llvm::sys::path::append(path, phaseName(phase) + ".mlir");
+      std::string problem;
+      if (!writeFileAtomically(path, printModule(), problem))
+        return error("mhc-compile: error: " + problem);
+    }
+    return success();
+  }
+
+  std::string printModule() {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    OpPrintingFlags flags;
+    if (options.printLocations)
+      flags.enableDebugInfo(true);
+    module->print(stream, flags);
+    return text + "\n";
+  }
+
+  //===--- Reports -----------------------------------------------------------===//
+
+  void addFigures() {
+    size_t kernels = std::distance(module->getOps<KernelOp>().begin(), module->getOps<KernelOp>().end());
+    if (options.to >= Phase::kernels)
+      remarks.note("distinct kernels", Twine(kernels));
+    for (auto entry : module->getOps<plan::EntryOp>()) {
+      size_t launches = 0;
+      entry.walk([&](plan::LaunchOp) { ++launches; });
+      remarks.note(("launches of " + entry.getSymName()).str(), Twine(launches));
+      LaunchBytes bytes = planBytes(entry);
+      if (bytes.read && bytes.written) {
+        remarks.note(("bytes read by " + entry.getSymName()).str(), bytes.read.str());
+        remarks.note(("bytes written by " + entry.getSymName()).str(), bytes.written.str());
+      }
+    }
+  }
+
+  /// The description's batch where nothing else is asked for, 4096 tokens elsewhere.
+  llvm::StringMap<int64_t> memorySymbols() {
+    llvm::StringMap<int64_t> symbols;
+    symbols["T"] = 4096;
+    symbols["B"] = 1;
+    symbols["S"] = 4096;
+    if (auto text = (*module)->getAttrOfType<StringAttr>(manifestAttr)) {
+      llvm::Expected<llvm::json::Value> manifest = llvm::json::parse(text.getValue());
+      if (!manifest)
+        llvm::consumeError(manifest.takeError());
+      else if (const llvm::json::Object *object = manifest->getAsObject())
+        if (const llvm::json::Object *training = object->getObject("training"))
+          if (const llvm::json::Object *batch = training->getObject("batch")) {
+            symbols["B"] = batch->getInteger("micro_batch").value_or(1);
+            symbols["S"] = batch->getInteger("sequence_length").value_or(4096);
+          }
+    }
+    for (const auto &entry : options.symbols)
+      symbols[entry.getKey()] = entry.getValue();
+    return symbols;
+  }
+
+  LogicalResult printMemoryReport() {
+    if (options.to < Phase::plan)
+      return error("mhc-compile: error: --memory needs phase 'plan'");
+    FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module);
+    if (failed(tiles))
+      return failure();
+    return printMemory(*module, memorySymbols(), *tiles, llvm::outs());
+  }
+
+  //===--- Output ------------------------------------------------------------===//
+
+  LogicalResult writeResult() {
+    if (options.to != Phase::package)
+      return write(printModule());
+    if (options.emit == Emit::pkg) {
+      PackageOptions package;
+      package.targets = options.targets;
+      package.cpu = options.cpu;
+      return writePackage(*module, package, options.output);
+    }
+    const std::string &target = options.targets.front();
+    for (const MissingCommand &missing : findMissingCommands(*module, target))
+      llvm::errs() << options.input << ": note: left out: " << missing.text << "\n";
+    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, options.emit == Emit::llvm ? CodeStage::llvm : CodeStage::object);
+    if (failed(code))
+      return failure();
+    return write(options.emit == Emit::llvm ? code->llvm : options.emit == Emit::obj ? code->object : code->ptx);
+  }
+
+  LogicalResult write(StringRef content) {
+    std::string problem;
+    if (!writeFileAtomically(options.output, content, problem))
+      return error("mhc-compile: error: " + problem);
+    return success();
+  }
+
+  const CompileOptions &options;
+  RemarkLog remarks; // outlives the context, whose engine writes into it
+  std::unique_ptr<MLIRContext> context;
+  OwningOpRef<ModuleOp> module;
+};
+} // namespace
+
+int mlir::mhc::compile(const CompileOptions &options) { return succeeded(Compilation(options).run()) ? 0 : 1; }
