@@ -20,6 +20,9 @@ namespace {
 
 constexpr StringLiteral passName = "mhc-fuse-boundaries";
 
+/// On ops that were cloned to rebuild a stream: they belong to the kernel that reads it.
+constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
+
 using Ops = llvm::SetVector<Operation *>;
 
 int64_t separateTraffic(const Ops &ops) {
@@ -119,6 +122,10 @@ private:
       }
       if (latest <= segments[&op])
         continue;
+      if (op.hasAttr(rebuiltMark)) {
+        segments[&op] = latest;
+        continue;
+      }
       int64_t read = 0, written = 0;
       for (Value v : op.getOperands())
         read += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
@@ -215,9 +222,12 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
         if (op->isBeforeInBlock(first))
           first = op;
       b.setInsertionPoint(first);
-      Value again = b.clone(*combine)->getResult(0);
+      Operation *sum = b.clone(*combine);
+      sum->setAttr(rebuiltMark, b.getUnitAttr());
+      Value again = sum->getResult(0);
       if (cast) {
         auto copy = mlir::cast<CastOp>(b.clone(*cast));
+        copy->setAttr(rebuiltMark, b.getUnitAttr());
         copy->setOperand(0, again);
         again = copy.getResult();
       }
