@@ -45,6 +45,7 @@ LogicalResult CpuEmitter::run() {
     pointers.push_back(base);
   }
 
+  emitWholePacks();
   LogicalResult status = success();
   loop(entry->getArgument(2), entry->getArgument(3), tile, [&](Value start) {
     tileStart = start;
@@ -57,6 +58,8 @@ LogicalResult CpuEmitter::run() {
       arenaBytes = std::max(arenaBytes, phaseBytes);
     }
   });
+  loc = kernel.getLoc();
+  emitWholeUnpacks();
   cast<arith::ConstantOp>(stackSize).setValueAttr(b.getI64IntegerAttr(std::max<int64_t>(arenaBytes, 64)));
   LLVM::ReturnOp::create(b, loc, ValueRange{});
   return status;

@@ -3,10 +3,9 @@
 // One function a kernel: a loop over tiles of R tokens, and in it the phases one after the other.
 //
 // Narrow values live on the stack as [elements][R] in the compute type, and narrow code takes W tokens at a time. A wide phase loops over blocks of
-// channels, and for each block over the tokens of the tile, so that the block's slices of parameters stay in the first-level cache over the tile.
-// A block has three steps: projections to wide values (CpuProjections.cpp), the chunk loop with all elementwise code and small reductions
-// (CpuWide.cpp), and the reductions that read a wide value often (projections, Gram products, outer products); they read it from a copy of the
-// block in the compute type, [R][streams][CB].
+// channels, so that the block's slices of parameters stay in the cache while the tokens of the tile pass. A block has three steps: projections to
+// wide values (CpuProjections.cpp), the chunk loop with all elementwise code and reductions (CpuWide.cpp), and the products with parameters
+// (CpuProjections.cpp). Wide values that these read or write are kept as copies of the block in the compute type, [tokens][streams][CB].
 //
 // The order of every sum is fixed by the shapes alone, so that a primitive gives the same bits in every kernel.
 //
@@ -104,32 +103,65 @@ private:
 
   LogicalResult emitWidePhase(PhaseOp phase);
   void planPhase(PhaseOp phase);
+  void planCopies();
   LogicalResult emitChunks();
   LogicalResult emitChunk();
+  void prefetchNextTile();
   void finishReductions();
   void emitReduce(RowReduceOp op);
   void emitSmallDot(RowDotOp op);
+  void emitLateDot(RowDotOp op, Value start, Value mainEnd, Value end);
   void accumulate(int64_t index, function_ref<Value(Value)> update);
   void emitWideSum(RowSumTokensOp op);
+  Value accumulatorIndex(Value i, Value t);
 
-  //===--- Projections and the like (CpuProjections.cpp) ---------------------===//
+  /// Block copy of a wide value: `lanes` elements of (token, stream, channel of the block).
+  Value copyIndex(Value wide, Value u, Value stream, Value c);
+  Value loadCopy(int64_t lanes, Value wide, Value u, Value stream, Value c);
+  void storeCopy(Value value, Value wide, Value u, Value stream, Value c);
 
-  void emitLateDot(RowDotOp op);
+  //===--- Products with parameters (CpuProjections.cpp) ---------------------===//
+
   void emitProject(RowProjectOp op);
-  void emitProjectRows(RowProjectOp op);
+  void emitProjectColumns(RowProjectOp op);
+  void emitProjectChannels(RowProjectOp op);
   void emitProjectT(RowProjectTOp op);
   void emitOuter(RowOuterTokensOp op);
-  void emitOuterRows(RowOuterTokensOp op);
-  Value transposeWeights(Value weight, int64_t columns, int64_t inGroup);
-  void transposeNarrow(RowOuterTokensOp op);
+  void emitOuterColumns(RowOuterTokensOp op);
+  void emitOuterChannels(RowOuterTokensOp op);
+
+public:
+  /// Columns that a vector of `lanes` holds.
+  struct Piece {
+    int64_t first, lanes;
+  };
+
+private:
+  void inBlocks(int64_t count, int64_t block, function_ref<void(Value, int64_t)> body);
+  void inPieces(int64_t columns, function_ref<void(Value, ArrayRef<Piece>)> body);
+  void inChunks(function_ref<void(Value, Value, int64_t, int64_t)> body);
 
   /// A [K, M] (transposed: [M, K]) parameter and the groups of the wide value that it is multiplied with.
   struct Shape {
     int64_t k, columns, groups, inGroup;
   };
   Shape shapeOf(Value weight, bool transposed, WideType wide);
-  /// Block copy of a wide value: element (t, stream, c) of the block, c counted from the block's start.
-  Value spillIndex(Value wide, Value t, Value stream, Value c);
+
+  //===--- Ordered copies of parameters (CpuPack.cpp) --------------------------===//
+
+  bool lanesAreColumns(Operation *op);
+  std::pair<Value, bool> weightOf(Operation *op);
+  int64_t packStride(int64_t k);
+  void emitWholePacks();
+  void emitWholeUnpacks();
+  void planBlockPack(Operation *op);
+  void emitBlockPack(Operation *op, bool back);
+  std::pair<Value, Value> columnsOf(Operation *op, const Shape &shape, Value s, Value c);
+  std::pair<Value, Value> rowsOf(Operation *op, const Shape &shape, Value m, Value s, Value c);
+  void copyRows(Value from, Value fromOrigin, int64_t fromStride, Value to, Value toOrigin, int64_t toStride, int64_t rows, int64_t count);
+  void transpose(Value from, Value fromOrigin, int64_t fromStride, Value rows, Value columns, Value to, Value toOrigin, int64_t toStride);
+  void transposeSquare(SmallVectorImpl<Value> &rows);
+  void transposeNarrow(RowOuterTokensOp op);
 
   //===--- State -------------------------------------------------------------===//
 
@@ -139,6 +171,9 @@ private:
   Value ints, rows;
   /// The tile: first token, tokens in it; valid lanes of narrow code.
   Value tileStart, valid, validLanes;
+  /// Ordered copies of parameters: of the call (key: parameter, whether in [M, K] order), and of the block.
+  llvm::MapVector<std::pair<Value, int>, Value> wholePacks;
+  DenseMap<Operation *, Value> blockPacks;
   /// Narrow values: scratch, or the memory of a parameter.
   struct Narrow {
     Value base;
@@ -151,18 +186,26 @@ private:
   int64_t phaseBytes = 0, arenaBytes = 0;
 
   /// The wide phase being emitted.
-  int64_t channels = 0, mainChannels = 0, spillStride = 0;
   PhaseOp phase;
-  Value token, blockStart, blockEnd, blockMainEnd, chunk;
+  int64_t channels = 0, mainChannels = 0, blockSize = 0, copyStride = 0;
+  bool wholeBlocks = false, blocked = false;
+  Value blockStart, blockEnd, blockMainEnd; ///< channels of the block; end of what whole vectors cover
+  Value token, chunk, chunkOrigin;          ///< token in the tile, first channel of the chunk and of its block
   SmallVector<Operation *> chunkOps, lateOps;
   SmallVector<RowProjectTOp> earlyOps;
-  llvm::MapVector<Value, Value> spills;       ///< wide value -> block copy
+  SmallVector<RowDotOp> lateDots;
+  struct Copy {
+    Value memory;
+    int64_t tokenStride; ///< 0: only the present token is kept
+  };
+  llvm::MapVector<Value, Copy> copies;
+  DenseMap<Value, PhaseOp> prefetched;             ///< arguments, and the phase that fetches their next tile
   DenseMap<Operation *, int64_t> firstAccumulator; ///< of reductions in the chunk loop
   SmallVector<bool> accumulatorIsMax;
-  SmallVector<Value> accumulators;            ///< carried by the chunk loop
-  Value accumulatorMemory;                    ///< [accumulator][R][W]
-  DenseMap<Operation *, Value> lateMemory;    ///< sums of late reductions
-  DenseMap<Operation *, Value> positionMemory; ///< row offsets of position loads
+  SmallVector<Value> accumulators;                 ///< carried by the chunk loop
+  Value accumulatorMemory;                         ///< [R][accumulator][W]
+  DenseMap<Operation *, Value> lateMemory;         ///< sums of projections and Gram products, ordered factors of outer products
+  DenseMap<Operation *, Value> positionMemory;     ///< row offsets of position loads
 };
 
 } // namespace mlir::mhc::cpu

@@ -1,7 +1,6 @@
 //===- CpuNarrow.cpp - narrow phases: lanes are tokens ----------------------===//
 //
-// Lanes of tokens past the end hold zeros or what the tile before left there. They are computed on, but never stored, summed, used as an index or
-// counted by mhc.row.any.
+// Lanes of tokens past the end hold whatever lies there. They are computed on, but never stored, summed, used as an index or counted by mhc.row.any.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,11 +20,6 @@ Type CpuEmitter::narrowType(Value narrow) {
 Value CpuEmitter::newNarrow(Value value) {
   Type type = narrowType(value);
   Value base = stack(elementsOf(value) * tile * bytesOf(type));
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPoint(allocas);
-    fillZero(base, type, elementsOf(value) * tile);
-  }
   narrows[value] = {base, Type()};
   return base;
 }

@@ -8,6 +8,8 @@ namespace mlir::mhc::cpu {
 
 /// Gram products of more sums than this do not fit into registers beside the chunk: they run after the chunk loop, over the block copies.
 static constexpr int64_t smallDot = 4;
+/// Channels that a Gram product takes at a time.
+static constexpr int64_t dotBlock = 64;
 
 static int64_t sumsOf(RowDotOp op) { return op.getLhs().getType().getStreams() * op.getRhs().getType().getStreams(); }
 
@@ -16,13 +18,13 @@ void CpuEmitter::planPhase(PhaseOp op) {
   chunkOps.clear();
   lateOps.clear();
   earlyOps.clear();
-  spills.clear();
+  lateDots.clear();
+  copies.clear();
   firstAccumulator.clear();
   accumulatorIsMax.clear();
   lateMemory.clear();
   positionMemory.clear();
-  channels = 0;
-  llvm::SetVector<Value> copied;
+  blockPacks.clear();
   auto newAccumulators = [&](Operation *reduction, int64_t count, bool isMax) {
     firstAccumulator[reduction] = accumulatorIsMax.size();
     accumulatorIsMax.append(count, isMax);
@@ -31,55 +33,44 @@ void CpuEmitter::planPhase(PhaseOp op) {
     for (Value value : llvm::concat<Value>(inner.getOperands(), inner.getResults()))
       if (auto type = dyn_cast<WideType>(value.getType()))
         channels = type.getChannels();
-    if (auto projectT = dyn_cast<RowProjectTOp>(inner)) {
+    if (auto projectT = dyn_cast<RowProjectTOp>(inner))
       earlyOps.push_back(projectT);
-      copied.insert(projectT.getResult());
-    } else if (auto project = dyn_cast<RowProjectOp>(inner)) {
-      lateOps.push_back(project);
-      copied.insert(project.getValue());
-    } else if (auto outer = dyn_cast<RowOuterTokensOp>(inner)) {
-      lateOps.push_back(outer);
-      copied.insert(outer.getValue());
-    } else if (auto dot = dyn_cast<RowDotOp>(inner); dot && sumsOf(dot) > smallDot) {
-      lateOps.push_back(dot);
-      copied.insert(dot.getLhs());
-      copied.insert(dot.getRhs());
-    } else {
+    else if (isa<RowProjectOp, RowOuterTokensOp>(inner))
+      lateOps.push_back(&inner);
+    else if (auto dot = dyn_cast<RowDotOp>(inner); dot && sumsOf(dot) > smallDot)
+      lateDots.push_back(dot);
+    else
       chunkOps.push_back(&inner);
-      if (auto dot = dyn_cast<RowDotOp>(inner))
-        newAccumulators(dot, sumsOf(dot), false);
-      if (auto reduce = dyn_cast<RowReduceOp>(inner))
-        newAccumulators(reduce, reduce.getValue().getType().getStreams(), reduce.getKind() == ReduceKind::max);
-    }
+    if (auto dot = dyn_cast<RowDotOp>(inner))
+      newAccumulators(dot, sumsOf(dot), false);
+    if (auto reduce = dyn_cast<RowReduceOp>(inner))
+      newAccumulators(reduce, reduce.getValue().getType().getStreams(), reduce.getKind() == ReduceKind::max);
   }
   mainChannels = channels / vectorLanes * vectorLanes;
-  spillStride = std::min<int64_t>(channelBlock, llvm::divideCeil(channels, vectorLanes) * vectorLanes);
+  // Without parameters to keep close, rows are best read from one end to the other.
+  blocked = !earlyOps.empty() || !lateOps.empty();
+  blockSize = blocked ? (lateDots.empty() ? channelBlock : dotBlock) : llvm::divideCeil(channels, dotBlock) * dotBlock;
+  wholeBlocks = channels % blockSize == 0;
+  copyStride = std::min<int64_t>(blocked ? blockSize : dotBlock, llvm::divideCeil(channels, vectorLanes) * vectorLanes);
+  planCopies();
+
   int64_t bytes = bytesOf(compute);
-  for (Value value : copied)
-    spills[value] = phaseStack(tile * cast<WideType>(value.getType()).getStreams() * spillStride * bytes);
   accumulatorMemory = phaseStack((int64_t)accumulatorIsMax.size() * tile * vectorLanes * bytes);
   for (auto [i, isMax] : llvm::enumerate(accumulatorIsMax)) {
-    Value base = address(accumulatorMemory, compute, i64(i * tile * vectorLanes));
-    if (!isMax) {
-      fillZero(base, compute, tile * vectorLanes);
-      continue;
-    }
     width = vectorLanes;
-    Value least = floatConstant(-std::numeric_limits<double>::infinity());
-    loop(i64(0), i64(tile), 1, [&](Value t) { store(least, base, mul(t, vectorLanes)); });
+    Value none = floatConstant(isMax ? -std::numeric_limits<double>::infinity() : 0);
+    loop(i64(0), valid, 1, [&](Value t) { store(none, accumulatorMemory, accumulatorIndex(i64(i), t)); });
   }
   for (Operation *late : lateOps) {
-    if (isa<RowOuterTokensOp>(late))
+    if (auto outer = dyn_cast<RowOuterTokensOp>(late)) {
+      if (lanesAreColumns(outer))
+        transposeNarrow(outer);
       continue;
-    bool rowsOfWeight = isa<RowProjectOp>(late) && !cast<RowProjectOp>(late).getTransposed();
-    int64_t count = cast<NarrowType>(late->getResult(0).getType()).getNumElements() * tile * (rowsOfWeight ? 1 : vectorLanes);
+    }
+    int64_t count = cast<NarrowType>(late->getResult(0).getType()).getNumElements() * tile * (lanesAreColumns(late) ? 1 : vectorLanes);
     lateMemory[late] = phaseStack(count * bytes);
     fillZero(lateMemory[late], compute, count);
   }
-}
-
-LogicalResult CpuEmitter::emitWidePhase(PhaseOp op) {
-  planPhase(op);
   // The division for each token happens once, not once a block.
   for (Operation *inner : chunkOps)
     if (auto loadOp = dyn_cast<RowLoadOp>(inner); loadOp && loadOp.getAccess() == Access::position) {
@@ -87,28 +78,57 @@ LogicalResult CpuEmitter::emitWidePhase(PhaseOp op) {
       loop(i64(0), valid, 1, [&](Value t) { store(rowOffset(loadOp, t), memory, t); });
       positionMemory[inner] = memory;
     }
+}
+
+/// Block copies of wide values and of parameters. What only Gram products read is kept for one token.
+void CpuEmitter::planCopies() {
+  llvm::SetVector<Value> tokens, single;
+  for (RowProjectTOp early : earlyOps)
+    tokens.insert(early.getResult());
   for (Operation *late : lateOps)
-    if (auto outer = dyn_cast<RowOuterTokensOp>(late); outer && !outer.getTransposed())
-      transposeNarrow(outer);
+    tokens.insert(late->getOperand(0));
+  for (RowDotOp dot : lateDots)
+    single.insert_range(dot->getOperands());
+  int64_t bytes = bytesOf(compute);
+  auto plan = [&](Value value, bool one) {
+    // A cache line more, so that the tokens' copies do not meet in the same sets of the cache.
+    int64_t stride = cast<WideType>(value.getType()).getStreams() * copyStride + 64 / bytes;
+    copies[value] = {phaseStack(stride * (one ? 1 : tile) * bytes), one ? 0 : stride};
+  };
+  for (Value value : tokens)
+    plan(value, false);
+  for (Value value : single)
+    if (!tokens.contains(value))
+      plan(value, true);
+  for (RowProjectTOp early : earlyOps)
+    planBlockPack(early);
+  for (Operation *late : lateOps)
+    planBlockPack(late);
+}
+
+LogicalResult CpuEmitter::emitWidePhase(PhaseOp op) {
+  planPhase(op);
   LogicalResult status = success();
-  loop(i64(0), i64(channels), channelBlock, [&](Value start) {
+  loop(i64(0), i64(channels), blockSize, [&](Value start) {
     blockStart = start;
-    bool wholeBlocks = channels % channelBlock == 0;
-    blockEnd = wholeBlocks ? add(start, channelBlock) : min(add(start, channelBlock), i64(channels));
-    blockMainEnd = wholeBlocks ? blockEnd : min(add(start, channelBlock), i64(mainChannels));
-    for (RowProjectTOp early : earlyOps)
+    blockEnd = wholeBlocks ? add(start, blockSize) : min(add(start, blockSize), i64(channels));
+    blockMainEnd = wholeBlocks ? blockEnd : min(add(start, blockSize), i64(mainChannels));
+    for (RowProjectTOp early : earlyOps) {
+      emitBlockPack(early, /*back=*/false);
       emitProjectT(early);
+    }
     status = emitChunks();
     if (failed(status))
       return;
     for (Operation *late : lateOps) {
+      emitBlockPack(late, /*back=*/false);
       loc = late->getLoc();
-      if (auto project = dyn_cast<RowProjectOp>(late))
+      if (auto project = dyn_cast<RowProjectOp>(late)) {
         emitProject(project);
-      else if (auto outer = dyn_cast<RowOuterTokensOp>(late))
-        emitOuter(outer);
-      else
-        emitLateDot(cast<RowDotOp>(late));
+      } else {
+        emitOuter(cast<RowOuterTokensOp>(late));
+        emitBlockPack(late, /*back=*/true);
+      }
     }
   });
   if (failed(status))
@@ -122,58 +142,115 @@ LogicalResult CpuEmitter::emitWidePhase(PhaseOp op) {
 // The chunk loop
 //===----------------------------------------------------------------------===//
 
+/// Blocks read every row in short pieces, which the hardware does not foresee, and memory is slow at. So bring in the next tile while this one is
+/// worked on, from its first byte to its last: each token of each block a share. Nothing is read: addresses past the end do no harm.
+void CpuEmitter::prefetchNextTile() {
+  if (!blocked)
+    return;
+  auto prefetch = [&](Value argument, WideType type, bool write) {
+    Type element = memoryType(type.getElementType());
+    int64_t share = llvm::divideCeil(blockSize * type.getStreams() * bytesOf(element), 64) * 64 / bytesOf(element);
+    Value part = add(mul(b.createOrFold<arith::DivUIOp>(loc, blockStart, i64(blockSize)), tile), token);
+    Value first = add(mul(add(tileStart, tile), type.getNumElements()), mul(part, share));
+    for (int64_t line = 0; line < share; line += 64 / bytesOf(element))
+      LLVM::Prefetch::create(b, loc, address(pointer(argument), element, add(first, line)), write, /*hint=*/2, /*cache=*/1);
+  };
+  for (Operation *op : chunkOps) {
+    if (auto loadOp = dyn_cast<RowLoadOp>(op); loadOp && loadOp.getAccess() == Access::row && isa<WideType>(loadOp.getResult().getType())) {
+      if (prefetched.insert({loadOp.getSource(), phase}).first->second == phase)
+        prefetch(loadOp.getSource(), cast<WideType>(loadOp.getResult().getType()), false);
+    } else if (auto storeOp = dyn_cast<RowStoreOp>(op)) {
+      if (prefetched.insert({storeOp.getTarget(), phase}).first->second == phase)
+        prefetch(storeOp.getTarget(), cast<WideType>(storeOp.getValue().getType()), true);
+    }
+  }
+}
+
 LogicalResult CpuEmitter::emitChunks() {
   LogicalResult status = success();
-  loop(i64(0), valid, 1, [&](Value t) {
-    token = t;
+  // Reductions whose sums the chunk loop carries.
+  SmallVector<int64_t> carriedSums;
+  for (Operation *op : chunkOps)
+    if (isa<RowReduceOp, RowDotOp>(op)) {
+      int64_t count = isa<RowDotOp>(op) ? sumsOf(cast<RowDotOp>(op)) : cast<RowReduceOp>(op).getValue().getType().getStreams();
+      for (int64_t i = 0; i < count; ++i)
+        carriedSums.push_back(firstAccumulator[op] + i);
+    }
+  auto piece = [&](Value start, Value mainEnd, Value end) {
+    chunkOrigin = start;
     SmallVector<Value> sums;
-    auto slot = [&](int64_t i) { return mul(add(t, i * tile), vectorLanes); };
-    for (int64_t i = 0, e = accumulatorIsMax.size(); i < e; ++i)
-      sums.push_back(load(vector(compute, vectorLanes), accumulatorMemory, slot(i)));
-    sums = loop(blockStart, blockMainEnd, vectorLanes, sums, [&](Value c, ValueRange carried) {
+    for (int64_t i : carriedSums)
+      sums.push_back(load(vector(compute, vectorLanes), accumulatorMemory, accumulatorIndex(i64(i), token)));
+    sums = loop(start, mainEnd, vectorLanes, sums, [&](Value c, ValueRange carried) {
       chunk = c;
-      accumulators = llvm::to_vector_of<Value>(carried);
+      accumulators.assign(accumulatorIsMax.size(), Value());
+      for (auto [i, value] : llvm::zip(carriedSums, carried))
+        accumulators[i] = value;
       beginChunk(vectorLanes);
       status = emitChunk();
-      return accumulators;
+      return llvm::map_to_vector(carriedSums, [&](int64_t i) { return accumulators[i]; });
     });
-    for (auto [i, sum] : llvm::enumerate(sums))
-      store(sum, accumulatorMemory, slot(i));
-    if (failed(status) || mainChannels == channels)
-      return;
-    // What is left of a row that is no multiple of the vector, one channel at a time; in the last block only.
-    loop(max(blockStart, i64(mainChannels)), blockEnd, 1, [&](Value c) {
-      chunk = c;
-      beginChunk(1);
-      status = emitChunk();
+    for (auto [i, sum] : llvm::zip(carriedSums, sums))
+      store(sum, accumulatorMemory, accumulatorIndex(i64(i), token));
+    if (succeeded(status) && mainChannels != channels) {
+      // What is left of a row that is no multiple of the vector, one channel at a time; in the last block only.
+      loop(max(start, i64(mainChannels)), end, 1, [&](Value c) {
+        chunk = c;
+        beginChunk(1);
+        status = emitChunk();
+      });
+    }
+    for (RowDotOp dot : lateDots)
+      emitLateDot(dot, start, mainEnd, end);
+  };
+  loop(i64(0), valid, 1, [&](Value t) {
+    token = t;
+    prefetchNextTile();
+    if (blocked || lateDots.empty())
+      return piece(blockStart, blockMainEnd, blockEnd);
+    bool whole = channels % dotBlock == 0;
+    loop(i64(0), i64(channels), dotBlock, [&](Value start) {
+      Value next = add(start, dotBlock);
+      piece(start, whole ? next : min(next, i64(mainChannels)), whole ? next : min(next, i64(channels)));
     });
   });
   return status;
 }
 
 LogicalResult CpuEmitter::emitChunk() {
+  Value inBlock = sub(chunk, chunkOrigin);
   for (RowProjectTOp early : earlyOps) {
     SmallVector<Value> vectors;
     for (int64_t i = 0; i < early.getResult().getType().getStreams(); ++i)
-      vectors.push_back(load(lanes(compute), spills.lookup(early.getResult()),
-                             spillIndex(early.getResult(), token, i64(i), sub(chunk, blockStart))));
+      vectors.push_back(loadCopy(width, early.getResult(), token, i64(i), inBlock));
     bindComputed(early.getResult(), vectors);
   }
   for (Operation *op : chunkOps)
     if (failed(emitWide(op)))
       return failure();
-  for (auto &[value, memory] : spills) {
-    if (value.getDefiningOp<RowProjectTOp>())
-      continue;
-    for (auto [i, vector] : llvm::enumerate(llvm::to_vector(computed(value))))
-      store(vector, memory, spillIndex(value, token, i64(i), sub(chunk, blockStart)));
-  }
+  for (auto &[value, copy] : copies)
+    if (!value.getDefiningOp<RowProjectTOp>())
+      for (auto [i, vector] : llvm::enumerate(llvm::to_vector(computed(value))))
+        storeCopy(vector, value, token, i64(i), inBlock);
   return success();
 }
 
-Value CpuEmitter::spillIndex(Value wide, Value t, Value stream, Value c) {
-  int64_t streams = cast<WideType>(wide.getType()).getStreams();
-  return add(mul(add(mul(t, streams), stream), spillStride), c);
+Value CpuEmitter::accumulatorIndex(Value i, Value t) {
+  return mul(add(mul(t, (int64_t)accumulatorIsMax.size()), i), vectorLanes);
+}
+
+Value CpuEmitter::copyIndex(Value wide, Value u, Value stream, Value c) {
+  Value index = add(mul(stream, copyStride), c);
+  int64_t stride = copies.find(wide)->second.tokenStride;
+  return stride ? add(mul(u, stride), index) : index;
+}
+
+Value CpuEmitter::loadCopy(int64_t lanes, Value wide, Value u, Value stream, Value c) {
+  return load(vector(compute, lanes), copies.find(wide)->second.memory, copyIndex(wide, u, stream, c));
+}
+
+void CpuEmitter::storeCopy(Value value, Value wide, Value u, Value stream, Value c) {
+  store(value, copies.find(wide)->second.memory, copyIndex(wide, u, stream, c));
 }
 
 LogicalResult CpuEmitter::emitOther(Operation *op) {
@@ -195,7 +272,7 @@ void CpuEmitter::accumulate(int64_t index, function_ref<Value(Value)> update) {
     return;
   }
   Value lane = sub(chunk, i64(mainChannels));
-  Value place = add(mul(add(token, index * tile), vectorLanes), lane);
+  Value place = add(accumulatorIndex(i64(index), token), lane);
   store(update(load(compute, accumulatorMemory, place)), accumulatorMemory, place);
 }
 
@@ -215,6 +292,46 @@ void CpuEmitter::emitSmallDot(RowDotOp op) {
   for (Value x : left)
     for (Value y : right)
       accumulate(index++, [&](Value sum) { return fma(x, y, sum); });
+}
+
+/// A Gram product with many sums: over the block copies of the present token, as many sums at a time as registers hold.
+void CpuEmitter::emitLateDot(RowDotOp op, Value start, Value mainEnd, Value end) {
+  loc = op.getLoc();
+  int64_t left = op.getLhs().getType().getStreams(), right = op.getRhs().getType().getStreams(), first = firstAccumulator[op];
+  auto at = [&](int64_t x, int64_t y) { return accumulatorIndex(i64(first + x * right + y), token); };
+  int64_t blockX = std::min<int64_t>(left, right >= 3 ? 4 : 12 / right), blockY = std::min<int64_t>(right, 12 / blockX);
+  for (int64_t x = 0; x < left; x += blockX)
+    for (int64_t y = 0; y < right; y += blockY) {
+      int64_t xs = std::min(blockX, left - x), ys = std::min(blockY, right - y);
+      SmallVector<Value> acc;
+      for (int64_t i = 0; i < xs * ys; ++i)
+        acc.push_back(load(vector(compute, vectorLanes), accumulatorMemory, at(x + i / ys, y + i % ys)));
+      acc = loop(i64(0), sub(mainEnd, start), vectorLanes, acc, [&](Value c, ValueRange carried) {
+        SmallVector<Value> next, factors;
+        for (int64_t j = 0; j < ys; ++j)
+          factors.push_back(loadCopy(vectorLanes, op.getRhs(), token, i64(y + j), c));
+        for (int64_t i = 0; i < xs; ++i) {
+          Value factor = loadCopy(vectorLanes, op.getLhs(), token, i64(x + i), c);
+          for (int64_t j = 0; j < ys; ++j)
+            next.push_back(fma(factor, factors[j], carried[i * ys + j]));
+        }
+        return next;
+      });
+      for (int64_t i = 0; i < xs * ys; ++i)
+        store(acc[i], accumulatorMemory, at(x + i / ys, y + i % ys));
+    }
+  if (mainChannels == channels)
+    return;
+  loop(max(start, i64(mainChannels)), end, 1, [&](Value c) {
+    Value inBlock = sub(c, start), lane = sub(c, i64(mainChannels));
+    for (int64_t x = 0; x < left; ++x)
+      for (int64_t y = 0; y < right; ++y) {
+        Value place = add(at(x, y), lane);
+        Value sum = fma(loadCopy(1, op.getLhs(), token, i64(x), inBlock), loadCopy(1, op.getRhs(), token, i64(y), inBlock),
+                        load(compute, accumulatorMemory, place));
+        store(sum, accumulatorMemory, place);
+      }
+  });
 }
 
 void CpuEmitter::emitWideSum(RowSumTokensOp op) {
@@ -249,7 +366,7 @@ void CpuEmitter::finishReductions() {
     auto reduce = dyn_cast<RowReduceOp>(op);
     bool isMax = reduce && reduce.getKind() == ReduceKind::max;
     function_ref<Value(Value, Value)> combine = isMax ? function_ref<Value(Value, Value)>(maximum) : plus;
-    if (auto project = dyn_cast<RowProjectOp>(op); project && !project.getTransposed()) {
+    if (isa<RowProjectOp>(op) && lanesAreColumns(&op)) {
       // [R][elements], lanes were columns.
       loop(i64(0), valid, 1, [&](Value t) {
         loop(i64(0), i64(count), 1, [&](Value e) {
@@ -259,13 +376,10 @@ void CpuEmitter::finishReductions() {
       continue;
     }
     Value memory = lateMemory.lookup(&op);
-    int64_t first = 0;
-    if (!memory) {
-      memory = accumulatorMemory;
-      first = firstAccumulator[&op];
-    }
+    int64_t first = memory ? 0 : firstAccumulator[&op];
     auto foldOf = [&](Value index, Value t) {
-      return fold(load(vector(compute, vectorLanes), memory, mul(add(mul(index, tile), t), vectorLanes)), combine);
+      Value place = memory ? mul(add(mul(t, count), index), vectorLanes) : accumulatorIndex(index, t);
+      return fold(load(vector(compute, vectorLanes), memory ? memory : accumulatorMemory, place), combine);
     };
     int64_t streams = reduce ? reduce.getValue().getType().getStreams() : 1;
     loop(i64(0), i64(count), 1, [&](Value e) {
