@@ -4,13 +4,30 @@
 
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
 
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
+
+#include <optional>
 
 namespace mlir::mhc {
 
 /// Replaces all kernels (scheduled, family cpu) by functions of the package's CPU ABI, and adds mhc_sum_partials_f32 and _f64.
 LogicalResult emitCpuKernels(ModuleOp module);
+
+/// Emits all kernels of a module (scheduled, family simple) into a gpu.module, as kernels of the package's GPU ABI, and adds mhc_sum_partials_f32.
+/// The module's own kernels stay.
+LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target);
+
+/// How an emitted kernel is launched.
+struct GpuLaunch {
+  int64_t tile;    ///< tokens that a block takes at a time
+  int64_t threads; ///< of a block
+  int64_t shared;  ///< bytes of dynamic shared memory of a block
+};
+/// What the emission of a kernel said; nullopt for functions of other origin.
+std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function);
 
 #define GEN_PASS_DECL
 #include "mhc/Codegen/Passes.h.inc"

@@ -54,6 +54,18 @@ def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
+def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
+  let summary = "emit kernels of schedule family simple into a gpu.module";
+  let description = [{
+    Each scheduled `mhc.kernel` becomes an `llvm.func` with `nvvm.kernel` of the package's GPU ABI in `gpu.module @kernels`. A block owns tiles of tokens;
+    in wide code a warp takes a token, its lanes the channels; in narrow code a thread takes a token. `math` ops are left for `mhc-expand-math`.
+    Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::NVVM::NVVMDialect", "::mlir::gpu::GPUDialect"];
+}
+
 def ExpandMathPass : Pass<"mhc-expand-math"> {
   let summary = "write math functions out in arithmetic that the target has";
   let description = [{

@@ -90,7 +90,7 @@ public:
   Value expm1(Value x) {
     Reduced reduced = reduceExp(clamp(x, format.expm1Low, format.expHigh));
     // 2^n (e^r - 1) + (2^n - 1), halved: 2^n itself may be too large.
-    Value half = power(b.create<arith::SubIOp>(loc, reduced.nBits, integer(1)));
+    Value half = power(arith::SubIOp::create(b, loc, reduced.nBits, integer(1)));
     Value y = fma(half, expm1Reduced(reduced.r), sub(half, constant(0.5)));
     // e^r - 1 of -0 is 0: the sum loses the sign.
     return select(compare(arith::CmpFPredicate::OEQ, x, constant(0.0)), x, add(y, y));
@@ -102,7 +102,7 @@ public:
                        constant(format.tanhHigh), magnitude);
     // (e^2a - 1) / (e^2a + 1)
     Value e = expm1(add(magnitude, magnitude));
-    return b.create<math::CopySignOp>(loc, b.create<arith::DivFOp>(loc, e, add(e, constant(2.0))), x);
+    return math::CopySignOp::create(b, loc, arith::DivFOp::create(b, loc, e, add(e, constant(2.0))), x);
   }
 
   Value log(Value x) {
@@ -112,12 +112,13 @@ public:
     Value lifted = select(small, mul(x, constant(std::ldexp(1.0, format.lift))), x);
     Value word = bitcast(lifted, bits);
     int64_t one = format.bias << format.mantissa;
-    Value shifted = b.create<arith::AddIOp>(loc, word, integer(one - bitsOf(std::sqrt(0.5))));
-    Value biased = b.create<arith::ShRUIOp>(loc, shifted, integer(format.mantissa));
-    Value fraction = b.create<arith::SubIOp>(loc, word, b.create<arith::ShLIOp>(loc, biased, integer(format.mantissa)));
-    Value f = sub(bitcast(b.create<arith::AddIOp>(loc, fraction, integer(one)), type), constant(1.0));
+    Value shifted = arith::AddIOp::create(b, loc, word, integer(one - bitsOf(std::sqrt(0.5))));
+    Value biased = arith::ShRUIOp::create(b, loc, shifted, integer(format.mantissa));
+    Value fraction =
+        arith::SubIOp::create(b, loc, word, arith::ShLIOp::create(b, loc, biased, integer(format.mantissa)));
+    Value f = sub(bitcast(arith::AddIOp::create(b, loc, fraction, integer(one)), type), constant(1.0));
     double magic = std::ldexp(1.0, format.mantissa);
-    Value exponent = bitcast(b.create<arith::OrIOp>(loc, biased, integer(bitsOf(magic))), type);
+    Value exponent = bitcast(arith::OrIOp::create(b, loc, biased, integer(bitsOf(magic))), type);
     Value offset = select(small, constant(magic + format.bias + format.lift), constant(magic + format.bias));
     Value y = logReduced(f, sub(exponent, offset));
     y = select(compare(arith::CmpFPredicate::OEQ, x, constant(infinity)), x, y);
@@ -132,16 +133,16 @@ public:
     Value one = constant(1.0), u = add(x, one);
     Value large = compare(arith::CmpFPredicate::OGT, x, one);
     Value c = select(large, sub(one, sub(u, x)), sub(x, sub(u, one)));
-    Value y = log(u), corrected = add(y, b.create<arith::DivFOp>(loc, c, u));
+    Value y = log(u), corrected = add(y, arith::DivFOp::create(b, loc, c, u));
     // Not where u is 0 or infinite.
-    Value inside = b.create<arith::AndIOp>(loc, compare(arith::CmpFPredicate::OGT, u, constant(0.0)),
-                                           compare(arith::CmpFPredicate::OLT, u, constant(infinity)));
+    Value inside = arith::AndIOp::create(b, loc, compare(arith::CmpFPredicate::OGT, u, constant(0.0)),
+                                         compare(arith::CmpFPredicate::OLT, u, constant(infinity)));
     y = select(inside, corrected, y);
     return select(compare(arith::CmpFPredicate::OEQ, x, constant(0.0)), x, y);
   }
 
   Value log2(Value x) { return mul(log(x), constant(log2e)); }
-  Value rsqrt(Value x) { return b.create<arith::DivFOp>(loc, constant(1.0), b.create<math::SqrtOp>(loc, x)); }
+  Value rsqrt(Value x) { return arith::DivFOp::create(b, loc, constant(1.0), math::SqrtOp::create(b, loc, x)); }
 
   //===--- NVPTX: instructions, f32 ------------------------------------------===//
 
@@ -149,7 +150,7 @@ public:
   Value lanewise(StringRef intrinsic, ValueRange operands) {
     auto call = [&](ValueRange scalars) -> Value {
       auto name = b.getStringAttr(intrinsic);
-      return b.create<LLVM::CallIntrinsicOp>(loc, b.getF32Type(), name, scalars).getResult(0);
+      return LLVM::CallIntrinsicOp::create(b, loc, b.getF32Type(), name, scalars).getResult(0);
     };
     auto vector = dyn_cast<VectorType>(type);
     if (!vector)
@@ -157,8 +158,8 @@ public:
     SmallVector<Value> lanes;
     for (int64_t i = 0; i < vector.getNumElements(); ++i)
       lanes.push_back(call(
-          llvm::map_to_vector(operands, [&](Value v) -> Value { return b.create<vector::ExtractOp>(loc, v, i); })));
-    return b.create<vector::FromElementsOp>(loc, vector, lanes);
+          llvm::map_to_vector(operands, [&](Value v) -> Value { return vector::ExtractOp::create(b, loc, v, i); })));
+    return vector::FromElementsOp::create(b, loc, vector, lanes);
   }
 
   /// 2^(x log2(e)); the product's rounding error, times ln2, is put on afterwards.
@@ -166,7 +167,7 @@ public:
     Value p = mul(x, constant(log2e)), r = lanewise("llvm.nvvm.ex2.approx.ftz", p);
     if (approximate)
       return r;
-    Value e = fma(x, constant(log2e), b.create<arith::NegFOp>(loc, p));
+    Value e = fma(x, constant(log2e), arith::NegFOp::create(b, loc, p));
     e = fma(x, constant(log2e - double(float(log2e))), e);
     Value y = fma(r, mul(e, constant(ln2)), r);
     // Where x is infinite, or r overflows, the correction is not a number, and r is right.
@@ -182,14 +183,14 @@ public:
   /// f64 to bf16 through f32, which rounds to odd: a second rounding to nearest is then as good as one.
   Value toBF16(Value x, Type result) {
     Type f32 = like(b.getF32Type()), i32 = like(b.getI32Type());
-    Value nearest = b.create<arith::TruncFOp>(loc, f32, x), back = b.create<arith::ExtFOp>(loc, type, nearest);
+    Value nearest = arith::TruncFOp::create(b, loc, f32, x), back = arith::ExtFOp::create(b, loc, type, nearest);
     Value word = bitcast(nearest, i32);
     auto constantOf = [&](int64_t v) { return splat(b.getI32IntegerAttr(v), i32); };
     Value above = compare(arith::CmpFPredicate::OGT, abs(back), abs(x)),
           inexact = compare(arith::CmpFPredicate::ONE, back, x);
-    Value down = b.create<arith::SubIOp>(loc, word, b.create<arith::ExtUIOp>(loc, i32, above));
-    Value odd = b.create<arith::OrIOp>(loc, down, constantOf(1));
-    return b.create<arith::TruncFOp>(loc, result, bitcast(select(inexact, odd, word), f32));
+    Value down = arith::SubIOp::create(b, loc, word, arith::ExtUIOp::create(b, loc, i32, above));
+    Value odd = arith::OrIOp::create(b, loc, down, constantOf(1));
+    return arith::TruncFOp::create(b, loc, result, bitcast(select(inexact, odd, word), f32));
   }
 
 private:
@@ -202,7 +203,7 @@ private:
     // Adding 1.5 * 2^mantissa leaves the nearest integer in the low bits; a conversion would be undefined for NaN.
     double magic = 1.5 * std::ldexp(1.0, format.mantissa);
     Value sum = fma(x, factor, constant(magic));
-    return {sub(sum, constant(magic)), b.create<arith::SubIOp>(loc, bitcast(sum, bits), integer(bitsOf(magic))),
+    return {sub(sum, constant(magic)), arith::SubIOp::create(b, loc, bitcast(sum, bits), integer(bitsOf(magic))),
             Value()};
   }
 
@@ -220,13 +221,13 @@ private:
     Reduced first = nearestInteger(reduced.n, constant(0.5));
     Value factor = power(first.nBits);
     Value y = fma(factor, expm1Reduced(reduced.r), factor);
-    return mul(y, power(b.create<arith::SubIOp>(loc, reduced.nBits, first.nBits)));
+    return mul(y, power(arith::SubIOp::create(b, loc, reduced.nBits, first.nBits)));
   }
 
   /// 2^n, n in the range of normal numbers.
   Value power(Value n) {
-    Value biased = b.create<arith::AddIOp>(loc, n, integer(format.bias));
-    return bitcast(b.create<arith::ShLIOp>(loc, biased, integer(format.mantissa)), type);
+    Value biased = arith::AddIOp::create(b, loc, n, integer(format.bias));
+    return bitcast(arith::ShLIOp::create(b, loc, biased, integer(format.mantissa)), type);
   }
 
   /// log(1 + f) + e ln2.
@@ -238,7 +239,7 @@ private:
       y = fma(square, constant(-0.5), y);
       return fma(e, constant(format.ln2High), add(f, y));
     }
-    Value s = b.create<arith::DivFOp>(loc, f, add(f, constant(2.0))), z = mul(s, s);
+    Value s = arith::DivFOp::create(b, loc, f, add(f, constant(2.0))), z = mul(s, s);
     Value half = mul(square, constant(0.5)), rest = mul(z, polynomial(format.log, z));
     Value y = fma(s, add(half, rest), mul(e, constant(format.ln2Low)));
     return fma(e, constant(format.ln2High), sub(f, sub(half, y)));
@@ -266,21 +267,21 @@ private:
   }
   Value splat(TypedAttr value, Type as) {
     if (auto vector = dyn_cast<VectorType>(as))
-      return b.create<arith::ConstantOp>(loc, DenseElementsAttr::get(vector, Attribute(value)));
-    return b.create<arith::ConstantOp>(loc, value);
+      return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vector, Attribute(value)));
+    return arith::ConstantOp::create(b, loc, value);
   }
   Value constant(double value) { return splat(b.getFloatAttr(getElementTypeOrSelf(type), value), type); }
   Value integer(int64_t value) { return splat(b.getIntegerAttr(getElementTypeOrSelf(bits), value), bits); }
-  Value bitcast(Value value, Type to) { return b.create<arith::BitcastOp>(loc, to, value); }
-  Value add(Value x, Value y) { return b.create<arith::AddFOp>(loc, x, y); }
-  Value sub(Value x, Value y) { return b.create<arith::SubFOp>(loc, x, y); }
-  Value mul(Value x, Value y) { return b.create<arith::MulFOp>(loc, x, y); }
-  Value fma(Value x, Value y, Value z) { return b.create<math::FmaOp>(loc, x, y, z); }
-  Value abs(Value x) { return b.create<math::AbsFOp>(loc, x); }
+  Value bitcast(Value value, Type to) { return arith::BitcastOp::create(b, loc, to, value); }
+  Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
+  Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
+  Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
+  Value fma(Value x, Value y, Value z) { return math::FmaOp::create(b, loc, x, y, z); }
+  Value abs(Value x) { return math::AbsFOp::create(b, loc, x); }
   Value compare(arith::CmpFPredicate predicate, Value x, Value y) {
-    return b.create<arith::CmpFOp>(loc, predicate, x, y);
+    return arith::CmpFOp::create(b, loc, predicate, x, y);
   }
-  Value select(Value condition, Value x, Value y) { return b.create<arith::SelectOp>(loc, condition, x, y); }
+  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
 
   OpBuilder &b;
   Location loc;
@@ -335,14 +336,14 @@ Value nativeOnNvptx(Operation *op, OpBuilder &b) {
       .Case([&](math::RoundEvenOp) { return intrinsic("llvm.roundeven"); })
       .Case([&](math::SqrtOp) { return intrinsic("llvm.sqrt"); })
       .Case([&](math::TruncOp) { return intrinsic("llvm.trunc"); })
-      .Case([&](math::FmaOp) { return Value(b.create<LLVM::FMAOp>(loc, operands[0], operands[1], operands[2])); })
-      .Case([&](arith::MaxNumFOp) { return Value(b.create<LLVM::MaxNumOp>(loc, operands[0], operands[1])); })
-      .Case([&](arith::MinNumFOp) { return Value(b.create<LLVM::MinNumOp>(loc, operands[0], operands[1])); })
+      .Case([&](math::FmaOp) { return Value(LLVM::FMAOp::create(b, loc, operands[0], operands[1], operands[2])); })
+      .Case([&](arith::MaxNumFOp) { return Value(LLVM::MaxNumOp::create(b, loc, operands[0], operands[1])); })
+      .Case([&](arith::MinNumFOp) { return Value(LLVM::MinNumOp::create(b, loc, operands[0], operands[1])); })
       .Case([&](math::IsNaNOp) {
-        return Value(b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO, operands[0], operands[0]));
+        return Value(arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, operands[0], operands[0]));
       })
       .Case([&](math::AbsIOp a) {
-        return Value(b.create<LLVM::AbsOp>(loc, a.getType(), operands[0], /*is_int_min_poison=*/false));
+        return Value(LLVM::AbsOp::create(b, loc, a.getType(), operands[0], /*is_int_min_poison=*/false));
       })
       .Default(Value());
 }
