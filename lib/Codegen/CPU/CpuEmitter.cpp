@@ -156,10 +156,43 @@ static Type reshaped(Value like, Type element) {
   return element;
 }
 
+/// bf16 to f32 as one byte shuffle inside pieces of 128 bits: the eight elements stand in both pieces (a load can put them there), and zeros come in
+/// below each. Written as extension and shift it takes the back end a shuffle across pieces and a shift.
+Value CpuEmitter::widenBytes(Value stored) {
+  Type i8 = b.getI8Type();
+  Value bytes = vector::BitCastOp::create(b, loc, VectorType::get({2 * width}, i8), stored);
+  Value zero = zeros(VectorType::get({4 * width}, i8));
+  SmallVector<int64_t> twice, spread;
+  for (int64_t piece = 0; piece < width / 4; ++piece)
+    for (int64_t byte = 0; byte < 16; ++byte) {
+      twice.push_back(piece / 2 * 16 + byte);
+      int64_t element = piece % 2 * 4 + byte / 4;
+      spread.push_back(byte % 4 < 2 ? 4 * width : piece * 16 + element * 2 + byte % 2);
+    }
+  Value both = vector::ShuffleOp::create(b, loc, bytes, bytes, twice);
+  return vector::BitCastOp::create(b, loc, VectorType::get({width}, b.getF32Type()), vector::ShuffleOp::create(b, loc, both, zero, spread));
+}
+
+/// The upper halves of 32-bit words, likewise: shuffled together inside pieces, then the pieces' halves.
+Value CpuEmitter::upperHalves(Value words) {
+  Value bytes = vector::BitCastOp::create(b, loc, VectorType::get({4 * width}, b.getI8Type()), words);
+  SmallVector<int64_t> gather, halves;
+  for (int64_t piece = 0; piece < width / 4; ++piece) {
+    for (int64_t byte = 0; byte < 16; ++byte)
+      gather.push_back(piece * 16 + byte % 8 / 2 * 4 + 2 + byte % 2);
+    halves.push_back(piece * 2);
+  }
+  Value gathered = vector::ShuffleOp::create(b, loc, bytes, bytes, gather);
+  Value quads = vector::BitCastOp::create(b, loc, VectorType::get({width / 2}, b.getI64Type()), gathered);
+  return vector::BitCastOp::create(b, loc, VectorType::get({width}, b.getIntegerType(16)), vector::ShuffleOp::create(b, loc, quads, quads, halves));
+}
+
 Value CpuEmitter::widen(Value stored, Type elementType) {
   Type f32 = reshaped(stored, b.getF32Type()), wanted = reshaped(stored, compute);
   Value value = stored;
-  if (elementType.isBF16()) {
+  if (elementType.isBF16() && isa<VectorType>(f32) && width % 8 == 0) {
+    value = widenBytes(stored);
+  } else if (elementType.isBF16()) {
     Type i32 = reshaped(stored, b.getI32Type());
     Value shift = arith::ConstantOp::create(b, loc, cast<TypedAttr>(
         isa<VectorType>(i32) ? Attribute(DenseElementsAttr::get(cast<ShapedType>(i32), b.getI32IntegerAttr(16))) : Attribute(b.getI32IntegerAttr(16))));
@@ -204,7 +237,9 @@ CpuEmitter::Rounded CpuEmitter::round(Value computed, Type elementType) {
   Value up = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, bits, constant(0x7fff)), odd);
   Value nan = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, computed, computed);
   Value word = arith::SelectOp::create(b, loc, nan, constant(0x7fc00000), up);
-  Value stored = arith::TruncIOp::create(b, loc, i16, arith::ShRUIOp::create(b, loc, word, constant(16)));
+  Value stored = isa<VectorType>(i32) && width % 8 == 0
+                     ? upperHalves(word)
+                     : Value(arith::TruncIOp::create(b, loc, i16, arith::ShRUIOp::create(b, loc, word, constant(16))));
   Value widened = arith::BitcastOp::create(b, loc, f32, arith::AndIOp::create(b, loc, word, constant(-65536)));
   if (compute.isF64())
     widened = arith::ExtFOp::create(b, loc, computed.getType(), widened);

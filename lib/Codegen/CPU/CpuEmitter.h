@@ -71,6 +71,8 @@ private:
   Value channel() override;
   Value widen(Value stored, Type elementType) override;
   Rounded round(Value computed, Type elementType) override;
+  Value widenBytes(Value stored);
+  Value upperHalves(Value words);
   Value any(Value condition) override;
   LogicalResult emitOther(Operation *op) override;
 
@@ -106,7 +108,7 @@ private:
   void planCopies();
   LogicalResult emitChunks();
   LogicalResult emitChunk();
-  void prefetchNextTile();
+  void prefetchAhead();
   void finishReductions();
   void emitReduce(RowReduceOp op);
   void emitSmallDot(RowDotOp op);
