@@ -181,6 +181,11 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
     for (KernelOp kernel : module.getOps<KernelOp>())
       known[text(kernel)] = kernel;
     for (auto function : module.getOps<func::FuncOp>()) {
+      // Fusion has respected it; from here on f is simply the argument.
+      for (auto layer : llvm::make_early_inc_range(function.getBody().front().getOps<ExternalLayerOp>())) {
+        layer.replaceAllUsesWith(layer.getF());
+        layer.erase();
+      }
       SmallVector<Operation *> ops;
       for (Operation &op : function.getBody().front())
         if (isRowOp(&op))

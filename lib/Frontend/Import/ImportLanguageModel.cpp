@@ -11,7 +11,7 @@ using namespace mlir::mhc;
 namespace {
 
 /// Slots of the step's scalars (docs/design/package.md).
-enum ScalarSlot { lossScale = 3, inverseTokens = 10 };
+enum ScalarSlot { lossScale = 3, inverseTokens = 10, gradientSquares = 16, clipFactor = 17 };
 
 class ModelImporter {
 public:
@@ -88,8 +88,8 @@ public:
       f.result(step.getMNext(), stateAttributes("exp_avg", g.begin, g.count));
       f.result(step.getVNext(), stateAttributes("exp_avg_sq", g.begin, g.count));
     }
-    f.result(squares, "gradient_square_sum");
-    f.result(factor, "clip_factor");
+    f.result(squares, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(gradientSquares))});
+    f.result(factor, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(clipFactor))});
     f.end();
   }
 

@@ -134,6 +134,8 @@ private:
         fail(json.path(), ": expected type f32 of a state, but got ", name(buffer.dtype));
     } else if (kind == "scalars") {
       buffer.kind = BufferKind::Scalars;
+      if (json.has("begin"))
+        buffer.begin = json.at("begin").integer(0, 63);
       if (buffer.dtype != DType::F32)
         fail(json.path(), ": expected type f32 of scalars, but got ", name(buffer.dtype));
     } else if (kind == "constant") {

@@ -96,7 +96,7 @@ void Executor::addresses(const Run &run) {
       break;
     }
     case BufferKind::Scalars:
-      address[i] = scalarMemory.data();
+      address[i] = scalarMemory.data() + buffer.begin * sizeof(float);
       break;
     case BufferKind::Constant:
       address[i] = constants.at(i).data();
@@ -117,7 +117,9 @@ void Executor::run(const Run &run) {
   }
   Scalars none{};
   none[scalar::GradientScale] = 1;
-  const Scalars &scalars = run.scalars ? *run.scalars : none;
+  Scalars scalars = run.scalars ? *run.scalars : none;
+  if (auto b = symbols.find("B"), s = symbols.find("S"); b != symbols.end() && s != symbols.end() && b->second > 0 && s->second > 0)
+    scalars[scalar::InverseTokens] = static_cast<float>(1.0 / (static_cast<double>(b->second) * static_cast<double>(s->second)));
   device.copyIn(scalarMemory.data(), scalars.data(), sizeof scalars);
   gradientsChecked = skipped = false;
   microBatch = 0;

@@ -27,6 +27,7 @@ enum {
   Beta1 = 6,
   Beta2 = 7,
   Eps = 8,
+  InverseTokens = 10, ///< set by the executor itself
   SumOfSquares = 16,
   ClipFactor = 17,
   Loss = 18,

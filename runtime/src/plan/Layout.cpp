@@ -62,8 +62,8 @@ private:
              manifest.parameterElements);
       break;
     case BufferKind::Scalars:
-      if (size > 64)
-        fail(what, ": its size is ", size, ", but there are 64 scalars");
+      if (size > 64 - buffer.begin)
+        fail(what, ": scalars ", buffer.begin, " to ", buffer.begin + size, " are outside the 64 that there are");
       break;
     case BufferKind::Constant:
       if (size % buffer.pairs)

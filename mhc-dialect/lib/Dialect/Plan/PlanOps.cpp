@@ -112,8 +112,8 @@ LogicalResult EntryOp::verifyRegions() {
   for (Attribute symbol : getSymbols())
     if (!known.insert(cast<StringAttr>(symbol).getValue()).second)
       return emitOpError("expected each symbol once, but got ") << symbol << " twice";
-  if (getDerived())
-    for (Attribute item : *getDerived()) {
+  if (ArrayAttr derived = getDerivedAttr())
+    for (Attribute item : derived) {
       auto names = dyn_cast<ArrayAttr>(item);
       if (!names || names.size() < 2 || !llvm::all_of(names, llvm::IsaPred<StringAttr>))
         return emitOpError("expected a derived symbol and its factors, but got ") << item;
