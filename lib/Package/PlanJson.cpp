@@ -148,7 +148,7 @@ private:
     json["rows"] = expression(launch.getRows());
     if (launch.getInts()) {
       Json &ints = json["ints"] = Json::array();
-      for (Attribute expr : *launch.getInts())
+      for (Attribute expr : launch.getIntsAttr())
         ints.push_back(expression(cast<ExprAttr>(expr)));
     }
     if (launch.getOuts().empty())

@@ -93,7 +93,7 @@ private:
         return entry.emitError("expected a value of symbol '") << name << "'";
     if (!entry.getDerived())
       return success();
-    for (Attribute item : *entry.getDerived()) {
+    for (Attribute item : entry.getDerivedAttr()) {
       auto list = cast<ArrayAttr>(item);
       int64_t product = 1;
       for (Attribute factor : llvm::drop_begin(list))
