@@ -94,7 +94,8 @@ bool isNumber(StringRef text) {
 
 LogicalResult RemarkLog::attach(MLIRContext &context) {
   remark::RemarkCategories categories;
-  categories.all = ".*";
+  // `all` alone enables nothing: it only adds to filters that are there.
+  categories.passed = categories.missed = categories.failed = categories.analysis = ".*";
   return remark::enableOptimizationRemarks(context, std::make_unique<Streamer>(*this), std::make_unique<remark::RemarkEmittingPolicyAll>(), categories);
 }
 

@@ -178,10 +178,9 @@ LogicalResult EntryOp::verifyRegions() {
 }
 
 void BufferOp::getAsmResultNames(function_ref<void(Value, StringRef)> setName) {
-  std::string name;
-  for (char c : getName().value_or(getTensor().value_or("")))
-    name += llvm::isAlnum(c) ? c : '_';
-  if (!name.empty() && !llvm::isDigit(name.front()))
+  // Places ("model.layers.3.hc_attn") would make long names that say little; tensors' names are the words of the caller.
+  StringRef name = getTensor().value_or(getName().value_or(""));
+  if (!name.empty() && llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) && !llvm::isDigit(name.front()))
     setName(getBuffer(), name);
 }
 

@@ -59,7 +59,7 @@ def Plan_BufferOp : Plan_Op<"buffer", [HasParent<"EntryOp">, DeclareOpInterfaceM
                        OptionalAttr<StrAttr>:$arena, OptionalAttr<I64Attr>:$begin, OptionalAttr<StrAttr>:$generator, OptionalAttr<F64Attr>:$theta,
                        OptionalAttr<I64Attr>:$pairs);
   let results = (outs Plan_Buffer:$buffer);
-  let assemblyFormat = "$kind $elementType $size (`live` $live^)? attr-dict";
+  let assemblyFormat = "`` $kind $elementType $size (`live` $live^)? attr-dict"; // an enum attribute prints a space of its own
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     bool isTemporary() { return getKind() == BufferKind::arena || getKind() == BufferKind::partials; }

@@ -1,0 +1,309 @@
+// RUN: mhc-opt %s --split-input-file --verify-diagnostics
+
+// plan.entry C1: buffers first
+plan.entry @entry_c1 symbols ["T"] {
+  %a = plan.buffer output f32 <T> {tensor = "a"}
+  plan.fill %a with 0.0
+  // expected-error @+1 {{expected buffers before all commands}}
+  %b = plan.buffer output f32 <T> {tensor = "b"}
+}
+
+// -----
+
+// plan.entry C1: buffers only
+func.func private @buffer() -> !plan.buffer
+plan.entry @entry_c1_operand symbols [] {
+  %a = "builtin.unrealized_conversion_cast"() : () -> !plan.buffer
+  // expected-error @+1 {{expected operand 0 to be the result of a plan.buffer}}
+  plan.fill %a with 0.0
+}
+
+// -----
+
+plan.entry @entry_other symbols [] {
+  // expected-error @+1 {{expected buffers and commands only inside plan.entry}}
+  %a = arith.constant 0 : i32
+}
+
+// -----
+
+// plan.entry C2
+plan.entry @entry_c2 symbols ["T"] {
+  // expected-error @+1 {{expected symbols of the entry, but got 'S'}}
+  %a = plan.buffer output f32 <S> {tensor = "a"}
+}
+
+// -----
+
+// expected-error @+1 {{expected factors that are symbols, but got "B"}}
+plan.entry @entry_derived symbols ["S"] derived [["T", "B", "S"]] {}
+
+// -----
+
+// expected-error @+1 {{expected each symbol once, but got "T" twice}}
+plan.entry @entry_symbols symbols ["T", "T"] {}
+
+// -----
+
+// plan.entry C3
+plan.entry @entry_c3 symbols ["T"] {
+  // expected-error @+1 {{expected a live range that covers [0, 1], but got [0, 0]}}
+  %a = plan.buffer arena f32 <T> live [0, 0]
+  plan.fill %a with 0.0
+  plan.fill %a with 1.0
+}
+
+// -----
+
+// plan.entry C3: what comes from outside a loop lives over all of it
+plan.entry @entry_c3_loop symbols ["T"] {
+  // expected-error @+1 {{expected a live range that covers [0, 3], but got [0, 2]}}
+  %a = plan.buffer arena f32 <T> live [0, 2]
+  %b = plan.buffer output f32 <T> {tensor = "b"}
+  plan.fill %a with 0.0
+  plan.loop "micro_batches" {
+    plan.add %a into %b
+    plan.fill %b with 0.0
+  }
+}
+
+// -----
+
+// plan.entry C4
+plan.entry @entry_c4 symbols ["T"] {
+  // expected-note @+1 {{the buffer}}
+  %a = plan.buffer arena f32 <T> live [0, 0]
+  %b = plan.buffer output f32 <T> {tensor = "b"}
+  // expected-error @+1 {{expected the first command on a temporary to write it}}
+  plan.copy %a into %b
+}
+
+// -----
+
+// plan.buffer C1
+plan.entry @buffer_c1 symbols [] {
+  // expected-error @+1 {{expected tensor of a buffer of kind input}}
+  %a = plan.buffer input f32 <1>
+}
+
+// -----
+
+plan.entry @buffer_c1_live symbols [] {
+  // expected-error @+1 {{expected no live range of a buffer of kind output}}
+  %a = plan.buffer output f32 <1> live [0, 0] {tensor = "a"}
+}
+
+// -----
+
+plan.entry @buffer_c1_generator symbols [] {
+  // expected-error @+1 {{expected generator of a buffer of kind constant}}
+  %a = plan.buffer constant f32 <1> {theta = 1.0}
+}
+
+// -----
+
+// plan.buffer C2
+plan.entry @buffer_c2 symbols [] {
+  // expected-error @+1 {{expected a slice below 2, but got 2}}
+  %a = plan.buffer input f32 <1> {tensor = "a", slice = 2, slices = 2}
+}
+
+// -----
+
+// plan.buffer C3
+plan.entry @buffer_c3 symbols [] {
+  // expected-error @+1 {{expected a live range [first, last]}}
+  %a = plan.buffer arena f32 <1> live [2, 1]
+}
+
+// -----
+
+// plan.buffer C4
+plan.entry @buffer_c4 symbols [] {
+  // expected-error @+1 {{expected element type bf16, f32, f64, i32 or i64, but got 'f16'}}
+  %a = plan.buffer input f16 <1> {tensor = "a"}
+}
+
+// -----
+
+plan.entry @buffer_c4_parameter symbols [] {
+  // expected-error @+1 {{expected element type f32 of a buffer of kind parameter, but got 'bf16'}}
+  %a = plan.buffer parameter bf16 <1> {tensor = "a"}
+}
+
+// -----
+
+plan.entry @buffer_state symbols [] {
+  // expected-error @+1 {{expected arena parameters, gradients, exp_avg or exp_avg_sq, but got 'momentum'}}
+  %a = plan.buffer state f32 <1> {arena = "momentum", begin = 0}
+}
+
+// -----
+
+plan.entry @buffer_scalars symbols [] {
+  // expected-error @+1 {{expected scalars inside the 64 that there are}}
+  %a = plan.buffer scalars f32 <2> {begin = 63}
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = ["S"], segments = array<i64: 1, 1, 1>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>, %s: memref<8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+  mhc.row.sum_tokens %0, %s : !mhc.wide<1x8xf32>, memref<8xf32>
+}
+
+// plan.launch C1
+plan.entry @launch_c1 symbols ["T"] {
+  %a = plan.buffer output f32 <8 * T> {tensor = "a"}
+  // expected-error @+1 {{expected 2 arguments of 'k', but got 1}}
+  plan.launch @k(%a) rows <T>
+}
+
+// -----
+
+plan.entry @launch_c1_kernel symbols ["T"] {
+  %a = plan.buffer output f32 <8 * T> {tensor = "a"}
+  // expected-error @+1 {{expected a kernel 'k'}}
+  plan.launch @k(%a) rows <T>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+
+// plan.launch C2
+plan.entry @launch_c2 symbols ["T"] {
+  %a = plan.buffer input bf16 <8 * T> {tensor = "a"}
+  %b = plan.buffer output f32 <8 * T> {tensor = "b"}
+  // expected-error @+1 {{expected argument 0 of element type 'f32', but got 'bf16'}}
+  plan.launch @k(%a, %b) rows <T>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+
+// plan.launch C3
+plan.entry @launch_c3 symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer output f32 <16 * T> {tensor = "b"}
+  // expected-error @+1 {{expected argument 1 of 8 * T elements, but got 16 * T}}
+  plan.launch @k(%a, %b) rows <T>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = ["S"], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+
+// plan.launch C4
+plan.entry @launch_c4 symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer output f32 <8 * T> {tensor = "b"}
+  // expected-error @+1 {{expected 1 integers of 'k'}}
+  plan.launch @k(%a, %b) rows <T>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 1>} {
+^bb0(%x: memref<?x8xf32>, %s: memref<8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.sum_tokens %0, %s : !mhc.wide<1x8xf32>, memref<8xf32>
+}
+
+// plan.launch C5
+plan.entry @launch_c5 symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  // expected-error @+1 {{expected 1 reductions of 'k'}}
+  plan.launch @k(%a) rows <T>
+}
+
+// -----
+
+// plan.gemm C1
+plan.entry @gemm_c1 symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer input f32 <64> {tensor = "b"}
+  %c = plan.buffer output f32 <16 * T> {tensor = "c"}
+  // expected-error @+1 {{expected c of 8 * T elements, but got 16 * T}}
+  plan.gemm %a, %b into %c m <T> n <8> k <8>
+}
+
+// -----
+
+// plan.gemm C2
+plan.entry @gemm_c2 symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer input f64 <64> {tensor = "b"}
+  %c = plan.buffer output f32 <8 * T> {tensor = "c"}
+  // expected-error @+1 {{expected floating-point buffers, f64 with f64 only, but got 'f64'}}
+  plan.gemm %a, %b into %c m <T> n <8> k <8>
+}
+
+// -----
+
+// plan.attention C1
+plan.entry @attention_c1 symbols ["B", "S", "T"] {
+  %q = plan.buffer input bf16 <12 * T> {tensor = "q"}
+  %o = plan.buffer output bf16 <12 * T> {tensor = "o"}
+  %l = plan.buffer output f32 <3 * T> {tensor = "l"}
+  // expected-error @+1 {{expected heads to be a multiple of kv_heads, but got 3 and 2}}
+  plan.attention %q, %q, %q into %o, %l sequences <B> length <S> {heads = 3, kv_heads = 2, head_dim = 4, value_dim = 4, scale = 0.5}
+}
+
+// -----
+
+// plan.loop C1
+plan.entry @loop_c1 symbols [] {
+  // expected-error @+1 {{expected count 'micro_batches', but got 'steps'}}
+  plan.loop "steps" {}
+}
+
+// -----
+
+// plan.loop C2
+plan.entry @loop_c2 symbols [] {
+  plan.loop "micro_batches" {
+    // expected-error @+1 {{expected no loop inside a loop}}
+    plan.loop "micro_batches" {}
+  }
+}
+
+// -----
+
+// plan.add C1
+plan.entry @add_c1 symbols ["T"] {
+  %a = plan.buffer input f32 <T> {tensor = "a"}
+  %b = plan.buffer output f64 <T> {tensor = "b"}
+  // expected-error @+1 {{expected src and dst of one type and size}}
+  plan.add %a into %b
+}
+
+// -----
+
+// plan.copy C1
+plan.entry @copy_c1 symbols ["T"] {
+  %a = plan.buffer input f32 <T> {tensor = "a"}
+  %b = plan.buffer output f32 <2 * T> {tensor = "b"}
+  // expected-error @+1 {{expected src and dst of one type and size}}
+  plan.copy %a into %b
+}
+
+// -----
+
+// expected-error @+1 {{expected coefficients of 64 bits}}
+module attributes {e = #plan.expr<9223372036854775807 * T + T>} {}
