@@ -232,11 +232,11 @@ CpuEmitter::Rounded CpuEmitter::round(Value computed, Type elementType) {
   } else {
     bits = arith::BitcastOp::create(b, loc, i32, computed);
   }
-  // Half an ulp less one, and one more if the kept part is odd: ties go to even. A NaN must not become infinity.
+  // Half an ulp less one, and one more if the kept part is odd: ties go to even. A NaN must not become infinity or zero by this: it gets all bits.
   Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, constant(16)), constant(1));
   Value up = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, bits, constant(0x7fff)), odd);
   Value nan = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, computed, computed);
-  Value word = arith::SelectOp::create(b, loc, nan, constant(0x7fc00000), up);
+  Value word = arith::OrIOp::create(b, loc, up, arith::ExtSIOp::create(b, loc, i32, nan));
   Value stored = isa<VectorType>(i32) && width % 8 == 0
                      ? upperHalves(word)
                      : Value(arith::TruncIOp::create(b, loc, i16, arith::ShRUIOp::create(b, loc, word, constant(16))));

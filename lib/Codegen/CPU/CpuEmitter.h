@@ -108,7 +108,7 @@ private:
   void planCopies();
   LogicalResult emitChunks();
   LogicalResult emitChunk();
-  void prefetchAhead();
+  void prefetchNextTile();
   void finishReductions();
   void emitReduce(RowReduceOp op);
   void emitSmallDot(RowDotOp op);

@@ -142,38 +142,27 @@ LogicalResult CpuEmitter::emitWidePhase(PhaseOp op) {
 // The chunk loop
 //===----------------------------------------------------------------------===//
 
-/// Blocks read every row in short pieces, which the hardware does not foresee, and memory is slow at. So bring in the next tile while this one is
-/// worked on, from its first byte to its last, each token of each block a share; and from there, just in time, the next token's piece.
-/// Nothing is read: addresses past the end do no harm.
-void CpuEmitter::prefetchAhead() {
+/// Blocks read every row in short pieces, which the hardware does not foresee, and memory is slow at. So bring the next tile into the second-level
+/// cache while this one is worked on, from its first byte to its last: each token of each block a share. (Fetching into the first level as well, just
+/// in time, gained nothing.) Nothing is read: addresses past the end do no harm.
+void CpuEmitter::prefetchNextTile() {
   if (!blocked)
     return;
-  auto prefetch = [&](Value argument, Type element, Value index, bool write, int32_t level) {
-    LLVM::Prefetch::create(b, loc, address(pointer(argument), element, index), write, level, /*cache=*/1);
-  };
-  auto share = [&](Value argument, WideType type, bool write) {
-    Type element = memoryType(type.getElementType());
-    int64_t line = 64 / bytesOf(element), count = llvm::divideCeil(blockSize * type.getStreams(), line) * line;
-    if (prefetched.insert({argument, phase}).first->second == phase) {
-      Value part = add(mul(b.createOrFold<arith::DivUIOp>(loc, blockStart, i64(blockSize)), tile), token);
-      Value first = add(mul(add(tileStart, tile), type.getNumElements()), mul(part, count));
-      for (int64_t at = 0; at < count; at += line)
-        prefetch(argument, element, add(first, at), write, 2);
-    }
-    if (write)
+  Value block = b.createOrFold<arith::DivUIOp>(loc, blockStart, i64(blockSize)), part = add(mul(block, tile), token);
+  auto prefetch = [&](Value argument, WideType type, bool write) {
+    if (prefetched.insert({argument, phase}).first->second != phase)
       return;
-    Value next = add(token, 1), last = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, next, valid);
-    Value row = arith::SelectOp::create(b, loc, last, i64(0), next), start = arith::SelectOp::create(b, loc, last, blockEnd, blockStart);
-    Value first = add(mul(add(tileStart, row), type.getNumElements()), start);
-    for (int64_t i = 0; i < type.getStreams(); ++i)
-      for (int64_t at = 0; at < std::min(blockSize, channels); at += line)
-        prefetch(argument, element, add(first, i * type.getChannels() + at), write, 3);
+    Type element = memoryType(type.getElementType());
+    int64_t line = 64 / bytesOf(element), share = llvm::divideCeil(blockSize * type.getStreams(), line) * line;
+    Value first = add(mul(add(tileStart, tile), type.getNumElements()), mul(part, share));
+    for (int64_t at = 0; at < share; at += line)
+      LLVM::Prefetch::create(b, loc, address(pointer(argument), element, add(first, at)), write, /*hint=*/2, /*cache=*/1);
   };
   for (Operation *op : chunkOps) {
     if (auto loadOp = dyn_cast<RowLoadOp>(op); loadOp && loadOp.getAccess() == Access::row && isa<WideType>(loadOp.getResult().getType()))
-      share(loadOp.getSource(), cast<WideType>(loadOp.getResult().getType()), false);
+      prefetch(loadOp.getSource(), cast<WideType>(loadOp.getResult().getType()), false);
     else if (auto storeOp = dyn_cast<RowStoreOp>(op))
-      share(storeOp.getTarget(), cast<WideType>(storeOp.getValue().getType()), true);
+      prefetch(storeOp.getTarget(), cast<WideType>(storeOp.getValue().getType()), true);
   }
 }
 
@@ -216,7 +205,7 @@ LogicalResult CpuEmitter::emitChunks() {
   };
   loop(i64(0), valid, 1, [&](Value t) {
     token = t;
-    prefetchAhead();
+    prefetchNextTile();
     if (blocked || lateDots.empty())
       return piece(blockStart, blockMainEnd, blockEnd);
     bool whole = channels % dotBlock == 0;

@@ -125,8 +125,9 @@ LogicalResult RowEmitter::emitMix(RowMixOp op) {
   SmallVector<Value> sums(outs);
   if (op.getInit())
     sums = llvm::to_vector(computed(op.getInit()));
-  for (int64_t o = 0; o < outs; ++o)
-    for (int64_t i = 0; i < ins; ++i) {
+  // Output by output each term would wait for the one before; this way neighbours are independent. Every sum's order is the same.
+  for (int64_t i = 0; i < ins; ++i)
+    for (int64_t o = 0; o < outs; ++o) {
       Value coefficient = splat(narrowScalar(op.getMatrix(), op.getTransposed() ? i * outs + o : o * ins + i));
       sums[o] = term(coefficient, streams[i], sums[o]);
     }
