@@ -1,6 +1,7 @@
 # Configuration of lit. Tests are run by `ninja check-mhc`, or some of them by `lit -v build/test --filter NAME`.
 import os
 import shutil
+import subprocess
 
 import lit.formats
 
@@ -16,6 +17,12 @@ config.substitutions.append(("%python", config.python))
 config.substitutions.append(("%examples", os.path.join(config.mhc_source_root, "examples")))
 
 # Features: what a test may ask for by REQUIRES.
+# Debian's numpy belongs to Debian's Python, which need not be the first one on PATH.
+for python in ("/usr/bin/python3", config.python):
+    if os.path.exists(python) and subprocess.run([python, "-c", "import numpy"], capture_output=True).returncode == 0:
+        config.available_features.add("numpy")
+        config.substitutions.append(("%numpy", python))
+        break
 if os.path.exists(os.path.join(config.mhc_tools_dir, "mhc-run")):
     config.available_features.add("mhc-run")
 if shutil.which("ptxas", path=config.environment["PATH"] + os.pathsep + "/usr/local/cuda/bin"):

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build ccache make git python3 unzip
+packages=(g++ cmake ninja-build ccache make git python3 python3-numpy unzip
   llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools lld-22 liblld-22-dev zlib1g-dev libzstd-dev
   nlohmann-json3-dev libgtest-dev libopenblas-pthread-dev bible-kjv)
 
