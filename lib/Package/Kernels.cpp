@@ -8,13 +8,9 @@
 #include "mhc/Target/NVPTX.h"
 
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Pass/PassRegistry.h"
 
 using namespace mlir;
 using namespace mlir::mhc;
-
-/// The pass that emits kernels of family `simple`.
-static constexpr StringLiteral gpuEmitter = "mhc-emit-simple";
 
 /// A module with the kernels alone.
 static OwningOpRef<ModuleOp> cloneKernels(ModuleOp module) {
@@ -76,23 +72,23 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   Location loc = kernels.getLoc();
   if (!lookupNVPTXChip(chip))
     return emitError(loc) << "unknown target '" << chip << "'; expected cpu, " << listNVPTXChips();
-  if (!PassInfo::lookup(gpuEmitter))
-    return emitError(loc) << "this version has no code generation for target " << chip;
   PassManager pm(kernels.getContext());
-  if (failed(parsePassPipeline(gpuEmitter, pm)) || failed(pm.run(kernels)))
+  pm.addPass(createEmitSimplePass());
+  if (failed(pm.run(kernels)))
     return failure();
   auto modules = kernels.getOps<gpu::GPUModuleOp>();
   if (!llvm::hasSingleElement(modules))
-    return emitError(loc) << "expected one gpu.module after '" << gpuEmitter << "'";
+    return emitError(loc) << "expected one gpu.module of emitted kernels";
   gpu::GPUModuleOp gpuModule = *modules.begin();
-  // Emitters state dynamic shared memory on the kernels' functions.
-  llvm::StringMap<int64_t> shared;
-  for (Operation &op : *gpuModule.getBody())
-    if (auto name = op.getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
-      if (auto bytes = op.getAttrOfType<IntegerAttr>("mhc.shared"))
-        shared[name.getValue()] = bytes.getInt();
-  for (TargetCode::Kernel &kernel : code.kernels)
-    kernel.shared = shared.lookup(kernel.name);
+  for (TargetCode::Kernel &kernel : code.kernels) {
+    auto function = gpuModule.lookupSymbol<LLVM::LLVMFuncOp>(kernel.name);
+    std::optional<GpuLaunch> launch = function ? getGpuLaunch(function) : std::nullopt;
+    if (!launch)
+      return emitError(loc) << "expected emitted code of kernel '" << kernel.name << "'";
+    kernel.tile = launch->tile;
+    kernel.threads = launch->threads;
+    kernel.shared = launch->shared;
+  }
   FailureOr<std::string> ptx = emitPtx(gpuModule, chip);
   if (failed(ptx))
     return failure();
@@ -134,14 +130,25 @@ std::vector<MissingCommand> mlir::mhc::findMissingCommands(ModuleOp module, Stri
   module.walk([&](plan::CommandInterface command) {
     if (isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(command))
       return;
+    // A model has hundreds of the same op: the first of each speaks for the others.
+    auto same = llvm::find_if(
+        missing, [&](const MissingCommand &other) { return other.command->getName() == command->getName(); });
+    if (same != missing.end()) {
+      ++same->count;
+      return;
+    }
     std::string text = ("target " + target + " has no code for '" + command->getName().stripDialect() + "' yet").str();
     if (auto at = command->getAttrOfType<StringAttr>("at"))
       text += " (" + at.str() + ")";
-    missing.push_back({command, text});
+    missing.push_back({command, text, 1});
   });
-  // f64 kernels: GPU code is written for f32 arithmetic.
+  // GPU kernels are written in f32 arithmetic.
   for (KernelOp kernel : module.getOps<KernelOp>())
-    if (kernel.getCompute().isF64())
-      missing.push_back({kernel, ("target " + target + " has no code for f64 arithmetic (kernel '" + kernel.getSymName() + "')").str()});
+    if (kernel.getCompute().isF64()) {
+      missing.push_back(
+          {kernel,
+           ("target " + target + " has no code for f64 arithmetic (kernel '" + kernel.getSymName() + "')").str(), 1});
+      break;
+    }
   return missing;
 }

@@ -88,8 +88,8 @@ struct Tensors {
 class HyperConnectionEntries {
 public:
   explicit HyperConnectionEntries(const ::mhc::HyperConnectionKind &kind)
-      : kind(kind), n(kind.hc.n), C(kind.hiddenSize), depth(kind.chain ? kind.depth : 0), stream(tensorDtype(kind.dtype)),
-        narrow(kind.dtype == ::mhc::Dtype::fp64 ? "f64" : "f32") {
+      : kind(kind), n(kind.hc.n), C(kind.hiddenSize), depth(kind.chain ? kind.depth : 0),
+        stream(tensorDtype(kind.dtype)), narrow(kind.dtype == ::mhc::Dtype::fp64 ? "f64" : "f32") {
     if (kind.hc.convention.layoutTCn)
       x = {T, C, n};
     else
@@ -104,7 +104,9 @@ public:
     forwardInputs(in);
     out.addStacked(depth, "u", stream, {T, C});
     if (!kind.chain)
-      out.addStacked(0, "h_pre", narrow, {T, n}).addStacked(0, "h_post", narrow, {T, n}).addStacked(0, "h_res", narrow, {T, n, n});
+      out.addStacked(0, "h_pre", narrow, {T, n})
+          .addStacked(0, "h_post", narrow, {T, n})
+          .addStacked(0, "h_res", narrow, {T, n, n});
     out.addStacked(0, "x_next", stream, x);
 
     forwardInputs(backIn);
@@ -129,7 +131,9 @@ private:
   }
 
   void parameters(Tensors &list, const std::string &prefix) {
-    auto add = [&](const std::string &name, const Json &shape) { list.addStacked(depth, (prefix + name).c_str(), narrow, shape); };
+    auto add = [&](const std::string &name, const Json &shape) {
+      list.addStacked(depth, (prefix + name).c_str(), narrow, shape);
+    };
     add("phi", phi);
     add("alpha", {3});
     add("bias", {kind.hc.biasSize()});
@@ -164,7 +168,8 @@ static Json tokensEntry(int64_t shift, const Json &outputs, bool gradients) {
 static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) {
   ParameterArena arena = layOutParameters(model);
   manifest["parameters"] = Json::parse(::mhc::parameterReport(model));
-  manifest["arenas"] = {{"parameters", arena.elements}, {"groups", {{"decay", {0, arena.decayEnd}}, {"no_decay", {arena.decayEnd, arena.elements}}}}};
+  manifest["arenas"] = {{"parameters", arena.elements},
+                        {"groups", {{"decay", {0, arena.decayEnd}}, {"no_decay", {arena.decayEnd, arena.elements}}}}};
   Json &tensors = manifest["tensors"] = Json::array();
   for (const ParameterArena::Tensor &tensor : arena.tensors)
     tensors.push_back({{"name", tensor.info.name},
@@ -177,10 +182,14 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
   manifest["training"] = Json::parse(::mhc::resolvedTraining(model));
 
   Json one = Json::array({1});
-  Json loss = {{"name", "loss"}, {"dtype", "f32"}, {"shape", one}}, crossEntropy = {{"name", "cross_entropy"}, {"dtype", "f32"}, {"shape", one}};
-  Json logits = {{"name", "logits"}, {"dtype", "f32"}, {"shape", Json::array({{{"B", 1}}, {{"S", 1}}, model.vocabSize})}};
+  Json loss = {{"name", "loss"}, {"dtype", "f32"}, {"shape", one}},
+       crossEntropy = {{"name", "cross_entropy"}, {"dtype", "f32"}, {"shape", one}};
+  Json logits = {
+      {"name", "logits"}, {"dtype", "f32"}, {"shape", Json::array({{{"B", 1}}, {{"S", 1}}, model.vocabSize})}};
   Json &entries = manifest["entries"] = Json::object();
-  entries["init"] = {{"symbols", Json::array()}, {"inputs", Json::array({{{"name", "seed"}, {"dtype", "i64"}, {"shape", one}}})}, {"outputs", Json::array()}};
+  entries["init"] = {{"symbols", Json::array()},
+                     {"inputs", Json::array({{{"name", "seed"}, {"dtype", "i64"}, {"shape", one}}})},
+                     {"outputs", Json::array()}};
   entries["forward"] = tokensEntry(0, Json::array({logits}), false);
   entries["loss_and_gradients"] = tokensEntry(1, Json::array({loss, crossEntropy}), true);
   entries["eval"] = tokensEntry(1, Json::array({crossEntropy}), false);

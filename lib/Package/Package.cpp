@@ -22,8 +22,10 @@ FailureOr<Json> readHeader(ModuleOp module) {
   if (!text)
     return module.emitError("expected attribute '") << manifestAttr << "', which the import writes";
   Json header = Json::parse(text.getValue().begin(), text.getValue().end(), nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object() || !header.contains("kind") || !header["kind"].is_string() || !header.contains("entries") || !header["entries"].is_object())
-    return module.emitError("expected attribute '") << manifestAttr << "' to hold a JSON object with 'kind' and 'entries'";
+  if (!header.is_object() || !header.contains("kind") || !header["kind"].is_string() || !header.contains("entries") ||
+      !header["entries"].is_object())
+    return module.emitError("expected attribute '")
+           << manifestAttr << "' to hold a JSON object with 'kind' and 'entries'";
   return header;
 }
 
@@ -39,10 +41,13 @@ LogicalResult checkEntries(ModuleOp module, const Json &header) {
       if (!input && buffer.getKind() != plan::BufferKind::output)
         continue;
       const Json list = found->value(input ? "inputs" : "outputs", Json::array());
-      bool known = llvm::any_of(list, [&](const Json &tensor) { return tensor.is_object() && tensor.value("name", Json()) == Json(buffer.getTensor()->str()); });
+      bool known = llvm::any_of(list, [&](const Json &tensor) {
+        return tensor.is_object() && tensor.value("name", Json()) == Json(buffer.getTensor()->str());
+      });
       if (!known)
-        return buffer.emitError("expected tensor '") << *buffer.getTensor() << "' among the " << (input ? "inputs" : "outputs") << " of entry '"
-                                                     << entry.getSymName() << "' in attribute '" << manifestAttr << "'";
+        return buffer.emitError("expected tensor '")
+               << *buffer.getTensor() << "' among the " << (input ? "inputs" : "outputs") << " of entry '"
+               << entry.getSymName() << "' in attribute '" << manifestAttr << "'";
     }
   }
   return success();
@@ -81,7 +86,8 @@ void addCode(StringRef target, TargetCode &&code, Members &members) {
 }
 
 std::string hexSha256(StringRef content) {
-  std::array<uint8_t, 32> hash = llvm::SHA256::hash(ArrayRef(reinterpret_cast<const uint8_t *>(content.data()), content.size()));
+  std::array<uint8_t, 32> hash =
+      llvm::SHA256::hash(ArrayRef(reinterpret_cast<const uint8_t *>(content.data()), content.size()));
   return llvm::toHex(hash, /*LowerCase=*/true);
 }
 
@@ -97,8 +103,8 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
     if (missing.empty())
       continue;
     InFlightDiagnostic diagnostic = emitError(missing.front().command->getLoc()) << missing.front().text;
-    if (missing.size() > 1)
-      diagnostic.attachNote() << "and " << missing.size() - 1 << " more";
+    for (const MissingCommand &other : ArrayRef(missing).drop_front())
+      diagnostic.attachNote(other.command->getLoc()) << other.text;
     return diagnostic;
   }
 

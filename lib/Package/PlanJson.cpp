@@ -158,8 +158,7 @@ private:
       reductions.push_back({{"partial", id(partial)}, {"out", id(out)}, {"accumulate", bool(accumulate)}});
   }
 
-  template <typename Op>
-  void writeAttention(Op op, Json &json) {
+  template <typename Op> void writeAttention(Op op, Json &json) {
     json["q"] = id(op.getQ());
     json["k"] = id(op.getK());
     json["v"] = id(op.getV());

@@ -12,7 +12,9 @@ namespace mlir::mhc {
 using Json = nlohmann::ordered_json;
 
 /// The text of a document; names that are not UTF-8 (IR may hold any bytes) are repaired.
-inline std::string text(const Json &json, int indent = -1) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
+inline std::string text(const Json &json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 /// Buffers and commands of an entry.
 Json writeEntry(plan::EntryOp entry);

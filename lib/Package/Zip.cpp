@@ -28,14 +28,21 @@ struct Bytes {
   Bytes &u32(uint64_t value) { return u16(value & 0xffff).u16(value >> 16 & 0xffff); }
 };
 
-constexpr uint32_t version = 20;       // 2.0: what stored members need
+constexpr uint32_t version = 20;                // 2.0: what stored members need
 constexpr uint32_t dosTime = 0, dosDate = 0x21; // 1980-01-01 00:00, the earliest there is
 } // namespace
 
 /// The fields that a member's header and its directory entry share.
 static void common(Bytes bytes, StringRef name, StringRef content) {
   uint32_t crc = llvm::crc32(ArrayRef(reinterpret_cast<const uint8_t *>(content.data()), content.size()));
-  bytes.u16(version).u16(/*flags=*/0).u16(/*stored=*/0).u16(dosTime).u16(dosDate).u32(crc).u32(content.size()).u32(content.size());
+  bytes.u16(version)
+      .u16(/*flags=*/0)
+      .u16(/*stored=*/0)
+      .u16(dosTime)
+      .u16(dosDate)
+      .u32(crc)
+      .u32(content.size())
+      .u32(content.size());
   bytes.u16(name.size()).u16(/*extra=*/0);
 }
 
@@ -81,7 +88,8 @@ bool mlir::mhc::writeFileAtomically(StringRef path, StringRef content, std::stri
   }
   // Devices and pipes cannot be renamed onto.
   llvm::sys::fs::file_status status;
-  if (!llvm::sys::fs::status(path, status) && llvm::sys::fs::exists(status) && !llvm::sys::fs::is_regular_file(status)) {
+  if (!llvm::sys::fs::status(path, status) && llvm::sys::fs::exists(status) &&
+      !llvm::sys::fs::is_regular_file(status)) {
     std::error_code code;
     llvm::raw_fd_ostream stream(path, code);
     if (!code) {

@@ -11,7 +11,8 @@
 using namespace mlir;
 using namespace mlir::mhc;
 
-static constexpr Phase phases[] = {Phase::import, Phase::optimize, Phase::differentiate, Phase::fuse, Phase::kernels, Phase::plan, Phase::package};
+static constexpr Phase phases[] = {Phase::import,  Phase::optimize, Phase::differentiate, Phase::fuse,
+                                   Phase::kernels, Phase::plan,     Phase::package};
 
 ArrayRef<Phase> mlir::mhc::allPhases() { return phases; }
 
@@ -47,8 +48,8 @@ std::string mlir::mhc::listPhases() {
   return llvm::join(names, ", ");
 }
 
-/// The order of the passes is part of the design: backward is derived from the reordered forward program, recomputation is decided before there is a backward
-/// pass to do it in, and fusion sees forward and backward alike.
+/// The order of the passes is part of the design: backward is derived from the reordered forward program, recomputation
+/// is decided before there is a backward pass to do it in, and fusion sees forward and backward alike.
 void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &options) {
   switch (phase) {
   case Phase::import:
@@ -56,7 +57,8 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
     break;
   case Phase::optimize: {
     OpPassManager &functions = pm.nest<func::FuncOp>();
-    // Recompute blocks are made of whole sublayers' ops, which exist once topology is expanded; the norm's new place decides what such a block recomputes.
+    // Recompute blocks are made of whole sublayers' ops, which exist once topology is expanded; the norm's new place
+    // decides what such a block recomputes.
     functions.addPass(createExpandTopologyPass());
     if (options.reorder)
       functions.addPass(createReorderNormAfterMatmulPass());
@@ -72,7 +74,8 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
     break;
   case Phase::fuse: {
     OpPassManager &functions = pm.nest<func::FuncOp>();
-    // Boundaries take in the small ops beside them, coefficients what then is left over; without boundaries all small ops are left over.
+    // Boundaries take in the small ops beside them, coefficients what then is left over; without boundaries all small
+    // ops are left over.
     if (options.fuseBoundaries) {
       FuseBoundariesPassOptions boundaries;
       boundaries.rebuild = options.rebuild;
@@ -95,11 +98,12 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
 }
 
 namespace {
-template <Phase phase>
-void registerPhase() {
+template <Phase phase> void registerPhase() {
   // The registry keeps references to its texts.
-  static const std::string name = ("mhc-phase-" + phaseName(phase)).str(), description = ("the passes of phase " + phaseName(phase)).str();
-  PassPipelineRegistration<PhaseOptions>(name, description, [](OpPassManager &pm, const PhaseOptions &options) { buildPhase(pm, phase, options); });
+  static const std::string name = ("mhc-phase-" + phaseName(phase)).str(),
+                           description = ("the passes of phase " + phaseName(phase)).str();
+  PassPipelineRegistration<PhaseOptions>(
+      name, description, [](OpPassManager &pm, const PhaseOptions &options) { buildPhase(pm, phase, options); });
 }
 } // namespace
 

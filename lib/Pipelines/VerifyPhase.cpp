@@ -29,7 +29,8 @@ const char *whyNot(Operation *op, Phase phase) {
   if (kernels) {
     if (auto sum = dyn_cast<SumOp>(op))
       return hasRows(sum.getResult().getType()) ? "rows are summed by kernels" : nullptr;
-    return isa<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp, ViewOp, RopeTableOp, ScalarsOp>(op)
+    return isa<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp,
+               ViewOp, RopeTableOp, ScalarsOp>(op)
                ? nullptr
                : "launches and library ops are all that is left";
   }
@@ -38,7 +39,8 @@ const char *whyNot(Operation *op, Phase phase) {
   if (isa<SublayerOp, CoefficientsOp>(op) && phase >= Phase::optimize)
     return "phase 'optimize' expands it";
   if (isa<RecomputeOp, KeepOp>(op) && phase != Phase::optimize)
-    return phase < Phase::optimize ? "recomputation is decided in phase 'optimize'" : "phase 'differentiate' dissolves it";
+    return phase < Phase::optimize ? "recomputation is decided in phase 'optimize'"
+                                   : "phase 'differentiate' dissolves it";
   if (isa<FusionOp>(op) && phase != Phase::fuse)
     return "fusions are made in phase 'fuse'";
   return nullptr;

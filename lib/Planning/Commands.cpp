@@ -16,22 +16,25 @@ LogicalResult EntryBuilder::emit(Operation &op) {
         FailureOr<ExprAttr> rows = rowsOf(linear.getX());
         if (failed(rows))
           return failure();
-        return emitGemm(op, linear.getX(), linear.getW(), linear.getY(), *rows, constant(rowElements(linear.getY().getType())),
-                        constant(rowElements(linear.getX().getType())), false, true);
+        return emitGemm(op, linear.getX(), linear.getW(), linear.getY(), *rows,
+                        constant(rowElements(linear.getY().getType())), constant(rowElements(linear.getX().getType())),
+                        false, true);
       })
       .Case([&](LinearDxOp linear) -> LogicalResult { // dx [T, K] = dy [T, N] W
         FailureOr<ExprAttr> rows = rowsOf(linear.getDy());
         if (failed(rows))
           return failure();
-        return emitGemm(op, linear.getDy(), linear.getW(), linear.getDx(), *rows, constant(rowElements(linear.getDx().getType())),
+        return emitGemm(op, linear.getDy(), linear.getW(), linear.getDx(), *rows,
+                        constant(rowElements(linear.getDx().getType())),
                         constant(rowElements(linear.getDy().getType())), false, false);
       })
       .Case([&](LinearDwOp linear) -> LogicalResult { // dW [N, K] = dy^T x
         FailureOr<ExprAttr> rows = rowsOf(linear.getX());
         if (failed(rows))
           return failure();
-        return emitGemm(op, linear.getDy(), linear.getX(), linear.getDw(), constant(rowElements(linear.getDy().getType())),
-                        constant(rowElements(linear.getX().getType())), *rows, true, false);
+        return emitGemm(op, linear.getDy(), linear.getX(), linear.getDw(),
+                        constant(rowElements(linear.getDy().getType())), constant(rowElements(linear.getX().getType())),
+                        *rows, true, false);
       })
       .Case([&](AttentionOp attention) { return emitAttention(attention); })
       .Case([&](AttentionVjpOp attention) { return emitAttentionVjp(attention); })
@@ -40,7 +43,8 @@ LogicalResult EntryBuilder::emit(Operation &op) {
       .Case([&](SumOp sum) { return emitSum(sum); })
       .Case([&](RopeTableOp table) { return emitRopeTable(table); })
       .Case([&](ScalarsOp scalars) -> LogicalResult {
-        BufferSpec spec{BufferKind::scalars, builder.getF32Type(), constant(rowElements(scalars.getResult().getType()))};
+        BufferSpec spec{BufferKind::scalars, builder.getF32Type(),
+                        constant(rowElements(scalars.getResult().getType()))};
         buffers[scalars.getResult()] = sharedBuffer(spec, op.getLoc());
         return success();
       })
@@ -65,9 +69,11 @@ FailureOr<ExprAttr> EntryBuilder::launchRows(LaunchOp op, KernelOp kernel, Array
     ExprAttr own = size.dividedBy(argumentElements(kernel, index));
     std::string what = "argument " + std::to_string(index);
     if (!own)
-      return op.emitOpError("expected whole rows of ") << kernel.getBlock().getArgument(index).getType() << " in " << what << ", but got " << size.str() << " elements";
+      return op.emitOpError("expected whole rows of ") << kernel.getBlock().getArgument(index).getType() << " in "
+                                                       << what << ", but got " << size.str() << " elements";
     if (rows && rows != own)
-      return op.emitOpError("expected one number of rows, but got ") << rows.str() << " of " << where << " and " << own.str() << " of " << what;
+      return op.emitOpError("expected one number of rows, but got ")
+             << rows.str() << " of " << where << " and " << own.str() << " of " << what;
     rows = own;
     where = what;
     return success();
@@ -83,7 +89,8 @@ FailureOr<ExprAttr> EntryBuilder::launchRows(LaunchOp op, KernelOp kernel, Array
   }
   // Only parameters go in: with results a token the tokens are all there are, else it is one computation.
   if (!rows)
-    rows = llvm::any_of(op.getResultTypes(), [](Type type) { return hasRows(type); }) && hasSymbol("T") ? symbol("T") : constant(1);
+    rows = llvm::any_of(op.getResultTypes(), [](Type type) { return hasRows(type); }) && hasSymbol("T") ? symbol("T")
+                                                                                                        : constant(1);
   return rows;
 }
 
@@ -92,7 +99,8 @@ LogicalResult EntryBuilder::emitLaunch(LaunchOp op) {
   if (!kernel)
     return op.emitOpError("expected a kernel '") << op.getKernel() << "'";
   int64_t inputCount = kernel.getNumInputs(), outputCount = kernel.getNumOutputs();
-  if ((int64_t)op.getInputs().size() != inputCount || (int64_t)op.getNumResults() != outputCount + kernel.getNumReductions())
+  if ((int64_t)op.getInputs().size() != inputCount ||
+      (int64_t)op.getNumResults() != outputCount + kernel.getNumReductions())
     return op.emitOpError("expected the operands and results of kernel '") << op.getKernel() << "'";
   SmallVector<Value> args, partials, outs;
   SmallVector<bool> accumulate;
@@ -129,11 +137,14 @@ LogicalResult EntryBuilder::emitLaunch(LaunchOp op) {
   for (Attribute name : kernel.getInts()) {
     StringRef text = cast<StringAttr>(name).getValue();
     if (!hasSymbol(text))
-      return op.emitOpError("expected kernel '") << op.getKernel() << "' to need symbols of the entry only, but got '" << text << "'";
+      return op.emitOpError("expected kernel '")
+             << op.getKernel() << "' to need symbols of the entry only, but got '" << text << "'";
     ints.push_back(symbol(text));
   }
-  plan::LaunchOp::create(builder, op.getLoc(), op.getKernelAttr(), args, partials, outs, *rows, ints.empty() ? ArrayAttr() : builder.getArrayAttr(ints),
-                         outs.empty() ? DenseBoolArrayAttr() : builder.getDenseBoolArrayAttr(accumulate), op.getPlaceAttr());
+  plan::LaunchOp::create(builder, op.getLoc(), op.getKernelAttr(), args, partials, outs, *rows,
+                         ints.empty() ? ArrayAttr() : builder.getArrayAttr(ints),
+                         outs.empty() ? DenseBoolArrayAttr() : builder.getDenseBoolArrayAttr(accumulate),
+                         op.getPlaceAttr());
   return success();
 }
 
@@ -141,9 +152,12 @@ LogicalResult EntryBuilder::emitLaunch(LaunchOp op) {
 // Library commands
 //===----------------------------------------------------------------------===//
 
-static ExprAttr product(ExprAttr x, ExprAttr y) { return x.isConstant() ? y.times(x.getConstant()) : x.times(y.getConstant()); }
+static ExprAttr product(ExprAttr x, ExprAttr y) {
+  return x.isConstant() ? y.times(x.getConstant()) : x.times(y.getConstant());
+}
 
-LogicalResult EntryBuilder::emitGemm(Operation &op, Value a, Value b, Value result, ExprAttr m, ExprAttr n, ExprAttr k, bool transA, bool transB) {
+LogicalResult EntryBuilder::emitGemm(Operation &op, Value a, Value b, Value result, ExprAttr m, ExprAttr n, ExprAttr k,
+                                     bool transA, bool transB) {
   FailureOr<Value> left = use(a), right = use(b);
   bool add;
   if (failed(left) || failed(right))
@@ -166,9 +180,10 @@ LogicalResult EntryBuilder::emitAttention(AttentionOp op) {
   FailureOr<Value> lse = define(op.getLse(), rows->times(rowElements(op.getLse().getType())), nullptr);
   if (failed(out) || failed(lse))
     return failure();
-  int64_t headDim = rowElements(op.getQ().getType()) / op.getHeads(), valueDim = rowElements(op.getV().getType()) / op.getKvHeads();
-  plan::AttentionOp::create(builder, op.getLoc(), *q, *k, *v, *out, *lse, op.getHeads(), op.getKvHeads(), headDim, valueDim, op.getScale(), symbol("B"),
-                            symbol("S"), placeOf(op));
+  int64_t headDim = rowElements(op.getQ().getType()) / op.getHeads(),
+          valueDim = rowElements(op.getV().getType()) / op.getKvHeads();
+  plan::AttentionOp::create(builder, op.getLoc(), *q, *k, *v, *out, *lse, op.getHeads(), op.getKvHeads(), headDim,
+                            valueDim, op.getScale(), symbol("B"), symbol("S"), placeOf(op));
   return success();
 }
 
@@ -182,12 +197,15 @@ LogicalResult EntryBuilder::emitAttentionVjp(AttentionVjpOp op) {
   }
   if (!hasSymbol("B") || !hasSymbol("S"))
     return op.emitOpError("expected an entry with sequences, symbols 'B' and 'S'");
-  FailureOr<Value> dq = define(op.getDq(), sizeOf(in[0]), nullptr), dk = define(op.getDk(), sizeOf(in[1]), nullptr), dv = define(op.getDv(), sizeOf(in[2]), nullptr);
+  FailureOr<Value> dq = define(op.getDq(), sizeOf(in[0]), nullptr), dk = define(op.getDk(), sizeOf(in[1]), nullptr),
+                   dv = define(op.getDv(), sizeOf(in[2]), nullptr);
   if (failed(dq) || failed(dk) || failed(dv))
     return failure();
-  int64_t headDim = rowElements(op.getQ().getType()) / op.getHeads(), valueDim = rowElements(op.getV().getType()) / op.getKvHeads();
-  plan::AttentionBackwardOp::create(builder, op.getLoc(), in[0], in[1], in[2], in[3], in[4], in[5], *dq, *dk, *dv, op.getHeads(), op.getKvHeads(), headDim, valueDim,
-                                    op.getScale(), symbol("B"), symbol("S"), placeOf(op));
+  int64_t headDim = rowElements(op.getQ().getType()) / op.getHeads(),
+          valueDim = rowElements(op.getV().getType()) / op.getKvHeads();
+  plan::AttentionBackwardOp::create(builder, op.getLoc(), in[0], in[1], in[2], in[3], in[4], in[5], *dq, *dk, *dv,
+                                    op.getHeads(), op.getKvHeads(), headDim, valueDim, op.getScale(), symbol("B"),
+                                    symbol("S"), placeOf(op));
   return success();
 }
 
@@ -206,7 +224,8 @@ LogicalResult EntryBuilder::emitSplitTokens(SplitTokensOp op) {
       return failure();
     out.push_back(*buffer);
   }
-  plan::SplitTokensOp::create(builder, op.getLoc(), *tokens, out[0], out.size() == 2 ? out[1] : Value(), op.getVocab(), placeOf(op));
+  plan::SplitTokensOp::create(builder, op.getLoc(), *tokens, out[0], out.size() == 2 ? out[1] : Value(), op.getVocab(),
+                              placeOf(op));
   return success();
 }
 
@@ -283,7 +302,8 @@ LogicalResult EntryBuilder::emitReturn(func::ReturnOp op) {
     FailureOr<Value> from = use(operand.get());
     if (failed(from))
       return failure();
-    FailureOr<Value> to = resultBuffer(index, cast<RankedTensorType>(operand.get().getType()).getElementType(), sizeOf(*from));
+    FailureOr<Value> to =
+        resultBuffer(index, cast<RankedTensorType>(operand.get().getType()).getElementType(), sizeOf(*from));
     if (failed(to))
       return failure();
     if (*from == *to)

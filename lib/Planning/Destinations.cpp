@@ -1,7 +1,8 @@
 //===- Destinations.cpp - values that are written where they belong ---------===//
 //
-// A value that a function returns is written straight to the result's place, and a part of a static sum straight to the sum, if its producer can do that and
-// nobody sees the difference. All else gets a temporary, and a copy or an addition at the end.
+// A value that a function returns is written straight to the result's place, and a part of a static sum straight to the
+// sum, if its producer can do that and nobody sees the difference. All else gets a temporary, and a copy or an addition
+// at the end.
 //
 //===----------------------------------------------------------------------===//
 
@@ -12,7 +13,8 @@ using namespace mlir::mhc;
 
 /// Commands write these; arguments, tables and the scalars have a place already.
 static bool isWritten(Value root) {
-  return isa_and_nonnull<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp, SumOp>(root.getDefiningOp());
+  return isa_and_nonnull<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
+                         SplitTokensOp, SumOp>(root.getDefiningOp());
 }
 
 /// True if the command that gives the value can also add it to what is there.
@@ -68,11 +70,13 @@ void EntryBuilder::assignParts(SumOp sum) {
   // In the order in which they are computed: the first one is written, which any command can.
   SmallVector<OpOperand *> parts;
   for (OpOperand &operand : sum->getOpOperands())
-    if (Value root = rootOf(operand.get()); isWritten(root) && !isa<SumOp>(root.getDefiningOp()) && isOnlyUse(operand) && !destinations.count(root))
+    if (Value root = rootOf(operand.get());
+        isWritten(root) && !isa<SumOp>(root.getDefiningOp()) && isOnlyUse(operand) && !destinations.count(root))
       parts.push_back(&operand);
   llvm::sort(parts, [](OpOperand *x, OpOperand *y) {
     auto a = cast<OpResult>(rootOf(x->get())), b = cast<OpResult>(rootOf(y->get()));
-    return a.getOwner() == b.getOwner() ? a.getResultNumber() < b.getResultNumber() : a.getOwner()->isBeforeInBlock(b.getOwner());
+    return a.getOwner() == b.getOwner() ? a.getResultNumber() < b.getResultNumber()
+                                        : a.getOwner()->isBeforeInBlock(b.getOwner());
   });
   bool first = !toAccumulator;
   for (OpOperand *part : parts) {
@@ -89,8 +93,12 @@ namespace {
 struct StateRange {
   StringRef arena;
   int64_t begin, end;
-  bool overlaps(const StateRange &other) const { return arena == other.arena && begin < other.end && other.begin < end; }
-  bool operator==(const StateRange &other) const { return arena == other.arena && begin == other.begin && end == other.end; }
+  bool overlaps(const StateRange &other) const {
+    return arena == other.arena && begin < other.end && other.begin < end;
+  }
+  bool operator==(const StateRange &other) const {
+    return arena == other.arena && begin == other.begin && end == other.end;
+  }
 };
 } // namespace
 
@@ -107,13 +115,14 @@ static std::optional<StateRange> stateRange(DictionaryAttr attributes, Type type
 static bool isElementwise(LaunchOp launch) {
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
   return kernel && llvm::all_of(kernel.getBlock(), [](Operation &op) {
-    auto load = dyn_cast<RowLoadOp>(op);
-    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) || (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
-  });
+           auto load = dyn_cast<RowLoadOp>(op);
+           return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) ||
+                  (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
+         });
 }
 
-/// The result's range may be written by the launch if no argument that lies there is read any more: by a later command, or by the launch itself other than
-/// element by element.
+/// The result's range may be written by the launch if no argument that lies there is read any more: by a later command,
+/// or by the launch itself other than element by element.
 bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
   auto launch = root.getDefiningOp<LaunchOp>();
   std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), root.getType());

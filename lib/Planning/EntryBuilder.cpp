@@ -1,7 +1,8 @@
 //===- EntryBuilder.cpp - plans from functions ------------------------------===//
 //
-// Values become buffers here: arguments and results of a function lie where the caller, the model's arenas or the scalars are, everything else in the arena.
-// Destinations.cpp decides which values need no buffer of their own; Commands.cpp writes the commands.
+// Values become buffers here: arguments and results of a function lie where the caller, the model's arenas or the
+// scalars are, everything else in the arena. Destinations.cpp decides which values need no buffer of their own;
+// Commands.cpp writes the commands.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,7 +24,8 @@ EntryBuilder::EntryBuilder(ModuleOp module, StringRef name, ArrayAttr symbols, L
   builder.setInsertionPointToEnd(module.getBody());
   // Tokens are rows of B sequences of S: all other sizes go by their product.
   ArrayAttr derived;
-  if (llvm::is_contained(symbols, builder.getStringAttr("B")) && llvm::is_contained(symbols, builder.getStringAttr("S")))
+  if (llvm::is_contained(symbols, builder.getStringAttr("B")) &&
+      llvm::is_contained(symbols, builder.getStringAttr("S")))
     derived = builder.getArrayAttr(builder.getStrArrayAttr({"T", "B", "S"}));
   entry = plan::EntryOp::create(builder, loc, name, symbols, derived);
   entry.getBody().emplaceBlock();
@@ -64,13 +66,15 @@ void EntryBuilder::fillState(StringRef arena, int64_t elements, double value) {
   BufferSpec spec{BufferKind::state, builder.getF32Type(), constant(elements)};
   spec.name = spec.arena = arena;
   spec.begin = 0;
-  plan::FillOp::create(builder, entry.getLoc(), sharedBuffer(spec, entry.getLoc()), builder.getF64FloatAttr(value), StringAttr());
+  plan::FillOp::create(builder, entry.getLoc(), sharedBuffer(spec, entry.getLoc()), builder.getF64FloatAttr(value),
+                       StringAttr());
 }
 
 void EntryBuilder::fillScalar(int64_t slot, double value) {
   BufferSpec spec{BufferKind::scalars, builder.getF32Type(), constant(1)};
   spec.begin = slot;
-  plan::FillOp::create(builder, entry.getLoc(), sharedBuffer(spec, entry.getLoc()), builder.getF64FloatAttr(value), StringAttr());
+  plan::FillOp::create(builder, entry.getLoc(), sharedBuffer(spec, entry.getLoc()), builder.getF64FloatAttr(value),
+                       StringAttr());
 }
 
 void EntryBuilder::beginLoop(StringRef count) {
@@ -110,17 +114,18 @@ Value EntryBuilder::makeBuffer(const BufferSpec &spec, Location loc) {
   auto text = [&](StringRef value) { return value.empty() ? StringAttr() : builder.getStringAttr(value); };
   auto number = [&](std::optional<int64_t> value) { return value ? builder.getI64IntegerAttr(*value) : IntegerAttr(); };
   bool temporary = spec.kind == BufferKind::arena || spec.kind == BufferKind::partials;
-  auto op = plan::BufferOp::create(builder, loc, builder.getType<plan::BufferType>(), spec.kind, spec.elementType, spec.size,
-                                   temporary ? builder.getDenseI64ArrayAttr({0, 0}) : DenseI64ArrayAttr(), text(spec.name), text(spec.tensor),
-                                   number(spec.slice), number(spec.slices), text(spec.arena), number(spec.begin), /*generator=*/StringAttr(),
+  auto op = plan::BufferOp::create(builder, loc, builder.getType<plan::BufferType>(), spec.kind, spec.elementType,
+                                   spec.size, temporary ? builder.getDenseI64ArrayAttr({0, 0}) : DenseI64ArrayAttr(),
+                                   text(spec.name), text(spec.tensor), number(spec.slice), number(spec.slices),
+                                   text(spec.arena), number(spec.begin), /*generator=*/StringAttr(),
                                    /*theta=*/FloatAttr(), /*pairs=*/IntegerAttr());
   lastBuffer = op;
   return op.getBuffer();
 }
 
 Value EntryBuilder::sharedBuffer(const BufferSpec &spec, Location loc) {
-  std::string key = (plan::stringifyBufferKind(spec.kind) + "|" + spec.tensor + "|" + spec.arena + "|" + Twine(spec.slice.value_or(0)) + "|" +
-                     Twine(spec.begin.value_or(0)) + "|" + spec.size.str())
+  std::string key = (plan::stringifyBufferKind(spec.kind) + "|" + spec.tensor + "|" + spec.arena + "|" +
+                     Twine(spec.slice.value_or(0)) + "|" + Twine(spec.begin.value_or(0)) + "|" + spec.size.str())
                         .str();
   Value &buffer = shared[key];
   if (!buffer)
@@ -189,7 +194,8 @@ static std::optional<int64_t> scalarSlot(DictionaryAttr attributes, bool known) 
 }
 
 bool EntryBuilder::accumulates(unsigned result) {
-  return mode == Results::accumulate && (!text(func.getResultAttrDict(result), "mhc.gradient").empty() || scalarSlot(func.getResultAttrDict(result), true));
+  return mode == Results::accumulate && (!text(func.getResultAttrDict(result), "mhc.gradient").empty() ||
+                                         scalarSlot(func.getResultAttrDict(result), true));
 }
 
 FailureOr<Value> EntryBuilder::resultBuffer(unsigned index, Type elementType, ExprAttr size) {
@@ -212,7 +218,8 @@ FailureOr<Value> EntryBuilder::resultBuffer(unsigned index, Type elementType, Ex
     spec.tensor = {};
     spec.begin = slot;
   } else if (mode != Results::caller || spec.tensor.empty()) {
-    return func.emitOpError("expected result ") << index << " to say where it goes ('mhc.name', 'mhc.gradient', 'mhc.state' or 'mhc.scalar')";
+    return func.emitOpError("expected result ")
+           << index << " to say where it goes ('mhc.name', 'mhc.gradient', 'mhc.state' or 'mhc.scalar')";
   } else {
     spec.slice = integer(attributes, "mhc.slice");
     spec.slices = integer(attributes, "mhc.slices");
@@ -273,7 +280,8 @@ FailureOr<ExprAttr> EntryBuilder::rowsOf(Value value) {
     return failure();
   ExprAttr rows = sizeOf(*buffer).dividedBy(rowElements(value.getType()));
   if (!rows)
-    return emitError(value.getLoc(), "expected whole rows of ") << value.getType() << " in " << sizeOf(*buffer).str() << " elements";
+    return emitError(value.getLoc(), "expected whole rows of ")
+           << value.getType() << " in " << sizeOf(*buffer).str() << " elements";
   return rows;
 }
 

@@ -69,13 +69,15 @@ private:
   FailureOr<Value> resultBuffer(unsigned index, Type elementType, plan::ExprAttr size);
   /// The buffer that holds a value.
   FailureOr<Value> use(Value value);
-  /// The buffer that a value of `size` elements is to be written to, by its destination or as a temporary. `accumulate` is null where the producer cannot accumulate.
+  /// The buffer that a value of `size` elements is to be written to, by its destination or as a temporary. `accumulate`
+  /// is null where the producer cannot accumulate.
   FailureOr<Value> define(Value value, plan::ExprAttr size, bool *accumulate);
 
   // Commands.
   LogicalResult emit(Operation &op);
   LogicalResult emitLaunch(LaunchOp op);
-  LogicalResult emitGemm(Operation &op, Value a, Value b, Value result, plan::ExprAttr m, plan::ExprAttr n, plan::ExprAttr k, bool transA, bool transB);
+  LogicalResult emitGemm(Operation &op, Value a, Value b, Value result, plan::ExprAttr m, plan::ExprAttr n,
+                         plan::ExprAttr k, bool transA, bool transB);
   LogicalResult emitAttention(AttentionOp op);
   LogicalResult emitAttentionVjp(AttentionVjpOp op);
   LogicalResult emitSplitTokens(SplitTokensOp op);
@@ -97,16 +99,16 @@ private:
   ModuleOp module;
   SymbolTable symbolTable;
   plan::EntryOp entry;
-  OpBuilder builder;             ///< of commands
+  OpBuilder builder; ///< of commands
   Operation *lastBuffer = nullptr;
   llvm::StringMap<Value> shared; ///< buffers of memory outside the arena
 
   // Of the function at hand.
   func::FuncOp func;
   Results mode = Results::caller;
-  DenseMap<Value, Value> buffers;           ///< by root value
+  DenseMap<Value, Value> buffers; ///< by root value
   llvm::MapVector<Value, Destination> destinations;
-  DenseMap<unsigned, bool> direct;          ///< results that their producer writes
+  DenseMap<unsigned, bool> direct; ///< results that their producer writes
 };
 
 /// A value without the views around it.

@@ -65,7 +65,8 @@ struct PlanPass : impl::PlanPassBase<PlanPass> {
       return getOperation().emitOpError("expected attribute 'mhc.manifest' of a module with @update");
     llvm::Expected<llvm::json::Value> manifest = llvm::json::parse(text.getValue());
     if (!manifest)
-      return getOperation().emitOpError("expected JSON in attribute 'mhc.manifest', but got: ") << llvm::toString(manifest.takeError());
+      return getOperation().emitOpError("expected JSON in attribute 'mhc.manifest', but got: ")
+             << llvm::toString(manifest.takeError());
     if (const llvm::json::Object *object = manifest->getAsObject())
       if (const llvm::json::Object *arenas = object->getObject("arenas"))
         if (std::optional<int64_t> elements = arenas->getInteger("parameters"))

@@ -65,7 +65,8 @@ public:
       return failure();
     os << "entry " << entry.getSymName() << " (";
     llvm::interleaveComma(names, os, [&](StringRef name) { os << name << " = " << symbols.lookup(name); });
-    os << ")\n  arena " << layout.bytes << " bytes for " << buffers.size() << " temporaries of " << total << " bytes in all; " << commands << " commands\n";
+    os << ")\n  arena " << layout.bytes << " bytes for " << buffers.size() << " temporaries of " << total
+       << " bytes in all; " << commands << " commands\n";
     LaunchBytes moved = planBytes(entry);
     if (moved.read && moved.written)
       os << "  kernels read " << moved.read.str() << " bytes and write " << moved.written.str() << "\n";
@@ -75,8 +76,9 @@ public:
     llvm::stable_sort(order, [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
     for (size_t i : ArrayRef(order).take_front(10)) {
       plan::BufferOp buffer = buffers[i];
-      os << "  " << llvm::format("%14llu", (unsigned long long)requests[i].bytes) << " at " << llvm::format("%-14llu", (unsigned long long)layout.offsets[i]) << " "
-         << buffer.getElementType() << " x " << buffer.getSize().str() << ", live " << requests[i].first << ".." << requests[i].last;
+      os << "  " << llvm::format("%14llu", (unsigned long long)requests[i].bytes) << " at "
+         << llvm::format("%-14llu", (unsigned long long)layout.offsets[i]) << " " << buffer.getElementType() << " x "
+         << buffer.getSize().str() << ", live " << requests[i].first << ".." << requests[i].last;
       if (buffer.getName())
         os << ", " << *buffer.getName();
       os << "\n";
@@ -149,7 +151,8 @@ private:
 };
 } // namespace
 
-LogicalResult mlir::mhc::printMemory(ModuleOp module, const llvm::StringMap<int64_t> &symbols, const llvm::StringMap<int64_t> &tiles, raw_ostream &os) {
+LogicalResult mlir::mhc::printMemory(ModuleOp module, const llvm::StringMap<int64_t> &symbols,
+                                     const llvm::StringMap<int64_t> &tiles, raw_ostream &os) {
   for (auto entry : module.getOps<plan::EntryOp>())
     if (failed(EntryReport(entry, symbols, tiles).print(os)))
       return failure();

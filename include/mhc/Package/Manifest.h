@@ -10,8 +10,8 @@
 
 namespace mlir::mhc {
 
-/// Where a model's parameters lie in their arena (docs/design/package.md): decayed tensors first, each at a multiple of 64 elements. Gradients and the optimizer's
-/// states have the same layout.
+/// Where a model's parameters lie in their arena (docs/design/package.md): decayed tensors first, each at a multiple of
+/// 64 elements. Gradients and the optimizer's states have the same layout.
 struct ParameterArena {
   struct Tensor {
     ::mhc::ParameterInfo info;
@@ -26,7 +26,8 @@ ParameterArena layOutParameters(const ::mhc::LanguageModel &model);
 /// Module attribute that carries `manifestHeader` through the phases, so that a package can be written from IR alone.
 inline constexpr const char *manifestAttr = "mhc.manifest";
 
-/// The parts of manifest.json that come from the description: kind, dtype, tensors, arenas, training, entries. JSON text with stable order.
+/// The parts of manifest.json that come from the description: kind, dtype, tensors, arenas, training, entries. JSON
+/// text with stable order.
 std::string manifestHeader(const ::mhc::Description &description);
 
 } // namespace mlir::mhc

@@ -31,16 +31,19 @@ struct TargetCode {
 /// How far code is generated: the text of LLVM IR, the object (PTX), or what a package holds (shared object, cubin).
 enum class CodeStage { llvm, object, package };
 
-/// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`: processor of target cpu, as LLVM names it or `native`.
+/// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`:
+/// processor of target cpu, as LLVM names it or `native`.
 FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage);
 
 /// Rows of a tile of each kernel on target cpu, for printMemory.
 FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module);
 
-/// Commands that the target has no code for yet: their op, place and reason, one line each.
+/// What the target has no code for yet: an op's first command, with its place and the reason as a line, and how many
+/// there are of it.
 struct MissingCommand {
   Operation *command;
   std::string text;
+  size_t count;
 };
 std::vector<MissingCommand> findMissingCommands(ModuleOp module, StringRef target);
 
@@ -51,7 +54,8 @@ struct PackageOptions {
   std::vector<std::pair<std::string, std::string>> extras;
 };
 
-/// Writes the package of a module after phase `plan`, which carries attribute `mhc.manifest`. Nothing stands under `path` unless all went well.
+/// Writes the package of a module after phase `plan`, which carries attribute `mhc.manifest`. Nothing stands under
+/// `path` unless all went well.
 LogicalResult writePackage(ModuleOp module, const PackageOptions &options, StringRef path);
 
 /// plan.json's object of one entry, as text; for tests and tools.
@@ -60,7 +64,8 @@ std::string entryJson(plan::EntryOp entry);
 /// Members of a ZIP file, stored, in this order; the same members give the same bytes.
 FailureOr<std::string> buildZip(ArrayRef<std::pair<std::string, std::string>> members, std::string &error);
 
-/// Writes aside, flushes to disk and renames, so that `path` holds the whole content or what it held before. False with `error` set otherwise.
+/// Writes aside, flushes to disk and renames, so that `path` holds the whole content or what it held before. False with
+/// `error` set otherwise.
 bool writeFileAtomically(StringRef path, StringRef content, std::string &error);
 
 } // namespace mlir::mhc

@@ -33,7 +33,8 @@ struct CompileOptions {
   bool writesPackage() const { return to == Phase::package && emit == Emit::pkg && !output.empty(); }
 };
 
-/// Reads the command line. Nothing where the program is to end with `exitCode` (2 after a usage error, which has been printed).
+/// Reads the command line. Nothing where the program is to end with `exitCode` (2 after a usage error, which has been
+/// printed).
 bool parseCommandLine(int argc, char **argv, CompileOptions &options, int &exitCode);
 
 /// Runs it; the exit status.

@@ -36,8 +36,9 @@ void printDiagnostic(Diagnostic &diagnostic, StringRef input) {
       where = file.getFilename().str() + ":" + std::to_string(file.getLine()) + ":" + std::to_string(file.getColumn());
       return WalkResult::interrupt();
     });
-    std::string place = placeName(item.getLocation());
-    llvm::errs() << where << ": " << kind << ": " << item.str() << (place.empty() ? "" : " [" + place + "]") << "\n";
+    std::string text = item.str(), place = placeName(item.getLocation());
+    bool named = place.empty() || StringRef(text).contains(place);
+    llvm::errs() << where << ": " << kind << ": " << text << (named ? "" : " [" + place + "]") << "\n";
   };
   switch (diagnostic.getSeverity()) {
   case DiagnosticSeverity::Error:
@@ -128,9 +129,12 @@ private:
   LogicalResult reportParameters(const ::mhc::Description &description) {
     auto *model = std::get_if<::mhc::LanguageModel>(&description.value);
     if (!model)
-      return error(::mhc::DescriptionError{description.file, description.at("kind"), "only a language_model has a report of its parameters", ""}.str());
+      return error(::mhc::DescriptionError{description.file, description.at("kind"),
+                                           "only a language_model has a report of its parameters", ""}
+                       .str());
     std::string problem;
-    if (!writeFileAtomically(options.output.empty() ? "-" : options.output, ::mhc::parameterReport(*model) + "\n", problem))
+    if (!writeFileAtomically(options.output.empty() ? "-" : options.output, ::mhc::parameterReport(*model) + "\n",
+                             problem))
       return error("mhc-compile: error: " + problem);
     return success();
   }
@@ -250,8 +254,10 @@ private:
     }
     const std::string &target = options.targets.front();
     for (const MissingCommand &missing : findMissingCommands(*module, target))
-      llvm::errs() << options.input << ": note: left out: " << missing.text << "\n";
-    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, options.emit == Emit::llvm ? CodeStage::llvm : CodeStage::object);
+      llvm::errs() << options.input << ": note: left out: " << missing.text
+                   << (missing.count > 1 ? " and " + std::to_string(missing.count - 1) + " more" : "") << "\n";
+    FailureOr<TargetCode> code =
+        generateCode(*module, target, options.cpu, options.emit == Emit::llvm ? CodeStage::llvm : CodeStage::object);
     if (failed(code))
       return failure();
     return write(options.emit == Emit::llvm ? code->llvm : options.emit == Emit::obj ? code->object : code->ptx);

@@ -33,7 +33,11 @@ public:
     entry.name = remark.getRemarkName().str();
     entry.function = remark.getFunction().str();
     entry.place = placeName(remark.getLocation());
-    entry.decision = llvm::StringSwitch<std::string>(remark.getRemarkTypeString()).Case("Passed", "taken").Case("Missed", "refused").Case("Failure", "failed").Default("note");
+    entry.decision = llvm::StringSwitch<std::string>(remark.getRemarkTypeString())
+                         .Case("Passed", "taken")
+                         .Case("Missed", "refused")
+                         .Case("Failure", "failed")
+                         .Default("note");
     for (const remark::detail::Remark::Arg &argument : remark.getArgs()) {
       if (argument.key == "Reason")
         entry.reason = argument.val;
@@ -96,15 +100,17 @@ LogicalResult RemarkLog::attach(MLIRContext &context) {
   remark::RemarkCategories categories;
   // `all` alone enables nothing: it only adds to filters that are there.
   categories.passed = categories.missed = categories.failed = categories.analysis = ".*";
-  return remark::enableOptimizationRemarks(context, std::make_unique<Streamer>(*this), std::make_unique<remark::RemarkEmittingPolicyAll>(), categories);
+  return remark::enableOptimizationRemarks(context, std::make_unique<Streamer>(*this),
+                                           std::make_unique<remark::RemarkEmittingPolicyAll>(), categories);
 }
 
 void RemarkLog::print(Explain format, raw_ostream &os) const {
   if (format == Explain::yaml) {
     os << "remarks:" << (entries.empty() ? " []\n" : "\n");
     for (const Entry &entry : entries) {
-      os << "  - pass: " << quoted(entry.pass) << "\n    name: " << quoted(entry.name) << "\n    function: " << quoted(entry.function)
-         << "\n    place: " << quoted(entry.place) << "\n    decision: " << entry.decision << "\n    reason: " << quoted(entry.reason) << "\n";
+      os << "  - pass: " << quoted(entry.pass) << "\n    name: " << quoted(entry.name)
+         << "\n    function: " << quoted(entry.function) << "\n    place: " << quoted(entry.place)
+         << "\n    decision: " << entry.decision << "\n    reason: " << quoted(entry.reason) << "\n";
       for (const auto &[key, value] : entry.metrics)
         os << "    " << key << ": " << (isNumber(value) ? value : quoted(value)) << "\n";
     }
@@ -112,11 +118,13 @@ void RemarkLog::print(Explain format, raw_ostream &os) const {
       os << key << ": " << (isNumber(value) ? value : quoted(value)) << "\n";
     return;
   }
-  std::vector<std::vector<std::string>> rows{{"pass", "function", "place", "decision", "bytes before", "after", "flops added", "reason"}};
+  std::vector<std::vector<std::string>> rows{
+      {"pass", "function", "place", "decision", "bytes before", "after", "flops added", "reason"}};
   for (const Entry &entry : entries) {
     std::string decision = entry.decision + (entry.name.empty() ? "" : " (" + entry.name + ")");
-    rows.push_back({StringRef(entry.pass).starts_with("mhc-") ? entry.pass.substr(4) : entry.pass, entry.function, entry.place, decision,
-                    metric(entry, "bytes_before").str(), metric(entry, "bytes_after").str(), metric(entry, "flops_added").str(), entry.reason});
+    rows.push_back({StringRef(entry.pass).starts_with("mhc-") ? entry.pass.substr(4) : entry.pass, entry.function,
+                    entry.place, decision, metric(entry, "bytes_before").str(), metric(entry, "bytes_after").str(),
+                    metric(entry, "flops_added").str(), entry.reason});
   }
   if (!entries.empty())
     os << "Decisions; bytes and operations are a token's.\n";

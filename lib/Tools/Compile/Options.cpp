@@ -14,26 +14,52 @@ namespace cl = llvm::cl;
 
 namespace {
 
-/// The options as written. They are made after those of the libraries have been dropped, so that nobody else's can be given, suggested or listed.
+/// The options as written. They are made after those of the libraries have been dropped, so that nobody else's can be
+/// given, suggested or listed.
 struct CommandLine {
   cl::OptionCategory category{"Options"};
-  cl::opt<std::string> input{cl::Positional, cl::desc("<model description, or IR with --compile-from>"), cl::cat(category)};
-  cl::opt<std::string> output{"o", cl::desc("Where the result goes ('-': standard output)"), cl::value_desc("file"), cl::cat(category)};
-  cl::list<std::string> targets{"target", cl::CommaSeparated, cl::desc("cpu and GPU chips, such as cpu,sm_80,sm_90a (default: cpu)"), cl::value_desc("list"), cl::cat(category)};
-  cl::opt<std::string> cpu{"mcpu", cl::init("x86-64-v3"), cl::desc("Processor of target cpu: x86-64-v3 (default), native, or one that LLVM knows"), cl::value_desc("name"), cl::cat(category)};
-  cl::opt<std::string> to{"compile-to", cl::desc("Stop after this phase and print its IR: import, optimize, differentiate, fuse, kernels, plan"), cl::value_desc("phase"), cl::cat(category)};
-  cl::opt<std::string> from{"compile-from", cl::desc("The input is the IR at the end of this phase"), cl::value_desc("phase"), cl::cat(category)};
-  cl::opt<std::string> dump{"dump-phases-to", cl::desc("Write the IR at the end of each phase to <folder>/<phase>.mlir"), cl::value_desc("folder"), cl::cat(category)};
+  cl::opt<std::string> input{cl::Positional, cl::desc("<model description, or IR with --compile-from>"),
+                             cl::cat(category)};
+  cl::opt<std::string> output{"o", cl::desc("Where the result goes ('-': standard output)"), cl::value_desc("file"),
+                              cl::cat(category)};
+  cl::list<std::string> targets{"target", cl::CommaSeparated,
+                                cl::desc("cpu and GPU chips, such as cpu,sm_80,sm_90a (default: cpu)"),
+                                cl::value_desc("list"), cl::cat(category)};
+  cl::opt<std::string> cpu{"mcpu", cl::init("x86-64-v3"),
+                           cl::desc("Processor of target cpu: x86-64-v3 (default), native, or one that LLVM knows"),
+                           cl::value_desc("name"), cl::cat(category)};
+  cl::opt<std::string> to{
+      "compile-to",
+      cl::desc("Stop after this phase and print its IR: import, optimize, differentiate, fuse, kernels, plan"),
+      cl::value_desc("phase"), cl::cat(category)};
+  cl::opt<std::string> from{"compile-from", cl::desc("The input is the IR at the end of this phase"),
+                            cl::value_desc("phase"), cl::cat(category)};
+  cl::opt<std::string> dump{"dump-phases-to",
+                            cl::desc("Write the IR at the end of each phase to <folder>/<phase>.mlir"),
+                            cl::value_desc("folder"), cl::cat(category)};
   cl::opt<bool> locations{"print-locations", cl::desc("Print locations with the IR"), cl::cat(category)};
-  cl::opt<std::string> emit{"emit", cl::desc("What to write: pkg (default), mlir, llvm, obj (target cpu), ptx (a GPU target)"), cl::value_desc("kind"), cl::cat(category)};
-  cl::opt<std::string> explain{"explain", cl::ValueOptional, cl::desc("Print the passes' decisions, as a table or --explain=yaml"), cl::value_desc("format"), cl::cat(category)};
-  cl::opt<std::string> memory{"memory", cl::ValueOptional, cl::desc("Print the memory of each entry point, by default for T=4096 or the description's batch"), cl::value_desc("symbol=value,.."), cl::cat(category)};
-  cl::opt<std::string> report{"report", cl::desc("Print a report and compile nothing: parameters"), cl::value_desc("name"), cl::cat(category)};
+  cl::opt<std::string> emit{"emit",
+                            cl::desc("What to write: pkg (default), mlir, llvm, obj (target cpu), ptx (a GPU target)"),
+                            cl::value_desc("kind"), cl::cat(category)};
+  cl::opt<std::string> explain{"explain", cl::ValueOptional,
+                               cl::desc("Print the passes' decisions, as a table or --explain=yaml"),
+                               cl::value_desc("format"), cl::cat(category)};
+  cl::opt<std::string> memory{
+      "memory", cl::ValueOptional,
+      cl::desc("Print the memory of each entry point, by default for T=4096 or the description's batch"),
+      cl::value_desc("symbol=value,.."), cl::cat(category)};
+  cl::opt<std::string> report{"report", cl::desc("Print a report and compile nothing: parameters"),
+                              cl::value_desc("name"), cl::cat(category)};
   cl::opt<bool> noReorder{"no-reorder", cl::desc("Leave norms before matmuls"), cl::cat(category)};
-  cl::opt<bool> noCoefficients{"no-fuse-coefficients", cl::desc("Do not fuse the small ops of a token"), cl::cat(category)};
-  cl::opt<bool> noBoundaries{"no-fuse-boundaries", cl::desc("Do not fuse what stands between two layers"), cl::cat(category)};
-  cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"), cl::cat(category)};
-  cl::opt<std::string> recompute{"recompute-block", cl::init("auto"), cl::desc("Sublayers of a recomputed block: a number, auto (default) or none"), cl::value_desc("N"), cl::cat(category)};
+  cl::opt<bool> noCoefficients{"no-fuse-coefficients", cl::desc("Do not fuse the small ops of a token"),
+                               cl::cat(category)};
+  cl::opt<bool> noBoundaries{"no-fuse-boundaries", cl::desc("Do not fuse what stands between two layers"),
+                             cl::cat(category)};
+  cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"),
+                          cl::cat(category)};
+  cl::opt<std::string> recompute{"recompute-block", cl::init("auto"),
+                                 cl::desc("Sublayers of a recomputed block: a number, auto (default) or none"),
+                                 cl::value_desc("N"), cl::cat(category)};
 };
 
 /// Turns what was written into CompileOptions; the first error ends it.
@@ -114,7 +140,8 @@ private:
       return true;
     bool gpu = options.emit == Emit::ptx;
     if (options.targets.size() != 1 || (options.targets[0] != "cpu") != gpu)
-      return error("--emit=" + line.emit + " takes one target, " + (gpu ? "a GPU's, such as --target=sm_90a" : "--target=cpu"));
+      return error("--emit=" + line.emit + " takes one target, " +
+                   (gpu ? "a GPU's, such as --target=sm_90a" : "--target=cpu"));
     return true;
   }
 
@@ -157,7 +184,8 @@ private:
     else if (line.recompute == "none")
       block = -1;
     else if (StringRef(line.recompute).getAsInteger(10, block) || block < 1)
-      return error("expected --recompute-block to be a number from 1 on, auto or none, but got '" + line.recompute + "'");
+      return error("expected --recompute-block to be a number from 1 on, auto or none, but got '" + line.recompute +
+                   "'");
     options.phases.recomputeBlock = block;
     return true;
   }
@@ -165,8 +193,10 @@ private:
   bool places() {
     if (options.input.empty())
       return error("expected a model description (mhc-compile model.json -o model.mhcpkg); see --help");
-    bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx || options.emit == Emit::mlir;
-    bool reports = options.explain != Explain::none || options.memory || options.reportParameters || !options.dumpPhasesTo.empty();
+    bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx ||
+                  options.emit == Emit::mlir;
+    bool reports =
+        options.explain != Explain::none || options.memory || options.reportParameters || !options.dumpPhasesTo.empty();
     if (options.output.empty() && !prints && !reports)
       return error("expected -o <file>");
     // Text for people goes to standard output; so does IR where no file is named. Not both.
@@ -188,8 +218,9 @@ bool mlir::mhc::parseCommandLine(int argc, char **argv, CompileOptions &options,
   std::string errors;
   llvm::raw_string_ostream stream(errors);
   exitCode = 2;
-  if (!cl::ParseCommandLineOptions(argc, argv, "compiler of models whose residual topology is learned\n\n"
-                                               "  mhc-compile model.json -o model.mhcpkg --target=cpu,sm_90a\n",
+  if (!cl::ParseCommandLineOptions(argc, argv,
+                                   "compiler of models whose residual topology is learned\n\n"
+                                   "  mhc-compile model.json -o model.mhcpkg --target=cpu,sm_90a\n",
                                    &stream)) {
     llvm::errs() << errors;
     return false;

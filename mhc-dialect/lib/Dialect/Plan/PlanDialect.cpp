@@ -73,7 +73,9 @@ Terms termsOf(ExprAttr expr) {
 
 ExprAttr ExprAttr::constant(MLIRContext *context, int64_t value) { return get(context, {}, {}, value); }
 
-ExprAttr ExprAttr::symbol(MLIRContext *context, StringRef name) { return get(context, {StringAttr::get(context, name)}, {1}, 0); }
+ExprAttr ExprAttr::symbol(MLIRContext *context, StringRef name) {
+  return get(context, {StringAttr::get(context, name)}, {1}, 0);
+}
 
 ExprAttr ExprAttr::plus(ExprAttr other) const {
   Terms sum = termsOf(*this);
@@ -115,7 +117,8 @@ std::optional<int64_t> ExprAttr::evaluate(const llvm::StringMap<int64_t> &values
   for (auto [symbol, coefficient] : llvm::zip(getSymbols(), getCoefficients())) {
     auto found = values.find(symbol.getValue());
     int64_t product;
-    if (found == values.end() || llvm::MulOverflow(coefficient, found->second, product) || llvm::AddOverflow(sum, product, sum))
+    if (found == values.end() || llvm::MulOverflow(coefficient, found->second, product) ||
+        llvm::AddOverflow(sum, product, sum))
       return std::nullopt;
   }
   return sum;
@@ -162,7 +165,8 @@ Attribute ExprAttr::parse(AsmParser &parser, Type) {
   return terms.get(parser.getContext());
 }
 
-LogicalResult ExprAttr::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<StringAttr> symbols, ArrayRef<int64_t> coefficients, int64_t) {
+LogicalResult ExprAttr::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<StringAttr> symbols,
+                               ArrayRef<int64_t> coefficients, int64_t) {
   if (symbols.size() != coefficients.size())
     return emitError() << "expected a coefficient for each symbol";
   for (size_t i = 1; i < symbols.size(); ++i)

@@ -158,7 +158,8 @@ LogicalResult EntryOp::verifyRegions() {
     for (const BufferUse &use : uses) {
       BufferOp buffer = bufferOf(use.buffer);
       if (buffer.getKind() == BufferKind::arena && use.reads && !used.contains(use.buffer)) {
-        InFlightDiagnostic diagnostic = command->emitOpError("expected the first command on a temporary to write it"); // C4
+        InFlightDiagnostic diagnostic =
+            command->emitOpError("expected the first command on a temporary to write it"); // C4
         diagnostic.attachNote(buffer.getLoc()) << "the buffer";
         return diagnostic;
       }
@@ -172,15 +173,18 @@ LogicalResult EntryOp::verifyRegions() {
       continue;
     ArrayRef<int64_t> live = *buffer.getLive();
     if (live[0] > range.first || live[1] < range.last)
-      return buffer.emitOpError("expected a live range that covers [") << range.first << ", " << range.last << "], but got [" << live[0] << ", " << live[1] << "]"; // C3
+      return buffer.emitOpError("expected a live range that covers [")
+             << range.first << ", " << range.last << "], but got [" << live[0] << ", " << live[1] << "]"; // C3
   }
   return success();
 }
 
 void BufferOp::getAsmResultNames(function_ref<void(Value, StringRef)> setName) {
-  // Places ("model.layers.3.hc_attn") would make long names that say little; tensors' names are the words of the caller.
+  // Places ("model.layers.3.hc_attn") would make long names that say little; tensors' names are the words of the
+  // caller.
   StringRef name = getTensor().value_or(getName().value_or(""));
-  if (!name.empty() && llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) && !llvm::isDigit(name.front()))
+  if (!name.empty() && llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) &&
+      !llvm::isDigit(name.front()))
     setName(getBuffer(), name);
 }
 
@@ -189,10 +193,12 @@ LogicalResult BufferOp::verify() {
   auto expect = [&](bool there, bool wanted, StringRef what) -> LogicalResult {
     if (there == wanted)
       return success();
-    return emitOpError("expected ") << (wanted ? "" : "no ") << what << " of a buffer of kind " << stringifyBufferKind(kind); // C1
+    return emitOpError("expected ") << (wanted ? "" : "no ") << what << " of a buffer of kind "
+                                    << stringifyBufferKind(kind); // C1
   };
   bool caller = kind == BufferKind::input || kind == BufferKind::output;
-  if (failed(expect(getTensor().has_value(), caller || kind == BufferKind::parameter || kind == BufferKind::gradient, "tensor")) ||
+  if (failed(expect(getTensor().has_value(), caller || kind == BufferKind::parameter || kind == BufferKind::gradient,
+                    "tensor")) ||
       failed(expect(getLive().has_value(), isTemporary(), "live range")) ||
       failed(expect(getArena().has_value(), kind == BufferKind::state, "arena")) ||
       failed(expect(getGenerator() && getTheta() && getPairs(), kind == BufferKind::constant, "generator")))
@@ -206,17 +212,22 @@ LogicalResult BufferOp::verify() {
   if (getSlice().has_value() != getSlices().has_value() || (getSlice() && !caller))
     return emitOpError("expected slice and slices together, of inputs and outputs only");
   if (getSlice() && (static_cast<int64_t>(*getSlice()) < 0 || *getSlice() >= *getSlices()))
-    return emitOpError("expected a slice below ") << *getSlices() << ", but got " << static_cast<int64_t>(*getSlice()); // C2
+    return emitOpError("expected a slice below ")
+           << *getSlices() << ", but got " << static_cast<int64_t>(*getSlice()); // C2
   if (getLive() && (getLive()->size() != 2 || (*getLive())[0] < 0 || (*getLive())[1] < (*getLive())[0]))
     return emitOpError("expected a live range [first, last]"); // C3
   if (!isPackageType(getElementType()))
     return emitOpError("expected element type bf16, f32, f64, i32 or i64, but got ") << getElementType(); // C4
-  if ((kind == BufferKind::parameter || kind == BufferKind::gradient || kind == BufferKind::state || kind == BufferKind::scalars) &&
+  if ((kind == BufferKind::parameter || kind == BufferKind::gradient || kind == BufferKind::state ||
+       kind == BufferKind::scalars) &&
       !getElementType().isF32())
-    return emitOpError("expected element type f32 of a buffer of kind ") << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
-  if (kind == BufferKind::state && !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq"}, *getArena()))
+    return emitOpError("expected element type f32 of a buffer of kind ")
+           << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
+  if (kind == BufferKind::state &&
+      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq"}, *getArena()))
     return emitOpError("expected arena parameters, gradients, exp_avg or exp_avg_sq, but got '") << *getArena() << "'";
-  if (kind == BufferKind::scalars && (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))
+  if (kind == BufferKind::scalars &&
+      (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))
     return emitOpError("expected scalars inside the 64 that there are");
   return success();
 }
@@ -252,9 +263,11 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
     return emitOpError("expected a kernel '") << getKernel() << "'"; // C1
   int64_t count = kernel.getNumInputs() + kernel.getNumOutputs();
   if ((int64_t)getArgs().size() != count)
-    return emitOpError("expected ") << count << " arguments of '" << getKernel() << "', but got " << getArgs().size(); // C1
+    return emitOpError("expected ") << count << " arguments of '" << getKernel() << "', but got "
+                                    << getArgs().size(); // C1
   size_t reductions = kernel.getNumReductions();
-  if (getPartials().size() != reductions || getOuts().size() != reductions || getAccumulate().value_or(ArrayRef<bool>()).size() != reductions)
+  if (getPartials().size() != reductions || getOuts().size() != reductions ||
+      getAccumulate().value_or(ArrayRef<bool>()).size() != reductions)
     return emitOpError("expected ") << reductions << " reductions of '" << getKernel() << "'"; // C5
   if (getInts().value_or(ArrayAttr::get(getContext(), {})).size() != kernel.getInts().size())
     return emitOpError("expected ") << kernel.getInts().size() << " integers of '" << getKernel() << "'"; // C4
@@ -270,12 +283,15 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
       buffers.append({getPartials()[i - count], getOuts()[i - count]});
     for (Value buffer : buffers) {
       if (elementType(buffer) != memref.getElementType())
-        return emitOpError("expected argument ") << i << " of element type " << memref.getElementType() << ", but got " << elementType(buffer); // C2
+        return emitOpError("expected argument ")
+               << i << " of element type " << memref.getElementType() << ", but got " << elementType(buffer); // C2
       bool ownRows = !memref.hasStaticShape() && !hasTokenRows(kernel, i);
-      ExprAttr wanted = memref.hasStaticShape() ? ExprAttr::constant(getContext(), elements) : getRows().times(elements);
+      ExprAttr wanted =
+          memref.hasStaticShape() ? ExprAttr::constant(getContext(), elements) : getRows().times(elements);
       // A table with rows of its own (gather, position) has as many as it likes.
       if (ownRows ? !sizeOf(buffer).dividedBy(elements) : sizeOf(buffer) != wanted)
-        return emitOpError("expected argument ") << i << " of " << (wanted ? wanted.str() : "fewer than 2^63") << " elements, but got " << sizeOf(buffer).str(); // C3
+        return emitOpError("expected argument ") << i << " of " << (wanted ? wanted.str() : "fewer than 2^63")
+                                                 << " elements, but got " << sizeOf(buffer).str(); // C3
     }
   }
   return success();
@@ -296,11 +312,13 @@ LogicalResult GemmOp::verify() {
       return y.times(x.getConstant());
     return y.isConstant() ? x.times(y.getConstant()) : ExprAttr();
   };
-  std::tuple<StringRef, Value, ExprAttr> sizes[] = {
-      {"a", getA(), product(getM(), getK())}, {"b", getB(), product(getK(), getN())}, {"c", getC(), product(getM(), getN())}};
+  std::tuple<StringRef, Value, ExprAttr> sizes[] = {{"a", getA(), product(getM(), getK())},
+                                                    {"b", getB(), product(getK(), getN())},
+                                                    {"c", getC(), product(getM(), getN())}};
   for (auto [name, buffer, size] : sizes)
     if (sizeOf(buffer) != size)
-      return emitOpError("expected ") << name << " of " << (size ? size.str() : "affine size") << " elements, but got " << sizeOf(buffer).str(); // C1
+      return emitOpError("expected ") << name << " of " << (size ? size.str() : "affine size") << " elements, but got "
+                                      << sizeOf(buffer).str(); // C1
   return success();
 }
 
@@ -313,10 +331,10 @@ void AttentionBackwardOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
   write(uses, {getDq(), getDk(), getDv()});
 }
 
-template <typename Op>
-static LogicalResult verifyHeads(Op op) {
+template <typename Op> static LogicalResult verifyHeads(Op op) {
   if (op.getKvHeads() < 1 || op.getHeads() < 1 || op.getHeads() % op.getKvHeads())
-    return op.emitOpError("expected heads to be a multiple of kv_heads, but got ") << op.getHeads() << " and " << op.getKvHeads(); // C1
+    return op.emitOpError("expected heads to be a multiple of kv_heads, but got ")
+           << op.getHeads() << " and " << op.getKvHeads(); // C1
   return success();
 }
 LogicalResult AttentionOp::verify() { return verifyHeads(*this); }
@@ -353,8 +371,7 @@ void CopyOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
   write(uses, getDst());
 }
 
-template <typename Op>
-static LogicalResult verifyAlike(Op op) {
+template <typename Op> static LogicalResult verifyAlike(Op op) {
   if (elementType(op.getSrc()) != elementType(op.getDst()) || sizeOf(op.getSrc()) != sizeOf(op.getDst()))
     return op.emitOpError("expected src and dst of one type and size"); // C1
   return success();

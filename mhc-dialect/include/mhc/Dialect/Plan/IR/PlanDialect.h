@@ -45,18 +45,20 @@ LogicalResult verifyCommand(Operation *command);
 
 namespace mlir::plan {
 
-/// True if the kernel reads or writes a row of this argument for each of its rows (and not rows of the argument's own, by index or position).
+/// True if the kernel reads or writes a row of this argument for each of its rows (and not rows of the argument's own,
+/// by index or position).
 bool hasTokenRows(mhc::KernelOp kernel, unsigned argument);
 
-/// Commands in preorder, the order that live ranges count in, with the number of the last command inside each (its own number unless it is a loop).
+/// Commands in preorder, the order that live ranges count in, with the number of the last command inside each (its own
+/// number unless it is a loop).
 struct NumberedCommand {
   CommandInterface command;
   int64_t index, last;
 };
 SmallVector<NumberedCommand> numberCommands(EntryOp entry);
 
-/// The first and last command between which each temporary holds a value. A value that comes from outside a loop, or that an iteration reads before writing it, lives
-/// over the whole loop.
+/// The first and last command between which each temporary holds a value. A value that comes from outside a loop, or
+/// that an iteration reads before writing it, lives over the whole loop.
 struct LiveRange {
   int64_t first, last;
 };
