@@ -169,7 +169,15 @@ LogicalResult EntryBuilder::emitGemm(Operation &op, Value a, Value b, Value resu
   return success();
 }
 
+static LogicalResult checkHeads(Operation *op, int64_t heads, int64_t kvHeads) {
+  if (heads < 1 || kvHeads < 1)
+    return op->emitOpError("expected at least one head, but got ") << heads << " and " << kvHeads;
+  return success();
+}
+
 LogicalResult EntryBuilder::emitAttention(AttentionOp op) {
+  if (failed(checkHeads(op, op.getHeads(), op.getKvHeads())))
+    return failure();
   FailureOr<Value> q = use(op.getQ()), k = use(op.getK()), v = use(op.getV());
   FailureOr<ExprAttr> rows = failed(q) ? FailureOr<ExprAttr>(failure()) : rowsOf(op.getQ());
   if (failed(rows) || failed(k) || failed(v))
@@ -188,6 +196,8 @@ LogicalResult EntryBuilder::emitAttention(AttentionOp op) {
 }
 
 LogicalResult EntryBuilder::emitAttentionVjp(AttentionVjpOp op) {
+  if (failed(checkHeads(op, op.getHeads(), op.getKvHeads())))
+    return failure();
   SmallVector<Value> in;
   for (Value operand : op->getOperands()) {
     FailureOr<Value> buffer = use(operand);

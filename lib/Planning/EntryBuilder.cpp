@@ -8,6 +8,8 @@
 
 #include "EntryBuilder.h"
 
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace mlir::mhc;
 using plan::BufferKind;
@@ -50,6 +52,8 @@ LogicalResult EntryBuilder::emitFunction(func::FuncOp function, Results results)
   direct.clear();
   if (!func.getBody().hasOneBlock())
     return func.emitOpError("expected one block after phase 'kernels'");
+  if (failed(checkTypes()))
+    return failure();
   // What nobody uses is not run: the ops are pure.
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(func.getBody().front())))
     if (isOpTriviallyDead(&op))
@@ -59,6 +63,38 @@ LogicalResult EntryBuilder::emitFunction(func::FuncOp function, Results results)
   for (Operation &op : func.getBody().front())
     if (failed(emit(op)))
       return failure();
+  return success();
+}
+
+/// The number of elements, or nothing if it leaves 64 bits.
+static std::optional<int64_t> checkedElements(RankedTensorType type) {
+  int64_t count = 1;
+  for (int64_t dim : type.getShape())
+    if (!ShapedType::isDynamic(dim) && llvm::MulOverflow(count, dim, count))
+      return std::nullopt;
+  return count;
+}
+
+/// IR may come from a file: everything after this relies on tensors of sane sizes.
+LogicalResult EntryBuilder::checkTypes() {
+  if (!isa<func::ReturnOp>(func.getBody().front().back()))
+    return func.emitOpError("expected a function that returns");
+  auto check = [&](Value value) -> LogicalResult {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (!type)
+      return emitError(value.getLoc(), "expected tensors after phase 'kernels', but got ") << value.getType();
+    if (!checkedElements(type) || (type.hasRank() && type.getRank() == 0))
+      return emitError(value.getLoc(), "expected a tensor of at least one dimension whose size 64 bits hold, but got ")
+             << type;
+    return success();
+  };
+  for (BlockArgument argument : func.getArguments())
+    if (failed(check(argument)))
+      return failure();
+  for (Operation &op : func.getBody().front())
+    for (Value result : op.getResults())
+      if (failed(check(result)))
+        return failure();
   return success();
 }
 

@@ -47,6 +47,8 @@ private:
     bool accumulate = false;        ///< with `result`: add to what is there
   };
 
+  LogicalResult checkTypes();
+
   // What each value is written to (Destinations.cpp).
   LogicalResult assignDestinations();
   void assignResult(unsigned index, Value root);

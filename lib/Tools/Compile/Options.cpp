@@ -225,5 +225,8 @@ bool mlir::mhc::parseCommandLine(int argc, char **argv, CompileOptions &options,
     llvm::errs() << errors;
     return false;
   }
-  return Resolver(*line, options).run();
+  bool resolved = Resolver(*line, options).run();
+  // The linker that runs in this process registers options of its own, of which some have our names.
+  cl::ResetCommandLineParser();
+  return resolved;
 }

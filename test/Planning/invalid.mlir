@@ -1,0 +1,135 @@
+// RUN: mhc-opt %s --mhc-plan --split-input-file --verify-diagnostics
+
+// expected-error @+1 {{expected an entry point (attribute 'mhc.entry') or @update}}
+func.func @other() {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{expected tensors after phase 'kernels', but got 'i32'}}
+func.func @forward(%x: i32) -> i32 attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return %x : i32
+}
+
+// -----
+
+// expected-error @+1 {{expected a tensor of at least one dimension whose size 64 bits hold}}
+func.func @forward(%x: tensor<9223372036854775807x3xf32> {mhc.name = "x"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{expected one block after phase 'kernels'}}
+func.func private @forward(tensor<1xf32>) attributes {mhc.entry, mhc.symbols = ["T"]}
+
+// -----
+
+// expected-error @+1 {{expected attribute 'mhc.name' of argument 0}}
+func.func @forward(%x: tensor<?x8xf32>) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return %x : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected argument 0 to have a row for each of T tokens, but got 'tensor<?x8xf32>'}}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["S"]} {
+  return %x : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected result 0 to say where it goes}}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> tensor<?x8xf32> attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return %x : tensor<?x8xf32>
+}
+
+// -----
+
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  // expected-error @+1 {{expected no such op after phase 'kernels'}}
+  %0 = mhc.swiglu %x, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  // expected-error @+1 {{expected a kernel 'k'}}
+  %0 = mhc.launch @k(%x) "here" : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %z: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  %1 = mhc.row.load row %z : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}, %z: tensor<?x16xf32> {mhc.name = "z"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  // expected-error @+1 {{expected one number of rows, but got T of argument 0 and 2 * T of argument 1}}
+  %0 = mhc.launch @k(%x, %z) "here" : (tensor<?x8xf32>, tensor<?x16xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+func.func @forward(%x: tensor<?x12xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  // expected-error @+1 {{expected whole rows of 'memref<?x8xf32>' in argument 0, but got 12 * T elements}}
+  %0 = mhc.launch @k(%x) "here" : (tensor<?x12xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = ["S"], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  // expected-error @+1 {{expected kernel 'k' to need symbols of the entry only, but got 'S'}}
+  %0 = mhc.launch @k(%x) "here" : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+func.func @backward(%q: tensor<?x8xf32> {mhc.name = "q"}, %l: tensor<?x2xf32> {mhc.name = "l"}) -> (tensor<?x8xf32> {mhc.name = "dq"}) attributes {mhc.entry, mhc.symbols = ["B", "S"]} {
+  // expected-error @+1 {{expected at least one head, but got 0 and 1}}
+  %0:3 = mhc.attention_vjp %q, %q, %q, %q, %l, %q {heads = 0 : i64, kv_heads = 1 : i64, scale = 0.5 : f64}
+    : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>)
+  return %0#0 : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected attribute 'mhc.manifest' of a module with @update}}
+module {
+  func.func @loss_and_gradients() attributes {mhc.entry, mhc.symbols = ["B", "S"]} {
+    return
+  }
+  func.func @update() {
+    return
+  }
+}
+
+// -----
+
+// expected-error @+1 {{expected 'arenas.parameters' in attribute 'mhc.manifest'}}
+module attributes {mhc.manifest = "{\22arenas\22: 3}"} {
+  func.func @loss_and_gradients() attributes {mhc.entry, mhc.symbols = ["B", "S"]} {
+    return
+  }
+  func.func @update() {
+    return
+  }
+}
