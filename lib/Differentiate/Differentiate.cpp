@@ -98,9 +98,11 @@ private:
     info.cloned = true;
     IRMapping mapping;
     for (Operation *op : info.ops) {
-      if (llvm::all_of(op->getResults(), [&](Value v) { return kept.contains(v); }))
+      // One kept result keeps the op: what else it gives (attention's log-sum-exp) is there too.
+      if (llvm::any_of(op->getResults(), [&](Value v) { return kept.contains(v); }))
         continue;
       Operation *copy = builder.clone(*op, mapping);
+      copy->setAttr("mhc.recomputed", builder.getUnitAttr());
       for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults())) {
         // The block's last x is the next block's first, which is kept.
         if (kept.contains(from) || isBoundary(from, info)) {

@@ -244,7 +244,11 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
       replaced = outside;
     }
     if (outside.empty()) {
-      op->erase();
+      if (isa<FusionOp>(op))
+        op->erase();
+      else
+        for (Operation *unused : llvm::reverse(ops))
+          unused->erase();
       return;
     }
 

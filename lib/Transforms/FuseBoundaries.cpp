@@ -22,6 +22,8 @@ constexpr StringLiteral passName = "mhc-fuse-boundaries";
 
 /// On ops that were cloned to rebuild a stream: they belong to the kernel that reads it.
 constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
+/// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
+constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
 using Ops = llvm::SetVector<Operation *>;
 
@@ -122,7 +124,7 @@ private:
       }
       if (latest <= segments[&op])
         continue;
-      if (op.hasAttr(rebuiltMark)) {
+      if (op.hasAttr(rebuiltMark) || op.hasAttr(recomputedMark)) {
         segments[&op] = latest;
         continue;
       }
