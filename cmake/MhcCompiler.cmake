@@ -29,7 +29,7 @@ function(mhc_library name)
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/mhc-dialect/include ${PROJECT_BINARY_DIR}/include ${PROJECT_BINARY_DIR}/mhc-dialect/include)
   target_compile_definitions(${name} PUBLIC ${LLVM_DEFINITIONS_LIST})
   # TableGen'd code takes the compiler a while; -O1 loses nothing that users feel.
-  target_compile_options(${name} PRIVATE -O1 -g0 -Wall -Wno-unused-parameter -Wno-comment)
+  target_compile_options(${name} PRIVATE -O1 -g0 -Wall -Wno-unused-parameter -Wno-comment -Wno-maybe-uninitialized)
   target_link_libraries(${name} PUBLIC MLIR LLVM)
   get_property(targets GLOBAL PROPERTY MHC_TABLEGEN_TARGETS)
   if(targets)

@@ -166,7 +166,7 @@ FusionOp mhc::makeFusion(const llvm::SetVector<Operation *> &ops, StringRef kind
   for (Operation *op : ordered)
     locations.push_back(op->getLoc());
   OpBuilder b(ordered.back());
-  auto fusion = b.create<FusionOp>(FusedLoc::get(b.getContext(), locations), types, kind);
+  auto fusion = FusionOp::create(b, FusedLoc::get(b.getContext(), locations), types, kind);
   Block *body = b.createBlock(&fusion.getBody());
   // A fusion inside a fusion is dissolved: the outer kernel says it all.
   for (Operation *op : ordered) {
@@ -187,7 +187,7 @@ FusionOp mhc::makeFusion(const llvm::SetVector<Operation *> &ops, StringRef kind
     inner.erase();
   }
   b.setInsertionPointToEnd(body);
-  b.create<YieldOp>(fusion.getLoc(), results);
+  YieldOp::create(b, fusion.getLoc(), results);
   for (auto [from, to] : llvm::zip(results, fusion.getResults()))
     from.replaceUsesWithIf(to, [&](OpOperand &use) { return use.getOwner()->getBlock() != body; });
   // Uses inside other fusions' bodies count as outside as well; the block's order is mended as a whole.

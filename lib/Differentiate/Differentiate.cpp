@@ -49,7 +49,8 @@ public:
     for (Operation *op : llvm::reverse(ops))
       if (failed(visit(op)))
         return failure();
-    finish(ret);
+    if (failed(finish(ret)))
+      return failure();
     roundInMatmuls(block);
     eraseDead(block);
     return success();
@@ -175,10 +176,10 @@ private:
     Value sum = it->second[0];
     Location at = value.getLoc();
     if (it->second.size() > 1)
-      sum = builder.create<SumOp>(at, withElementType(type, computeTypeOf(builder.getContext(), type)), it->second);
+      sum = SumOp::create(builder, at, withElementType(type, computeTypeOf(builder.getContext(), type)), it->second);
     bool rounds = hasRows(type) && !isNarrow(type) && type.getElementType().isBF16();
     if (rounds && !cast<ShapedType>(sum.getType()).getElementType().isBF16())
-      sum = builder.create<CastOp>(at, type, sum);
+      sum = CastOp::create(builder, at, type, sum);
     return sum;
   }
 
@@ -210,7 +211,7 @@ private:
     return success();
   }
 
-  void finish(func::ReturnOp ret) {
+  LogicalResult finish(func::ReturnOp ret) {
     Block &block = function.getBody().front();
     SmallVector<Value> results;
     SmallVector<Attribute> resultAttributes;
@@ -234,9 +235,9 @@ private:
       loc = value.getLoc();
       Value result = gradientOf(value);
       if (!result) {
-        // Nothing depends on it: zero.
-        function.emitWarning("argument ") << name << " has no gradient";
-        continue;
+        if (hasRows(value.getType()))
+          return function.emitError("expected a result that depends on argument '") << name.getValue() << "', which asks for a gradient";
+        result = ZerosOp::create(builder, loc, withElementType(value.getType(), computeTypeOf(builder.getContext(), value.getType())));
       }
       NamedAttrList named;
       named.set("mhc.name", name);
@@ -256,6 +257,7 @@ private:
     function.setFunctionType(builder.getFunctionType(block.getArgumentTypes(), types));
     function.setAllArgAttrs(argumentAttributes);
     function.setAllResultAttrs(resultAttributes);
+    return success();
   }
 
   /// A matmul's unrounded result that is only rounded is rounded by the matmul, once.

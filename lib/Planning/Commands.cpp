@@ -42,6 +42,13 @@ LogicalResult EntryBuilder::emit(Operation &op) {
       .Case([&](EmbeddingVjpOp embedding) { return emitEmbeddingVjp(embedding); })
       .Case([&](SumOp sum) { return emitSum(sum); })
       .Case([&](RopeTableOp table) { return emitRopeTable(table); })
+      .Case([&](ZerosOp zeros) -> LogicalResult {
+        bool add;
+        FailureOr<Value> out = define(zeros.getResult(), constant(rowElements(zeros.getResult().getType())), &add);
+        if (succeeded(out) && !add)
+          plan::FillOp::create(builder, op.getLoc(), *out, builder.getF64FloatAttr(0.0), placeOf(&op));
+        return success(succeeded(out));
+      })
       .Case([&](ScalarsOp scalars) -> LogicalResult {
         BufferSpec spec{BufferKind::scalars, builder.getF32Type(),
                         constant(rowElements(scalars.getResult().getType()))};

@@ -14,13 +14,13 @@ using namespace mlir::mhc;
 /// Commands write these; arguments, tables and the scalars have a place already.
 static bool isWritten(Value root) {
   return isa_and_nonnull<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
-                         SplitTokensOp, SumOp>(root.getDefiningOp());
+                         SplitTokensOp, SumOp, ZerosOp>(root.getDefiningOp());
 }
 
 /// True if the command that gives the value can also add it to what is there.
 static bool canAccumulate(Value root) {
   Operation *op = root.getDefiningOp();
-  if (isa_and_nonnull<LinearDwOp, LinearDxOp, LinearOp, EmbeddingVjpOp, SumOp>(op))
+  if (isa_and_nonnull<LinearDwOp, LinearDxOp, LinearOp, EmbeddingVjpOp, SumOp, ZerosOp>(op))
     return cast<RankedTensorType>(root.getType()).getElementType().isF32(); // rounding once means: into fp32 only
   auto launch = dyn_cast_or_null<LaunchOp>(op);
   if (!launch)

@@ -15,7 +15,7 @@ Value rounded(OpBuilder &b, Location loc, Value value, Type like) {
   Type element = cast<ShapedType>(like).getElementType();
   if (cast<ShapedType>(value.getType()).getElementType() == element)
     return value;
-  return b.create<CastOp>(loc, withElementType(value.getType(), element), value);
+  return CastOp::create(b, loc, withElementType(value.getType(), element), value);
 }
 
 SmallVector<int64_t> iota(int64_t from, int64_t count) {
@@ -25,30 +25,47 @@ SmallVector<int64_t> iota(int64_t from, int64_t count) {
   return out;
 }
 
+FloatAttr number(OpBuilder &b, double value) { return b.getF64FloatAttr(value); }
+
 /// z of the concatenated mappings (pre, post, res), [T, 2n + columns].
 Value logits(OpBuilder &b, CoefficientsOp op, Type compute) {
-  auto activation = [&](ActivationKind kind) { return ActivationKindAttr::get(b.getContext(), kind); };
   Location loc = op.getLoc();
   ConnectionAttr c = op.getConnection();
   int64_t n = c.getStreams(), m = c.phiColumns();
-  auto x = cast<RankedTensorType>(op.getX().getType());
-  Value normed = b.create<RmsNormOp>(loc, withElementType(x, compute), op.getX(), Value(), c.getEps(), c.isHc() ? b.getUnitAttr() : UnitAttr());
-  Value y = b.create<ProjectionOp>(loc, narrowTensor({c.isHc() ? n : 1, m}, compute), normed, op.getPhi(), c.getPhiTransposed());
-  SmallVector<int64_t> groups{n, n, c.biasSize() - 2 * n};
+  SmallVector<int64_t> groups{n, n, c.biasSize() - 2 * n}, staticGroups;
+  bool anyDynamic = false;
+  for (auto [group, mapping] : llvm::enumerate(std::array{c.getPre(), c.getPost(), c.getRes()})) {
+    if (mapping != Mapping::dynamic_mapping)
+      staticGroups.push_back(group);
+    else
+      anyDynamic |= groups[group] != 0;
+  }
   Type flat = narrowTensor({c.biasSize()}, compute);
+  // Where nothing depends on x, neither norm nor projection is there.
+  if (!anyDynamic) {
+    Value none = ConstantRowsOp::create(b, loc, flat, op.getX(), SmallVector<double>(c.biasSize(), 0.0));
+    return AffineOp::create(b, loc, flat, none, op.getAlpha(), op.getBias(), groups, staticGroups);
+  }
+  auto x = cast<RankedTensorType>(op.getX().getType());
+  UnitAttr unit = b.getUnitAttr(), interleaved = c.getInterleaved() && !c.isHc() ? unit : UnitAttr();
+  Value normed = RmsNormOp::create(b, loc, withElementType(x, compute), op.getX(), op.getGain(), c.getEps(), c.isHc() ? unit : UnitAttr(),
+                                   c.getRootPlusEps() ? unit : UnitAttr(), op.getGain() ? interleaved : UnitAttr());
+  Value y = ProjectionOp::create(b, loc, narrowTensor({c.isHc() ? n : 1, m}, compute), normed, op.getPhi(), c.getPhiTransposed() ? unit : UnitAttr(), interleaved);
   if (c.isHc()) {
-    // y[i] = (pre, post, res of every output) of stream i; the order of bias is pre, post, res[o, i].
-    y = b.create<ActivationOp>(loc, y.getType(), y, activation(ActivationKind::tanh), b.getF64FloatAttr(1.0), b.getF64FloatAttr(0.0));
+    // y[i] = (pre, post, res of every output) of stream i; the order of bias is pre, post, res as stored.
+    auto tanh = ActivationKindAttr::get(b.getContext(), ActivationKind::tanh);
+    y = ActivationOp::create(b, loc, y.getType(), y, tanh, number(b, 1.0), number(b, 0.0));
     SmallVector<int64_t> order;
     for (int64_t column : {0, 1})
       for (int64_t i = 0; i < n; ++i)
         order.push_back(i * m + column);
+    order.resize(2 * n + n * n);
     for (int64_t o = 0; o < n; ++o)
       for (int64_t i = 0; i < n; ++i)
-        order.push_back(i * m + 2 + o);
-    y = b.create<SelectOp>(loc, flat, y, order);
+        order[2 * n + c.resIndex(o, i)] = i * m + 2 + o;
+    y = SelectOp::create(b, loc, flat, y, order);
   }
-  return b.create<AffineOp>(loc, flat, y, op.getAlpha(), op.getBias(), groups);
+  return AffineOp::create(b, loc, flat, y, op.getAlpha(), op.getBias(), groups, staticGroups);
 }
 
 void expand(CoefficientsOp op) {
@@ -56,25 +73,33 @@ void expand(CoefficientsOp op) {
   Location loc = op.getLoc();
   ConnectionAttr c = op.getConnection();
   int64_t n = c.getStreams();
-  Type compute = cast<ShapedType>(op.getHPre().getType()).getElementType();
-  Value z = logits(b, op, compute);
-  Value pre = b.create<SelectOp>(loc, op.getHPre().getType(), z, iota(0, n));
-  Value post = b.create<SelectOp>(loc, op.getHPost().getType(), z, iota(n, n));
-  if (!c.isHc()) {
+  Value z = logits(b, op, cast<ShapedType>(op.getHPre().getType()).getElementType());
+  auto constant = [&](Value like, ArrayRef<double> values) { return ConstantRowsOp::create(b, loc, like.getType(), op.getX(), values).getResult(); };
+  auto gate = [&](Value like, int64_t first, FloatAttr scale, FloatAttr offset) -> Value {
+    Value part = SelectOp::create(b, loc, like.getType(), z, iota(first, n));
+    if (c.isHc())
+      return part;
     auto sigmoid = ActivationKindAttr::get(b.getContext(), ActivationKind::sigmoid);
-    pre = b.create<ActivationOp>(loc, pre.getType(), pre, sigmoid, b.getF64FloatAttr(1.0), b.getF64FloatAttr(0.0));
-    post = b.create<ActivationOp>(loc, post.getType(), post, sigmoid, c.getPostScale(), b.getF64FloatAttr(0.0));
-  }
+    return ActivationOp::create(b, loc, part.getType(), part, sigmoid, scale, offset);
+  };
+  Value pre = c.getPre() == Mapping::fixed_mapping ? constant(op.getHPre(), SmallVector<double>(n, 1.0 / n))
+                                                   : gate(op.getHPre(), 0, number(b, 1.0), c.getPreEps() ? c.getPreEps() : number(b, 0.0));
+  Value post = c.getPost() == Mapping::fixed_mapping ? constant(op.getHPost(), SmallVector<double>(n, 1.0))
+                                                     : gate(op.getHPost(), n, c.getPostScale(), number(b, 0.0));
   Value res;
-  if (c.getManifold().columns(n) == 0) {
+  if (c.getManifold().columns(n) == 0 || c.getRes() == Mapping::fixed_mapping) {
     SmallVector<double> identity(n * n, 0.0);
     for (int64_t i = 0; i < n; ++i)
       identity[i * n + i] = 1.0;
-    res = b.create<ConstantRowsOp>(loc, op.getHRes().getType(), op.getX(), identity);
+    res = constant(op.getHRes(), identity);
   } else {
-    res = b.create<SelectOp>(loc, op.getHRes().getType(), z, iota(2 * n, n * n));
+    SmallVector<int64_t> order;
+    for (int64_t o = 0; o < n; ++o)
+      for (int64_t i = 0; i < n; ++i)
+        order.push_back(2 * n + c.resIndex(o, i));
+    res = SelectOp::create(b, loc, op.getHRes().getType(), z, order);
     if (!c.isHc())
-      res = b.create<ProjectOp>(loc, res.getType(), res, c.getManifold());
+      res = ProjectOp::create(b, loc, res.getType(), res, c.getManifold());
   }
   op.replaceAllUsesWith(ValueRange{pre, post, res});
   op.erase();
@@ -83,16 +108,20 @@ void expand(CoefficientsOp op) {
 void expand(SublayerOp op) {
   OpBuilder b(op);
   Location loc = op.getLoc();
-  Value x = op.getX(), u = x;
+  Value x = op.getX(), u = x, pre = op.getHPre();
   auto type = cast<RankedTensorType>(x.getType());
   Type compute = computeTypeOf(op.getContext(), type);
   CoefficientsOp coefficients;
-  if (std::optional<ConnectionAttr> connection = op.getConnection()) {
+  std::optional<ConnectionAttr> connection = op.getConnection();
+  if (connection) {
     int64_t n = connection->getStreams();
-    coefficients = b.create<CoefficientsOp>(loc, TypeRange{narrowTensor({n}, compute), narrowTensor({n}, compute), narrowTensor({n, n}, compute)}, x,
-                                            op.getParameters()[0], op.getParameters()[1], op.getParameters()[2], *connection);
+    OperandRange parameters = op.getParameters();
+    coefficients = CoefficientsOp::create(b, loc, TypeRange{narrowTensor({n}, compute), narrowTensor({n}, compute), narrowTensor({n, n}, compute)}, x,
+                                          parameters[0], parameters[1], parameters[2], connection->getNormWeight() ? parameters[3] : Value(), *connection);
     auto flat = RankedTensorType::get({ShapedType::kDynamic, type.getShape().back()}, compute);
-    u = rounded(b, loc, b.create<AggregateOp>(loc, flat, x, coefficients.getHPre()), type);
+    if (!pre)
+      pre = coefficients.getHPre();
+    u = rounded(b, loc, AggregateOp::create(b, loc, flat, x, applied(b, loc, pre, *connection)), type);
   }
   Block &body = op.getBody().front();
   Operation *yield = body.getTerminator();
@@ -103,10 +132,16 @@ void expand(SublayerOp op) {
   yield->erase();
   op->getBlock()->getOperations().splice(op->getIterator(), body.getOperations());
   Value next;
-  if (coefficients)
-    next = b.create<CombineOp>(loc, withElementType(type, compute), x, f, coefficients.getHPost(), coefficients.getHRes());
-  else
-    next = b.create<SumOp>(loc, withElementType(type, compute), ValueRange{x, f});
+  if (coefficients) {
+    if (connection->getFBias())
+      f = AddBiasOp::create(b, loc, withElementType(f.getType(), compute), f, op.getParameters().back());
+    next = CombineOp::create(b, loc, withElementType(type, compute), x, f, applied(b, loc, coefficients.getHPost(), *connection),
+                             applied(b, loc, coefficients.getHRes(), *connection));
+    if (op.getHPreNext())
+      op.getHPreNext().replaceAllUsesWith(coefficients.getHPre());
+  } else {
+    next = SumOp::create(b, loc, withElementType(type, compute), ValueRange{x, f});
+  }
   op.getResult().replaceAllUsesWith(rounded(b, loc, next, type));
   op.erase();
 }

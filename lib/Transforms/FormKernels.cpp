@@ -25,7 +25,7 @@ public:
 
   KernelOp form(StringRef name) {
     llvm::SetVector<Operation *> set(ops.begin(), ops.end());
-    auto kernel = builder.create<KernelOp>(loc, name, compute, builder.getStrArrayAttr({}), ArrayRef<int64_t>{0, 0, 0}, ScheduleAttr(), StringAttr());
+    auto kernel = KernelOp::create(builder, loc, name, compute, builder.getStrArrayAttr({}), ArrayRef<int64_t>{0, 0, 0}, ScheduleAttr(), StringAttr());
     Block *block = builder.createBlock(&kernel.getBody());
     SmallVector<Value> inputs = usedInputs();
     for (Value v : inputs)
@@ -51,7 +51,7 @@ public:
       cast<RowOpInterface>(op).buildRow(*this);
     }
     for (Value v : outputs)
-      builder.create<RowStoreOp>(loc, values.at(v), arguments.at(v));
+      RowStoreOp::create(builder, loc, values.at(v), arguments.at(v), isInterleaved(v.getType()));
     for (Value v : unused) {
       auto argument = cast<BlockArgument>(arguments.at(v));
       for (Operation *user : llvm::make_early_inc_range(argument.getUsers()))
@@ -78,7 +78,7 @@ public:
     if (!value) {
       Type type = byRows ? Type(WideType::get(builder.getContext(), 1, parameterRow(operand.getType()), elementType(operand))) : rowTypeOf(operand.getType());
       OpBuilder::InsertionGuard guard(builder);
-      value = builder.create<RowLoadOp>(loc, type, Access::row, arguments.at(operand), Value(), 1);
+      value = RowLoadOp::create(builder, loc, type, Access::row, arguments.at(operand), Value(), 1, isInterleaved(operand.getType()));
     }
     return value;
   }
@@ -106,7 +106,7 @@ private:
     auto shaped = cast<ShapedType>(type);
     if (byRows)
       return MemRefType::get({ShapedType::kDynamic, parameterRow(type)}, shaped.getElementType());
-    return MemRefType::get(shaped.getShape(), shaped.getElementType());
+    return MemRefType::get(memoryShape(type), shaped.getElementType());
   }
 
   /// Values from outside, without those that give the number of rows only (unless nothing else does).
@@ -280,7 +280,7 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
     SmallVector<Type> results;
     for (Value v : former.launchResults)
       results.push_back(v.getType());
-    auto launch = b.create<LaunchOp>(position->getLoc(), results, FlatSymbolRefAttr::get(kernel.getSymNameAttr()), former.launchInputs, b.getStringAttr(placeOf(ops)));
+    auto launch = LaunchOp::create(b, position->getLoc(), results, FlatSymbolRefAttr::get(kernel.getSymNameAttr()), former.launchInputs, b.getStringAttr(placeOf(ops)));
     for (auto [from, to] : llvm::zip(former.launchResults, launch.getResults())) {
       Value old = replaced[llvm::find(outside, from) - outside.begin()];
       old.replaceAllUsesWith(to);

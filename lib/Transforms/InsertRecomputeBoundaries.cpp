@@ -17,9 +17,11 @@ int64_t keptElements(int64_t n, int64_t C, int64_t L, int64_t block) { return n 
 
 /// Ops of the topology, and the norm that F begins with: cheap beside the memory that their results take.
 bool isRecomputed(Operation *op) {
-  if (isa<RmsOp, ProjectionOp, DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, AggregateOp, CombineOp>(op))
+  if (isa<RmsOp, ProjectionOp, DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, GainOp, AggregateOp, AddBiasOp, CombineOp>(op))
     return true;
-  // Casts and the leading norm follow what they read.
+  // Casts and the leading norm follow what they read; coefficients are cheap.
+  if (isa<CastOp>(op) && hasRows(op->getResult(0).getType()) && isNarrow(op->getResult(0).getType()))
+    return true;
   if (isa<CastOp, RmsNormOp>(op) && hasRows(op->getResult(0).getType()))
     if (Operation *def = op->getOperand(0).getDefiningOp())
       return isa<AggregateOp, CombineOp, RmsNormOp>(def) ? isRecomputed(def) : isa<CastOp>(def) && isRecomputed(def);
@@ -113,14 +115,14 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
     SmallVector<Type> types;
     for (Value v : results)
       types.push_back(v.getType());
-    auto region = b.create<RecomputeOp>(stop->getLoc(), types);
+    auto region = RecomputeOp::create(b, stop->getLoc(), types);
     Block *body = b.createBlock(&region.getBody());
     for (auto [from, to] : llvm::zip(results, region.getResults()))
       from.replaceUsesWithIf(to, [&](OpOperand &use) { return !set.contains(use.getOwner()); });
     for (Operation *op : inside)
       op->moveBefore(body, body->end());
     b.setInsertionPointToEnd(body);
-    b.create<YieldOp>(region.getLoc(), results);
+    YieldOp::create(b, region.getLoc(), results);
     for (Operation *op : inside) {
       if (isRecomputed(op))
         continue;
@@ -128,7 +130,7 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
       for (Value v : op->getResults()) {
         if (v.use_empty())
           continue;
-        auto keep = b.create<KeepOp>(op->getLoc(), v.getType(), v);
+        auto keep = KeepOp::create(b, op->getLoc(), v.getType(), v);
         v.replaceAllUsesExcept(keep.getResult(), keep);
       }
     }

@@ -29,8 +29,6 @@ struct ReorderNormAfterMatmulPass : impl::ReorderNormAfterMatmulPassBase<Reorder
     int64_t k = cast<ShapedType>(op.getPhi().getType()).getDimSize(op.getTransposed() ? 1 : 0);
     if (k != (norm.getPerStream() ? channels : row))
       return missed(op, "the norm's groups are not the matmul's");
-    if (norm.getGain())
-      return missed(op, "the norm has a gain, and a gain is not absorbed into phi yet");
     for (Operation *user : norm.getResult().getUsers())
       if (!isa<ProjectionOp>(user))
         return missed(op, "the normalised row has other uses and must be written all the same");
@@ -39,9 +37,15 @@ struct ReorderNormAfterMatmulPass : impl::ReorderNormAfterMatmulPassBase<Reorder
 
     OpBuilder b(op);
     Type compute = cast<ShapedType>(op.getResult().getType()).getElementType();
-    Value m = b.create<ProjectionOp>(op.getLoc(), op.getResult().getType(), norm.getX(), op.getPhi(), op.getTransposed());
-    Value r = b.create<RmsOp>(op.getLoc(), narrowTensor({row / k}, compute), norm.getX(), norm.getEps());
-    Value q = b.create<DivideOp>(op.getLoc(), op.getResult().getType(), m, r);
+    // With a gain, RMSNorm(v) phi = (v diag(g) phi) / r: the gain stays with the row, which is read once anyway, and phi stays as it is.
+    Value v = norm.getX();
+    if (norm.getGain())
+      v = GainOp::create(b, op.getLoc(), norm.getResult().getType(), v, norm.getGain(), norm.getInterleaved());
+    Value m = ProjectionOp::create(b, op.getLoc(), op.getResult().getType(), v, op.getPhi(), op.getTransposed(), op.getInterleaved());
+    bool plus = norm.getRootPlusEps();
+    FloatAttr zero = b.getF64FloatAttr(0.0);
+    Value r = RmsOp::create(b, op.getLoc(), narrowTensor({row / k}, compute), norm.getX(), plus ? zero : norm.getEpsAttr());
+    Value q = DivideOp::create(b, op.getLoc(), op.getResult().getType(), m, r, plus ? norm.getEpsAttr() : zero);
     // Before: the norm reads the row and writes it in the compute type, the matmul reads that. After: both read the row, or share one read.
     int64_t before = rowBytes(norm.getX().getType()) + 2 * rowBytes(norm.getResult().getType()), after = 2 * rowBytes(norm.getX().getType());
     emitDecision(op.getLoc(), passName, "norm after matmul", op, true,

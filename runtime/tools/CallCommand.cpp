@@ -11,7 +11,7 @@ int callCommand(const std::vector<std::string> &arguments) {
     throw UsageError("expected mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE");
   const std::string inputPath = options.required("inputs"), outputPath = options.required("outputs");
   const std::string kind = options.value("device", "cpu");
-  int threads = chooseThreads(options.integer("threads", 1).value_or(0));
+  int threads = chooseThreads(options.threads());
 
   Package package = Package::open(options.positional()[0]);
   const std::string &entry = options.positional()[1];

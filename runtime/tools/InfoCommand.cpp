@@ -1,4 +1,5 @@
 #include "Options.h"
+#include "base/Checked.h"
 #include "hal/cpu/Blas.h"
 #include "hal/cuda/CudaDriver.h"
 #include "package/Package.h"
@@ -7,9 +8,11 @@
 
 #include <mhc/Package/Allocator.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <dlfcn.h>
+#include <set>
 
 namespace mhcrt {
 namespace {
@@ -60,21 +63,51 @@ Symbols parseSymbols(const std::string &text) {
     std::string item = text.substr(begin, end - begin);
     size_t equals = item.find('=');
     int64_t value = 0;
-    const char *from = item.data() + equals + 1, *to = item.data() + item.size();
-    if (equals == std::string::npos || equals == 0 || std::from_chars(from, to, value).ptr != to || from == to)
+    if (equals == std::string::npos || equals == 0)
       throw UsageError("--memory: expected SYMBOL=VALUE, but got '" + item + "'");
-    symbols[item.substr(0, equals)] = value;
+    const char *to = item.data() + item.size();
+    auto [last, code] = std::from_chars(item.data() + equals + 1, to, value);
+    if (code != std::errc() || last != to || value < 0)
+      throw UsageError(concat("--memory: expected an integer from 0 to ", INT64_MAX, " after '=', but got '", item, "'"));
+    if (!symbols.emplace(item.substr(0, equals), value).second)
+      throw UsageError("--memory: '" + item.substr(0, equals) + "' is given twice");
     begin = end + 1;
   }
   return symbols;
 }
 
+bool isGiven(const Entry &entry, const Symbols &given) {
+  return std::all_of(entry.symbols.begin(), entry.symbols.end(), [&](auto &symbol) { return given.count(symbol); });
+}
+
+std::string list(const std::set<std::string> &words) {
+  std::string text;
+  for (const std::string &word : words)
+    text += (text.empty() ? "" : ", ") + word;
+  return text.empty() ? "none" : text;
+}
+
+/// Every symbol given must belong to an entry whose symbols are all given: else its value would mean nothing.
+void checkSymbols(const Manifest &manifest, const Symbols &given) {
+  std::set<std::string> known, used;
+  for (const auto &[name, entry] : manifest.entries) {
+    known.insert(entry.symbols.begin(), entry.symbols.end());
+    if (isGiven(entry, given))
+      used.insert(entry.symbols.begin(), entry.symbols.end());
+  }
+  for (const auto &[symbol, value] : given) {
+    if (!known.count(symbol))
+      throw UsageError("--memory: no entry has a symbol '" + symbol + "' (there are: " + list(known) + ")");
+    if (!used.count(symbol))
+      throw UsageError("--memory: no entry goes by '" + symbol + "' and what else is given (there are: " + list(known) + ")");
+  }
+}
+
 /// What an entry needs for the given symbols, on one target. Null if it has symbols that were not given.
 Json entryMemory(const Package &package, const std::string &targetName, const TargetPlan &target, const Entry &entry,
                  const Symbols &given) {
-  for (const std::string &symbol : entry.symbols)
-    if (!given.count(symbol))
-      return nullptr;
+  if (!isGiven(entry, given))
+    return nullptr;
   auto plan = target.entries.find(entry.name);
   if (plan == target.entries.end())
     return nullptr;
@@ -88,10 +121,8 @@ Json entryMemory(const Package &package, const std::string &targetName, const Ta
   auto bytes = [&](const std::vector<TensorSpec> &list) {
     int64_t sum = 0;
     for (const TensorSpec &spec : list) {
-      int64_t count = byteSize(spec.dtype);
-      for (int64_t dimension : evaluateShape(spec, symbols))
-        count *= dimension;
-      sum += count;
+      int64_t count = elementCount(evaluateShape(spec, symbols), spec.name);
+      sum = checkedAdd(sum, checkedMultiply(count, byteSize(spec.dtype), spec.name), spec.name);
     }
     return sum;
   };
@@ -174,7 +205,10 @@ int infoCommand(const std::vector<std::string> &arguments) {
   std::optional<Symbols> memory;
   if (auto text = options.value("memory"))
     memory = parseSymbols(*text);
+  options.threads(); // has no effect here, but a wrong one is wrong everywhere
   Package package = Package::open(options.positional()[0]);
+  if (memory)
+    checkSymbols(package.manifest(), *memory);
   Json info = describe(package, memory);
   if (options.flag("json"))
     std::printf("%s\n", info.dump(2).c_str());

@@ -1,9 +1,8 @@
 #include "Options.h"
+#include "base/ThreadPool.h"
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <cstdlib>
 
 namespace mhcrt {
 
@@ -63,26 +62,27 @@ std::string Options::required(const char *name) const {
   return *found;
 }
 
-std::optional<int64_t> Options::integer(const char *name, int64_t least) const {
+template <typename Number>
+std::optional<Number> Options::parse(const char *name, Number least, Number most, const char *what) const {
   auto text = value(name);
   if (!text)
     return std::nullopt;
-  int64_t number = 0;
+  Number number = 0;
   auto [end, code] = std::from_chars(text->data(), text->data() + text->size(), number);
-  if (code != std::errc() || end != text->data() + text->size() || number < least)
-    throw UsageError(concat("--", name, ": expected an integer of at least ", least, ", but got '", *text, "'"));
+  bool inside = number >= least && number <= most; // not so for NaN
+  if (code != std::errc() || end != text->data() + text->size() || !inside)
+    throw UsageError(concat("--", name, ": expected ", what, " from ", least, " to ", most, ", but got '", *text, "'"));
   return number;
 }
 
-std::optional<double> Options::number(const char *name) const {
-  auto text = value(name);
-  if (!text)
-    return std::nullopt;
-  char *end = nullptr;
-  double number = std::strtod(text->c_str(), &end);
-  if (*end || !std::isfinite(number))
-    throw UsageError(concat("--", name, ": expected a number, but got '", *text, "'"));
-  return number;
+std::optional<int64_t> Options::integer(const char *name, int64_t least, int64_t most) const {
+  return parse(name, least, most, "an integer");
 }
+
+std::optional<double> Options::number(const char *name, double least, double most) const {
+  return parse(name, least, most, "a number");
+}
+
+int64_t Options::threads() const { return integer("threads", 1, mostThreads).value_or(0); }
 
 } // namespace mhcrt

@@ -12,6 +12,9 @@
 
 namespace mhcrt {
 
+/// More than any run needs. Sizes that come of it are checked where they are computed.
+constexpr int64_t mostCount = int64_t(1) << 40;
+
 /// Positional arguments, --name=value and --flag. Unknown and repeated options are usage errors.
 class Options {
 public:
@@ -24,10 +27,15 @@ public:
   std::optional<std::string> value(const char *name) const;
   std::string value(const char *name, const std::string &otherwise) const;
   std::string required(const char *name) const;
-  std::optional<int64_t> integer(const char *name, int64_t least) const;
-  std::optional<double> number(const char *name) const;
+  /// Decimal digits and no more: no spaces, no second reading of what does not fit.
+  std::optional<int64_t> integer(const char *name, int64_t least, int64_t most = mostCount) const;
+  std::optional<double> number(const char *name, double least, double most) const;
+  /// --threads as chooseThreads takes it: 0 if it is not given.
+  int64_t threads() const;
 
 private:
+  template <typename Number> std::optional<Number> parse(const char *name, Number least, Number most, const char *what) const;
+
   std::vector<std::string> words;
   std::map<std::string, std::string> given;
 };

@@ -14,11 +14,11 @@ int trainCommand(const std::vector<std::string> &arguments) {
   train.package = options.positional()[0];
   train.device = options.value("device", "cpu");
   train.data = options.required("data");
-  train.threads = chooseThreads(options.integer("threads", 1).value_or(0));
+  train.threads = chooseThreads(options.threads());
   train.steps = options.integer("steps", 1);
   train.sequences = options.integer("sequences", 1);
-  train.seed = options.integer("seed", INT64_MIN);
-  train.learningRate = options.number("learning-rate");
+  train.seed = options.integer("seed", INT64_MIN, INT64_MAX);
+  train.learningRate = options.number("learning-rate", 0, 1e6);
   train.initial = options.value("initial");
   train.resume = options.value("resume");
   train.save = options.value("save");

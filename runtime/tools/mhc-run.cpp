@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <stdexcept>
 
 namespace {
 
@@ -72,6 +73,9 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "mhc-run: error: %s\n", problem.what());
     return 2;
   } catch (const std::bad_alloc &) {
+    std::fprintf(stderr, "mhc-run: error: out of memory\n");
+    return 1;
+  } catch (const std::length_error &) { // more elements than a std::vector can count
     std::fprintf(stderr, "mhc-run: error: out of memory\n");
     return 1;
   } catch (const std::exception &problem) {

@@ -66,3 +66,93 @@ mhc.kernel @index attributes {compute = f32, ints = [], segments = array<i64: 1,
     mhc.row.yield
   }
 }
+
+// -----
+
+mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
+  mhc.phase narrow {
+    %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
+    %1 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
+    ^bb0(%a: f32):
+      // expected-error @below {{expected scalar arithmetic in a kernel's region}}
+      %v = vector.broadcast %a : f32 to vector<2xf32>
+      %r = vector.extract %v[0] : f32 from vector<2xf32>
+      mhc.row.yield %r : f32
+    }
+    mhc.row.store %1, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
+  mhc.phase narrow {
+    %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
+    %1 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
+    ^bb0(%a: f32):
+      %n = arith.constant 4 : index
+      // expected-error @below {{expected a static shape, but got 'memref<?xf32>'}}
+      %m = memref.alloca(%n) : memref<?xf32>
+      mhc.row.yield %a : f32
+    }
+    mhc.row.store %1, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x64xf32>, %h: memref<?x1xf32>, %y: memref<?x64xf32>):
+  %0 = mhc.phase narrow : !mhc.narrow<1xf32> {
+    %1 = mhc.row.load row %h : memref<?x1xf32> -> !mhc.narrow<1xf32>
+    mhc.row.yield %1 : !mhc.narrow<1xf32>
+  }
+  mhc.phase wide {
+    %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+    // expected-error @below {{expected wide code in a wide phase}}
+    %2 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
+    ^bb0(%a: f32):
+      mhc.row.yield %a : f32
+    }
+    %3 = mhc.row.mix %2, %1 : !mhc.narrow<1xf32>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
+    mhc.row.store %3, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x1xf32>, %w: memref<64x1xf32>, %y: memref<?x1xf32>):
+  mhc.phase narrow {
+    %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
+    // expected-error @below {{expected narrow code in a narrow phase}}
+    %1 = mhc.row.project_t %0, %w : !mhc.narrow<1xf32>, memref<64x1xf32> -> !mhc.wide<1x64xf32>
+    mhc.row.store %0, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @select attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
+  mhc.phase narrow {
+    %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
+    %1 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
+    ^bb0(%a: f32):
+      %i = arith.constant 0 : index
+      %j = arith.constant 1 : index
+      %c = arith.cmpf olt, %a, %a : f32
+      // expected-error @below {{expected an index that is the same for all tokens}}
+      %k = arith.select %c, %i, %j : index
+      mhc.row.yield %a : f32
+    }
+    mhc.row.store %1, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
+    mhc.row.yield
+  }
+}

@@ -39,3 +39,15 @@ func.func @f(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: tensor<8
   }
   return %y : tensor<?x8xf32>
 }
+
+// -----
+
+// A parameter that nothing depends on has a gradient of zeros, in fp32.
+// CHECK-LABEL: func.func @backward
+// CHECK-SAME: -> (tensor<?x8xf32> {mhc.name = "dx"}, tensor<8xf32> {mhc.name = "dw"})
+// CHECK: %[[Z:.*]] = mhc.zeros : () -> tensor<8xf32>
+// CHECK: return %{{.*}}, %[[Z]]
+func.func @unused(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: tensor<8xbf16> {mhc.name = "w", mhc.grad = "dw"}) -> (tensor<?x8xf32> {mhc.name = "y", mhc.cotangent = "dy"})
+    attributes {mhc.entry, mhc.symbols = ["T"], mhc.vjp = "backward"} {
+  return %x : tensor<?x8xf32>
+}

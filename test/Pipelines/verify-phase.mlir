@@ -11,6 +11,7 @@
 // RUN: not mhc-opt %t/sums.mlir --mhc-verify-phase=phase=kernels 2>&1 | FileCheck %s --check-prefix=SUMS
 // RUN: not mhc-opt %t/sums.mlir --mhc-verify-phase=phase=plan 2>&1 | FileCheck %s --check-prefix=PLAN
 // RUN: not mhc-opt %t/launch.mlir --mhc-verify-phase=phase=fuse 2>&1 | FileCheck %s --check-prefix=LAUNCH
+// RUN: not mhc-opt %t/launch-alone.mlir --mhc-verify-phase=phase=fuse 2>&1 | FileCheck %s --check-prefix=ALONE
 // RUN: mhc-opt %t/launch.mlir --mhc-verify-phase=phase=kernels -o /dev/null
 // RUN: mhc-opt %t/plan.mlir --mhc-verify-phase=phase=plan -o /dev/null
 // RUN: not mhc-opt %t/plan.mlir --mhc-verify-phase=phase=kernels 2>&1 | FileCheck %s --check-prefix=EARLY
@@ -24,6 +25,7 @@
 // SUMS: sums.mlir:4:8: error: 'mhc.sum' op expected no such op after phase 'kernels': rows are summed by kernels
 // PLAN: 'func.func' op expected no such op after phase 'plan': kernels and plans are all that is left
 // LAUNCH: 'mhc.kernel' op expected no such op after phase 'fuse': kernels come in phase 'kernels'
+// ALONE: 'mhc.launch' op expected no such op after phase 'fuse': launches come in phase 'kernels'
 // EARLY: 'plan.entry' op expected no such op after phase 'kernels': plans come in phase 'plan'
 // NAME: error: expected phase import, optimize, differentiate, fuse, kernels, plan, package, but got 'planning'
 
@@ -64,6 +66,11 @@ mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 
   %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
   mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
 }
+func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %0 = mhc.launch @k(%x) "here" : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+//--- launch-alone.mlir
 func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   %0 = mhc.launch @k(%x) "here" : (tensor<?x8xf32>) -> tensor<?x8xf32>
   return %0 : tensor<?x8xf32>

@@ -24,8 +24,8 @@ func.func @plain(%x: tensor<?x8xbf16>) -> tensor<?x8xbf16> {
 // CHECK: %[[Y:.*]] = mhc.projection %[[N]], %arg1
 // CHECK: %[[Z:.*]] = mhc.affine %[[Y]], %arg2, %arg3 {groups = array<i64: 4, 4, 16>}
 // CHECK: %[[ZPRE:.*]] = mhc.select %[[Z]] {indices = array<i64: 0, 1, 2, 3>}
-// CHECK: %[[ZPOST:.*]] = mhc.select %[[Z]] {indices = array<i64: 4, 5, 6, 7>}
 // CHECK: %[[PRE:.*]] = mhc.activation %[[ZPRE]] {kind = #mhc<activation_kind sigmoid>}
+// CHECK: %[[ZPOST:.*]] = mhc.select %[[Z]] {indices = array<i64: 4, 5, 6, 7>}
 // CHECK: %[[POST:.*]] = mhc.activation %[[ZPOST]] {kind = #mhc<activation_kind sigmoid>, scale = 2.000000e+00 : f64}
 // CHECK: %[[ZRES:.*]] = mhc.select %[[Z]] {indices = array<i64: 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23>}
 // CHECK: %[[RES:.*]] = mhc.project %[[ZRES]] {manifold = #mhc.birkhoff<iterations = 20, firstOverInputs = false>}

@@ -1,4 +1,16 @@
 // RUN: mhc-opt %s -split-input-file -pass-pipeline='builtin.module(func.func(mhc-fuse-boundaries))' | FileCheck %s
+// RUN: mhc-opt %s -split-input-file -pass-pipeline='builtin.module(func.func(mhc-fuse-boundaries))' -remarks-filter='.*' -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK --implicit-check-not=remark:
+
+// All decisions. The six ops of forward move 136 + 96 + 72 + 48 + 48 + 48 bytes a token, their kernel reads x, f and three coefficients (80) and writes x' and u (48).
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=forward | Reason="6 ops of one segment become one kernel; its row of 96 bytes fits on chip", bytes_after=128, bytes_before=448, bytes_saved=320, flops_added=0
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=forward | Reason="2 ops of one segment become one kernel; its row of 80 bytes fits on chip", bytes_after=104, bytes_before=232, bytes_saved=128, flops_added=0
+// REMARK: remark: [Missed] chain | Category:mhc-fuse-boundaries | Function=too_large | Reason="the row takes 512 bytes, a unit of the target keeps 64 on chip", bytes_after=512, bytes_before=1024, bytes_saved=512, flops_added=0
+// REMARK: remark: [Passed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild | Reason="the kernel reads x and f of the sublayer before anyway: x' is computed again on chip", bytes_after=16, bytes_before=32, bytes_saved=16, flops_added=96
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild | Reason="4 ops of one segment become one kernel; its row of 96 bytes fits on chip", bytes_after=128, bytes_before=352, bytes_saved=224, flops_added=0
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild | Reason="4 ops of one segment become one kernel; its row of 160 bytes fits on chip", bytes_after=224, bytes_before=536, bytes_saved=312, flops_added=0
+// REMARK: remark: [Missed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="the kernel would have to read more to compute x' again than x' itself", bytes_after=24, bytes_before=16, bytes_saved=-8, flops_added=32
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="4 ops of one segment
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="2 ops of one segment
 
 // Combine, aggregate and norm stand in one segment; the matmul ends it.
 // CHECK-LABEL: func.func @forward
@@ -86,4 +98,24 @@ func.func @rebuild(%x: tensor<?x2x8xbf16>, %f: tensor<?x8xbf16>, %pre: tensor<?x
   %dx, %dh = mhc.aggregate_vjp %1, %pre, %du : (tensor<?x2x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xbf16>) -> (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>)
   %df, %dp, %dr = mhc.combine_vjp %x, %f, %post, %dx : (tensor<?x2x8xbf16>, tensor<?x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x8xf32>) -> (tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>)
   return %dx, %dh, %df, %dp, %dr, %1 : tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>, tensor<?x2x8xbf16>
+}
+
+// -----
+
+// Must not rebuild: with one stream, f and two coefficients are more than x'.
+// CHECK-LABEL: func.func @rebuild_refused
+// CHECK: mhc.combine
+// CHECK: mhc.linear
+// CHECK-NOT: mhc.combine
+// CHECK: mhc.aggregate_vjp
+func.func @rebuild_refused(%x: tensor<?x1x8xbf16>, %f: tensor<?x8xbf16>, %pre: tensor<?x1xf32, #mhc.narrow>, %post: tensor<?x1xf32, #mhc.narrow>, %res: tensor<?x1x1xf32, #mhc.narrow>,
+                           %w: tensor<8x8xbf16>) -> (tensor<?x1x8xf32>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1x8xf32>) {
+  %0 = mhc.combine %x, %f, %post, %res : (tensor<?x1x8xbf16>, tensor<?x8xbf16>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1x1xf32, #mhc.narrow>) -> tensor<?x1x8xf32>
+  %1 = mhc.cast %0 : (tensor<?x1x8xf32>) -> tensor<?x1x8xbf16>
+  %2 = mhc.aggregate %1, %pre : (tensor<?x1x8xbf16>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  %3 = mhc.cast %2 : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+  %du = mhc.linear %3, %w : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xbf16>
+  %dx, %dh = mhc.aggregate_vjp %1, %pre, %du : (tensor<?x1x8xbf16>, tensor<?x1xf32, #mhc.narrow>, tensor<?x8xbf16>) -> (tensor<?x1x8xf32>, tensor<?x1xf32, #mhc.narrow>)
+  %4 = mhc.sum %dx, %x : (tensor<?x1x8xf32>, tensor<?x1x8xbf16>) -> tensor<?x1x8xf32>
+  return %dx, %dh, %4 : tensor<?x1x8xf32>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1x8xf32>
 }

@@ -1,6 +1,9 @@
 // RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{block=1}))' -remarks-filter='.*' 2>&1 | FileCheck %s
 // RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{block=2}))' | FileCheck %s --check-prefix=TWO
 // RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{block=-1}))' | FileCheck %s --check-prefix=NONE
+// RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{budget=64}))' -remarks-filter='.*' 2>&1 | FileCheck %s
+// RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{budget=63}))' -remarks-filter='.*' 2>&1 | FileCheck %s --check-prefix=BUDGET --implicit-check-not=mhc.recompute
+// BUDGET: [Missed] recompute blocks | Category:mhc-insert-recompute-boundaries | Function=forward | Reason="no block size keeps at most 63 elements a token"
 
 // n C ceil(L / L_r) + (n + 2) C L_r with n = 2, C = 8, L = 2: 64 elements for blocks of 1.
 // CHECK: [Passed] recompute blocks {{.*}} Reason="blocks of 1 of 2 sublayers keep n C ceil(L / L_r) + (n + 2) C L_r = 64 elements a token"

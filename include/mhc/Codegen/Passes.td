@@ -21,7 +21,7 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
-    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 256, threads = 0>, ..} {
+    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       %0 = mhc.phase wide : !mhc.narrow<1xf32> {
         %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
@@ -49,6 +49,34 @@ def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
   let description = [{
     Each scheduled `mhc.kernel` becomes an `llvm.func` of the package's CPU ABI, written in scf, arith, math, vector and llvm. Wide code has its
     lanes on channels, narrow code on tokens. `math` ops are left for `mhc-expand-math`. `mhc_sum_partials_f32` and `_f64` are added.
+
+    ```mlir
+    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>, segments = array<i64: 1, 1, 0>} {
+    ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
+      mhc.phase wide {
+        %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+        mhc.row.store %0, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+        mhc.row.yield
+      }
+    }
+    ```
+    becomes
+    ```mlir
+    llvm.func @copy(%args: !llvm.ptr, %ints: !llvm.ptr, %begin: i64, %end: i64, %partial: i64) {
+      ...
+      %tokens = arith.constant 16 : i64
+      scf.for %tile = %begin to %end step %tokens : i64 {
+        ...
+            %0 = llvm.load %x {alignment = 4 : i64} : !llvm.ptr -> vector<8xf32>
+            ...
+            llvm.store %0, %y {alignment = 4 : i64} : vector<8xf32>, !llvm.ptr
+        ...
+      llvm.return
+    }
+    ...
+    llvm.func @mhc_sum_partials_f32(%args: !llvm.ptr, %ints: !llvm.ptr, %begin: i64, %end: i64, %partial: i64) {
+    ...
+    ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
@@ -60,6 +88,34 @@ def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
     Each scheduled `mhc.kernel` becomes an `llvm.func` with `nvvm.kernel` of the package's GPU ABI in `gpu.module @kernels`. A block owns tiles of tokens;
     in wide code a warp takes a token, its lanes the channels; in narrow code a thread takes a token. `math` ops are left for `mhc-expand-math`.
     Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added.
+
+    ```mlir
+    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>, segments = array<i64: 1, 1, 0>} {
+    ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
+      mhc.phase wide {
+        %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+        mhc.row.store %0, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+        mhc.row.yield
+      }
+    }
+    ```
+    becomes
+    ```mlir
+    gpu.module @kernels {
+      ...
+      llvm.func @copy(%x: !llvm.ptr<1> {llvm.align = 16 : i64}, %y: !llvm.ptr<1> {llvm.align = 16 : i64}, %rows: i64) attributes {mhc.launch = {shared = 0 : i64, threads = 256 : i64, tile = 8 : i64}, nvvm.kernel, nvvm.maxntid = array<i32: 256>} {
+        %thread = nvvm.read.ptx.sreg.tid.x : i32
+        ...
+        scf.for %tile = %first to %rows step %stride : i64 {
+          ...
+              %0 = llvm.load %from {alignment = 8 : i64} : !llvm.ptr<1> -> vector<2xf32>
+              ...
+              llvm.store %0, %to {alignment = 8 : i64} : vector<2xf32>, !llvm.ptr<1>
+          ...
+        llvm.return
+      }
+      ...
+    ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect",
@@ -71,6 +127,22 @@ def ExpandMathPass : Pass<"mhc-expand-math"> {
   let description = [{
     Host code may not call libm, and GPU code must not depend on libdevice being there. So `math.*` ops, and the rounding of f64 to bf16, are written out
     for scalars and vectors of f32 and f64 (`nvptx`: f32 alone). An op that the target has no expansion of is an error.
+
+    ```mlir
+    func.func @f(%x: vector<8xf32>) -> vector<8xf32> {
+      %0 = math.rsqrt %x : vector<8xf32>
+      return %0 : vector<8xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @f(%x: vector<8xf32>) -> vector<8xf32> {
+      %0 = math.sqrt %x : vector<8xf32>
+      %one = arith.constant dense<1.0> : vector<8xf32>
+      %1 = arith.divf %one, %0 : vector<8xf32>
+      return %1 : vector<8xf32>
+    }
+    ```
   }];
   let options = [Option<"target", "target", "std::string", /*default=*/"\"cpu\"", "cpu or nvptx">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::vector::VectorDialect",

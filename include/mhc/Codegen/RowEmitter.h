@@ -40,7 +40,7 @@ public:
   void bindComputed(Value wide, ArrayRef<Value> vectors) { chunks[wide].computed.assign(vectors.begin(), vectors.end()); }
   void bindStored(Value wide, ArrayRef<Value> vectors) { chunks[wide].stored.assign(vectors.begin(), vectors.end()); }
 
-  /// Emits load, map, mix, cast, project_t and store of wide values. All else goes to emitOther. An op whose result is bound already is skipped.
+  /// Emits load, map, mix, cast and store of wide values. All else goes to emitOther. An op whose result is bound already is skipped.
   LogicalResult emitWide(Operation *op);
 
   //===--- Regions -----------------------------------------------------------===//
@@ -67,11 +67,9 @@ protected:
 
   /// The present chunk of one stream, as memory holds it.
   virtual Value loadStream(RowLoadOp load, int64_t stream) = 0;
-  virtual void storeStream(RowStoreOp store, int64_t stream, Value stored) = 0;
+  virtual void storeStreams(RowStoreOp store, ArrayRef<Value> stored) = 0;
   /// One scalar of a narrow value of the present token, for wide code: compute type (i32 for indices); a scalar or splatted over the lanes.
   virtual Value narrowScalar(Value narrow, int64_t element) = 0;
-  /// For project_t: elements [stream * C + chunk] of column `column` of a [K, M] parameter, `stream` counted inside the group; compute type.
-  virtual Value loadWeight(Value weight, bool transposed, int64_t stream, int64_t column) = 0;
   /// i32 numbers of the chunk's channels.
   virtual Value channel() = 0;
   /// From memory's form to the compute type.
@@ -88,7 +86,6 @@ protected:
   LogicalResult emitMap(RowMapOp op);
   LogicalResult emitMix(RowMixOp op);
   LogicalResult emitCast(RowCastOp op);
-  LogicalResult emitProjectT(RowProjectTOp op);
 
   OpBuilder &b;
   Location loc;

@@ -17,6 +17,18 @@ def VerifyPhasePass : Pass<"mhc-verify-phase", "::mlir::ModuleOp"> {
     | `fuse` | as before; fusions may be there |
     | `kernels` | of `mhc`, functions hold launches and library ops only, and sums of parameters' gradients |
     | `plan`, `package` | kernels and plans only |
+
+    After `import`
+    ```mlir
+    func.func @forward(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %0 = mhc.launch @k(%x) "first" : (tensor<?x8xf32>) -> tensor<?x8xf32>
+      return %0 : tensor<?x8xf32>
+    }
+    ```
+    is refused:
+    ```
+    error: 'mhc.launch' op expected no such op after phase 'import': launches come in phase 'kernels'
+    ```
   }];
   let options = [Option<"phase", "phase", "std::string", /*default=*/"\"import\"", "the phase that has ended">];
 }

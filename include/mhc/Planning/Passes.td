@@ -12,6 +12,11 @@ def PlanPass : Pass<"mhc-plan", "::mlir::ModuleOp"> {
     with live ranges. From `@loss_and_gradients` and `@update` the entry `train_step` is made: gradients and loss are summed over the micro-batches in a loop, then updated.
 
     ```mlir
+    mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+    ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
+      %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
+      mhc.row.store %0, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
+    }
     func.func @forward(%x: tensor<?x64xf32> {mhc.name = "x"}) -> (tensor<?x64xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
       %0 = mhc.launch @k(%x) "first" : (tensor<?x64xf32>) -> tensor<?x64xf32>
       %1 = mhc.launch @k(%0) "second" : (tensor<?x64xf32>) -> tensor<?x64xf32>
@@ -20,6 +25,7 @@ def PlanPass : Pass<"mhc-plan", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
+    ...
     plan.entry @forward symbols ["T"] {
       %x = plan.buffer input f32 <64 * T> {tensor = "x"}
       %0 = plan.buffer arena f32 <64 * T> live [0, 1]

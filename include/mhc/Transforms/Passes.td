@@ -9,6 +9,37 @@ def ExpandTopologyPass : Pass<"mhc-expand-topology", "::mlir::func::FuncOp"> {
   let description = [{
     `mhc.sublayer` becomes `mhc.coefficients`, `mhc.aggregate`, its body and `mhc.combine` (`mhc.sum` for a plain residual), with the casts that the convention asks for;
     `mhc.coefficients` becomes norm, projection, affine, activations and the projection onto the manifold, on which the other passes work.
+
+    ```mlir
+    #c = #mhc.connection<topology = "mhc", streams = 2, manifold = #mhc.unconstrained, eps = 1.0e-5 : f64, postScale = 2.0 : f64, phiTransposed = false>
+    func.func @forward(%x: tensor<?x2x8xf32>, %phi: tensor<16x8xf32>, %alpha: tensor<3xf32>, %bias: tensor<8xf32>, %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> {
+      %0 = mhc.sublayer "first" %x(%phi, %alpha, %bias) connection #c : (tensor<?x2x8xf32>, tensor<16x8xf32>, tensor<3xf32>, tensor<8xf32>) -> tensor<?x2x8xf32> {
+      ^bb0(%u: tensor<?x8xf32>):
+        %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+        mhc.yield %f : tensor<?x8xf32>
+      }
+      return %0 : tensor<?x2x8xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @forward(%x: tensor<?x2x8xf32>, %phi: tensor<16x8xf32>, %alpha: tensor<3xf32>, %bias: tensor<8xf32>, %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> {
+      %0 = mhc.rms_norm %x {eps = 1.0e-5 : f64} : (tensor<?x2x8xf32>) -> tensor<?x2x8xf32>
+      %y = mhc.projection %0, %phi : (tensor<?x2x8xf32>, tensor<16x8xf32>) -> tensor<?x1x8xf32, #mhc.narrow>
+      %z = mhc.affine %y, %alpha, %bias {groups = array<i64: 2, 2, 4>} : (tensor<?x1x8xf32, #mhc.narrow>, tensor<3xf32>, tensor<8xf32>) -> tensor<?x8xf32, #mhc.narrow>
+      %1 = mhc.select %z {indices = array<i64: 0, 1>} : (tensor<?x8xf32, #mhc.narrow>) -> tensor<?x2xf32, #mhc.narrow>
+      %pre = mhc.activation %1 {kind = #mhc<activation_kind sigmoid>} : (tensor<?x2xf32, #mhc.narrow>) -> tensor<?x2xf32, #mhc.narrow>
+      %2 = mhc.select %z {indices = array<i64: 2, 3>} : (tensor<?x8xf32, #mhc.narrow>) -> tensor<?x2xf32, #mhc.narrow>
+      %post = mhc.activation %2 {kind = #mhc<activation_kind sigmoid>, scale = 2.0 : f64} : (tensor<?x2xf32, #mhc.narrow>) -> tensor<?x2xf32, #mhc.narrow>
+      %3 = mhc.select %z {indices = array<i64: 4, 5, 6, 7>} : (tensor<?x8xf32, #mhc.narrow>) -> tensor<?x2x2xf32, #mhc.narrow>
+      %res = mhc.project %3 {manifold = #mhc.unconstrained} : (tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x2xf32, #mhc.narrow>
+      %u = mhc.aggregate %x, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+      %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+      %4 = mhc.combine %x, %f, %post, %res
+        : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+      return %4 : tensor<?x2x8xf32>
+    }
+    ```
   }];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
 }
@@ -19,16 +50,22 @@ def ReorderNormAfterMatmulPass : Pass<"mhc-reorder-norm-after-matmul", "::mlir::
     A normalised row that only narrow projections read need not be written: the norm is a scalar a row (a group), and dividing the few columns afterwards gives the same up to rounding.
 
     ```mlir
-    %0 = mhc.rms_norm %x {eps = 1.0e-6 : f64} : (tensor<?x4x64xbf16>) -> tensor<?x4x64xf32>
-    %1 = mhc.projection %0, %phi : (tensor<?x4x64xf32>, tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow>
+    func.func @forward(%x: tensor<?x4x64xbf16>, %phi: tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow> {
+      %0 = mhc.rms_norm %x {eps = 1.0e-6 : f64} : (tensor<?x4x64xbf16>) -> tensor<?x4x64xf32>
+      %1 = mhc.projection %0, %phi : (tensor<?x4x64xf32>, tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow>
+      return %1 : tensor<?x1x24xf32, #mhc.narrow>
+    }
     ```
     becomes
     ```mlir
-    %0 = mhc.projection %x, %phi : (tensor<?x4x64xbf16>, tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow>
-    %1 = mhc.rms %x {eps = 1.0e-6 : f64} : (tensor<?x4x64xbf16>) -> tensor<?x1xf32, #mhc.narrow>
-    %2 = mhc.divide %0, %1 : ...
+    func.func @forward(%x: tensor<?x4x64xbf16>, %phi: tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow> {
+      %0 = mhc.projection %x, %phi : (tensor<?x4x64xbf16>, tensor<256x24xf32>) -> tensor<?x1x24xf32, #mhc.narrow>
+      %1 = mhc.rms %x {eps = 1.0e-6 : f64} : (tensor<?x4x64xbf16>) -> tensor<?x1xf32, #mhc.narrow>
+      %2 = mhc.divide %0, %1 : (tensor<?x1x24xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1x24xf32, #mhc.narrow>
+      return %2 : tensor<?x1x24xf32, #mhc.narrow>
+    }
     ```
-    Refused, each with its remark: a cast between the two (it would have to move), other uses of the normalised row, a gain, groups that differ, as many columns as channels.
+    Refused, each with its remark: a cast between the two (it would have to move), other uses of the normalised row, groups that differ, as many columns as channels. A gain stays with the row (`mhc.gain`).
   }];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
 }
@@ -38,7 +75,41 @@ def InsertRecomputeBoundariesPass : Pass<"mhc-insert-recompute-boundaries", "::m
   let description = [{
     Sublayers of a function that is to be differentiated are grouped into blocks of L_r. Memory a token, in elements of the streams' type (math: Eq. 20 of the paper):
     `n C ceil(L / L_r) + (n + 2) C L_r`. `block = 0` takes the L_r that minimises it; `budget` (elements a token) the smallest recomputation that fits. Each block becomes `mhc.recompute`; what F computes, and its output, is
-    marked by `mhc.keep` and survives; the topology ops and F's leading norm run again.
+    marked by `mhc.keep` and survives; the topology ops and F's leading norm run again. With n = 2, C = 8, L = 2 blocks of one sublayer keep 64 elements and a block of both 80:
+
+    ```mlir
+    func.func @forward(%x: tensor<?x2x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
+                       %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> attributes {mhc.vjp = "backward"} {
+      %u0 = mhc.aggregate %x, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+      %f0 = mhc.linear %u0, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+      %x1 = mhc.combine %x, %f0, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+      %u1 = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+      %f1 = mhc.linear %u1, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+      %x2 = mhc.combine %x1, %f1, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+      return %x2 : tensor<?x2x8xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @forward(%x: tensor<?x2x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
+                       %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> attributes {mhc.vjp = "backward"} {
+      %x1 = mhc.recompute : tensor<?x2x8xf32> {
+        %u = mhc.aggregate %x, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+        %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+        %k = mhc.keep %f : (tensor<?x8xf32>) -> tensor<?x8xf32>
+        %0 = mhc.combine %x, %k, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+        mhc.yield %0 : tensor<?x2x8xf32>
+      }
+      %x2 = mhc.recompute : tensor<?x2x8xf32> {
+        %u = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+        %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+        %k = mhc.keep %f : (tensor<?x8xf32>) -> tensor<?x8xf32>
+        %0 = mhc.combine %x1, %k, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+        mhc.yield %0 : tensor<?x2x8xf32>
+      }
+      return %x2 : tensor<?x2x8xf32>
+    }
+    ```
   }];
   let options = [
     Option<"block", "block", "int64_t", "0", "sublayers a block; 0: by the memory formula; -1: no recomputation">,
@@ -51,6 +122,25 @@ def FuseCoefficientsPass : Pass<"mhc-fuse-coefficients", "::mlir::func::FuncOp">
   let description = [{
     Connected ops on narrow rows only (divide, select, affine, activation, project and their VJPs) are wrapped into one `mhc.fusion "coefficients"`: one launch instead of one each, and the values between never
     leave the chip.
+
+    ```mlir
+    func.func @forward(%q: tensor<?x4xf32, #mhc.narrow>, %alpha: tensor<2xf32>, %bias: tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow> {
+      %z = mhc.affine %q, %alpha, %bias {groups = array<i64: 2, 2>} : (tensor<?x4xf32, #mhc.narrow>, tensor<2xf32>, tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow>
+      %h = mhc.activation %z {kind = #mhc<activation_kind sigmoid>} : (tensor<?x4xf32, #mhc.narrow>) -> tensor<?x4xf32, #mhc.narrow>
+      return %h : tensor<?x4xf32, #mhc.narrow>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @forward(%q: tensor<?x4xf32, #mhc.narrow>, %alpha: tensor<2xf32>, %bias: tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow> {
+      %h = mhc.fusion "coefficients" : tensor<?x4xf32, #mhc.narrow> {
+        %z = mhc.affine %q, %alpha, %bias {groups = array<i64: 2, 2>} : (tensor<?x4xf32, #mhc.narrow>, tensor<2xf32>, tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow>
+        %0 = mhc.activation %z {kind = #mhc<activation_kind sigmoid>} : (tensor<?x4xf32, #mhc.narrow>) -> tensor<?x4xf32, #mhc.narrow>
+        mhc.yield %0 : tensor<?x4xf32, #mhc.narrow>
+      }
+      return %h : tensor<?x4xf32, #mhc.narrow>
+    }
+    ```
   }];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
 }
@@ -61,6 +151,29 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
     Row ops are cut into segments at the ops that are none (matmul, attention, an external layer): no path leaves a segment and comes back, so the connected ops of one segment may run as one kernel. A boundary is then the combine of sublayer l with the coefficients and the aggregate of
     sublayer l+1 and the norm that its layer begins with; in backward likewise. First, a cheap op whose result is larger than its operands moves to the segment of its only user (`sink`). Then, in backward, a stream that the
     kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own. A segment is refused if its row does not fit on chip (`#mhc.target`).
+
+    ```mlir
+    func.func @forward(%x: tensor<?x2x8xf32>, %f: tensor<?x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>,
+                       %res: tensor<?x2x2xf32, #mhc.narrow>, %w: tensor<8x8xf32>) -> (tensor<?x2x8xf32>, tensor<?x8xf32>) {
+      %x1 = mhc.combine %x, %f, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+      %u = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+      %f1 = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+      return %x1, %f1 : tensor<?x2x8xf32>, tensor<?x8xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @forward(%x: tensor<?x2x8xf32>, %f: tensor<?x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>,
+                       %res: tensor<?x2x2xf32, #mhc.narrow>, %w: tensor<8x8xf32>) -> (tensor<?x2x8xf32>, tensor<?x8xf32>) {
+      %0:2 = mhc.fusion "boundary" : tensor<?x2x8xf32>, tensor<?x8xf32> {
+        %x1 = mhc.combine %x, %f, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+        %u = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+        mhc.yield %x1, %u : tensor<?x2x8xf32>, tensor<?x8xf32>
+      }
+      %f1 = mhc.linear %0#1, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+      return %0#0, %f1 : tensor<?x2x8xf32>, tensor<?x8xf32>
+    }
+    ```
   }];
   let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
@@ -71,6 +184,33 @@ def FormKernelsPass : Pass<"mhc-form-kernels", "::mlir::ModuleOp"> {
   let description = [{
     Each `mhc.fusion`, and each row op outside of one together with the cast that is its only use, is written in the primitives of the row program as a `mhc.kernel` and replaced by `mhc.launch`. Kernels of the same
     structure are one: layers share them.
+
+    ```mlir
+    func.func @forward(%x: tensor<?x8xbf16>) -> tensor<?x8xbf16> {
+      %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x8xbf16>) -> tensor<?x8xf32>
+      %1 = mhc.cast %0 : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+      return %1 : tensor<?x8xbf16>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @forward(%x: tensor<?x8xbf16>) -> tensor<?x8xbf16> {
+      %0 = mhc.launch @scale_0(%x) ": scale" : (tensor<?x8xbf16>) -> tensor<?x8xbf16>
+      return %0 : tensor<?x8xbf16>
+    }
+    mhc.kernel @scale_0 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+    ^bb0(%x: memref<?x8xbf16>, %y: memref<?x8xbf16>):
+      %0 = mhc.row.load row %x : memref<?x8xbf16> -> !mhc.wide<1x8xbf16>
+      %1 = mhc.row.map %0 : !mhc.wide<1x8xbf16> -> !mhc.wide<1x8xf32> {
+      ^bb0(%a: f32):
+        %factor = arith.constant 2.0 : f32
+        %b = arith.mulf %a, %factor : f32
+        mhc.row.yield %b : f32
+      }
+      %2 = mhc.row.cast %1 : !mhc.wide<1x8xf32> -> !mhc.wide<1x8xbf16>
+      mhc.row.store %2, %y : !mhc.wide<1x8xbf16>, memref<?x8xbf16>
+    }
+    ```
   }];
   let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }

@@ -121,18 +121,66 @@ Value CpuEmitter::rowOffset(RowLoadOp op, Value t) {
 
 Value CpuEmitter::loadStream(RowLoadOp op, int64_t stream) {
   WideType type = cast<WideType>(op.getResult().getType());
+  Type element = memoryType(type.getElementType());
+  if (op.getInterleaved()) {
+    if (stream == 0)
+      interleavedLoads[op] =
+          loadInterleaved(element, pointer(op.getSource()), add(rowOffset(op, token), mul(chunk, type.getStreams())), type.getStreams());
+    return interleavedLoads[op][stream];
+  }
   Value index = add(add(rowOffset(op, token), stream * type.getChannels()), chunk);
-  return load(lanes(memoryType(type.getElementType())), pointer(op.getSource()), index);
+  return load(lanes(element), pointer(op.getSource()), index);
 }
 
-void CpuEmitter::storeStream(RowStoreOp op, int64_t stream, Value stored) {
+void CpuEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
   WideType type = cast<WideType>(op.getValue().getType());
   Value row = mul(add(tileStart, token), type.getNumElements());
-  store(stored, pointer(op.getTarget()), add(add(row, stream * type.getChannels()), chunk));
+  if (op.getInterleaved())
+    return storeInterleaved(stored, pointer(op.getTarget()), add(row, mul(chunk, type.getStreams())));
+  for (auto [stream, vector] : llvm::enumerate(stored))
+    store(vector, pointer(op.getTarget()), add(add(row, stream * type.getChannels()), chunk));
 }
 
-Value CpuEmitter::loadWeight(Value, bool, int64_t, int64_t) {
-  llvm_unreachable("projections to wide values run before the chunk loop");
+/// Vectors of one length one after the other, the last repeated up to a power of two.
+static Value concatenate(OpBuilder &b, Location loc, ArrayRef<Value> vectors) {
+  SmallVector<Value> left(vectors);
+  left.resize(llvm::PowerOf2Ceil(left.size()), left.back());
+  while (left.size() > 1) {
+    SmallVector<Value> next;
+    int64_t length = cast<VectorType>(left[0].getType()).getNumElements();
+    auto all = llvm::to_vector(llvm::seq<int64_t>(0, 2 * length));
+    for (size_t i = 0; i < left.size(); i += 2)
+      next.push_back(vector::ShuffleOp::create(b, loc, left[i], left[i + 1], all));
+    left = std::move(next);
+  }
+  return left[0];
+}
+
+SmallVector<Value> CpuEmitter::loadInterleaved(Type element, Value base, Value index, int64_t streams) {
+  SmallVector<Value> pieces, vectors;
+  for (int64_t i = 0; i < streams; ++i)
+    pieces.push_back(load(lanes(element), base, add(index, i * width)));
+  if (width == 1)
+    return pieces;
+  Value all = concatenate(b, loc, pieces);
+  for (int64_t s = 0; s < streams; ++s) {
+    auto picked = llvm::map_to_vector(llvm::seq<int64_t>(0, width), [&](int64_t lane) { return lane * streams + s; });
+    vectors.push_back(vector::ShuffleOp::create(b, loc, all, all, picked));
+  }
+  return vectors;
+}
+
+void CpuEmitter::storeInterleaved(ArrayRef<Value> vectors, Value base, Value index) {
+  int64_t streams = vectors.size();
+  Value all = width == 1 ? Value() : concatenate(b, loc, vectors);
+  for (int64_t i = 0; i < streams; ++i) {
+    Value piece = vectors[i];
+    if (all) {
+      auto picked = llvm::map_to_vector(llvm::seq<int64_t>(i * width, (i + 1) * width), [&](int64_t k) { return k % streams * width + k / streams; });
+      piece = vector::ShuffleOp::create(b, loc, all, all, picked);
+    }
+    store(piece, base, add(index, i * width));
+  }
 }
 
 Value CpuEmitter::channel() {

@@ -65,9 +65,8 @@ private:
   //===--- Memory and rounding (CpuEmitter.cpp) ------------------------------===//
 
   Value loadStream(RowLoadOp load, int64_t stream) override;
-  void storeStream(RowStoreOp store, int64_t stream, Value stored) override;
+  void storeStreams(RowStoreOp store, ArrayRef<Value> stored) override;
   Value narrowScalar(Value narrow, int64_t element) override { return narrowAt(narrow, i64(element), token); }
-  Value loadWeight(Value weight, bool transposed, int64_t stream, int64_t column) override;
   Value channel() override;
   Value widen(Value stored, Type elementType) override;
   Rounded round(Value computed, Type elementType) override;
@@ -76,6 +75,9 @@ private:
   Value any(Value condition) override;
   LogicalResult emitOther(Operation *op) override;
 
+  /// Elements [stream][width] of memory that holds [width][stream] from `index`; and back.
+  SmallVector<Value> loadInterleaved(Type element, Value base, Value index, int64_t streams);
+  void storeInterleaved(ArrayRef<Value> vectors, Value base, Value index);
   /// Row of `load`'s memory that token `t` of the tile reads, in elements.
   Value rowOffset(RowLoadOp load, Value t);
   Value pointer(Value argument) { return pointers[cast<BlockArgument>(argument).getArgNumber()]; }
@@ -148,6 +150,8 @@ private:
     int64_t k, columns, groups, inGroup;
   };
   Shape shapeOf(Value weight, bool transposed, WideType wide);
+  /// Streams that a parameter's rows alternate between ([channel, stream]), or 1 ([stream, channel]).
+  static int64_t interleavedStreams(Operation *op, const Shape &shape);
 
   //===--- Ordered copies of parameters (CpuPack.cpp) --------------------------===//
 
@@ -160,6 +164,7 @@ private:
   void emitBlockPack(Operation *op, bool back);
   std::pair<Value, Value> columnsOf(Operation *op, const Shape &shape, Value s, Value c);
   std::pair<Value, Value> rowsOf(Operation *op, const Shape &shape, Value m, Value s, Value c);
+  void gatherRows(RowProjectTOp op, Value copy);
   void copyRows(Value from, Value fromOrigin, int64_t fromStride, Value to, Value toOrigin, int64_t toStride, int64_t rows, int64_t count);
   void transpose(Value from, Value fromOrigin, int64_t fromStride, Value rows, Value columns, Value to, Value toOrigin, int64_t toStride);
   void transposeSquare(SmallVectorImpl<Value> &rows);
@@ -193,6 +198,7 @@ private:
   bool wholeBlocks = false, blocked = false;
   Value blockStart, blockEnd, blockMainEnd; ///< channels of the block; end of what whole vectors cover
   Value token, chunk, chunkOrigin;          ///< token in the tile, first channel of the chunk and of its block
+  DenseMap<Operation *, SmallVector<Value>> interleavedLoads; ///< all streams of the chunk
   SmallVector<Operation *> chunkOps, lateOps;
   SmallVector<RowProjectTOp> earlyOps;
   SmallVector<RowDotOp> lateDots;

@@ -40,8 +40,10 @@ Value CpuEmitter::narrowLanes(Value narrow, int64_t element, Value t) {
 }
 
 void CpuEmitter::bindPhase(PhaseOp phase) {
-  for (auto [result, inside] : llvm::zip(phase.getResults(), phase.getBody().front().getTerminator()->getOperands()))
-    narrows[result] = narrows.find(inside)->second;
+  for (auto [result, inside] : llvm::zip(phase.getResults(), phase.getBody().front().getTerminator()->getOperands())) {
+    Narrow same = narrows.find(inside)->second; // a copy: the insertion may move the table
+    narrows[result] = same;
+  }
 }
 
 LogicalResult CpuEmitter::emitNarrowPhase(PhaseOp phase) {

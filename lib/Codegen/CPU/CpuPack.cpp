@@ -24,11 +24,13 @@ std::pair<Value, bool> CpuEmitter::weightOf(Operation *op) {
   return {outer.getTarget(), outer.getTransposed()};
 }
 
-/// With fewer columns than lanes most of a vector would be idle.
+/// With fewer columns than lanes most of a vector would be idle. Channels that alternate with streams make no lanes.
 bool CpuEmitter::lanesAreColumns(Operation *op) {
   auto [weight, transposed] = weightOf(op);
-  return !transposed || cast<MemRefType>(weight.getType()).getDimSize(0) >= vectorLanes;
+  return !transposed || op->hasAttr("interleaved") || cast<MemRefType>(weight.getType()).getDimSize(0) >= vectorLanes;
 }
+
+int64_t CpuEmitter::interleavedStreams(Operation *op, const Shape &shape) { return op->hasAttr("interleaved") ? shape.inGroup : 1; }
 
 /// Rows of a whole copy in [M, K] order are a cache line longer.
 int64_t CpuEmitter::packStride(int64_t k) { return k + 64 / bytesOf(compute); }
@@ -56,10 +58,28 @@ void CpuEmitter::emitWholePacks() {
       fillZero(copy, compute, count);
     else if (!byRows)
       transpose(memory, zero, k, i64(columns), i64(k), copy, zero, columns);
+    else if (op->hasAttr("interleaved"))
+      gatherRows(cast<RowProjectTOp>(op), copy);
     else if (!transposed)
       transpose(memory, zero, columns, i64(k), i64(columns), copy, zero, packStride(k));
     else
       copyRows(memory, zero, k, copy, zero, packStride(k), columns, k);
+  });
+}
+
+/// A whole copy in [M, K] order, streams by channels, of a parameter whose rows are channels by streams.
+void CpuEmitter::gatherRows(RowProjectTOp op, Value copy) {
+  Shape shape = shapeOf(op.getWeight(), op.getTransposed(), op.getResult().getType());
+  Value memory = pointer(op.getWeight());
+  int64_t length = op.getResult().getType().getChannels(), stride = packStride(shape.k);
+  loop(i64(0), i64(shape.inGroup), 1, [&](Value s) {
+    if (!op.getTransposed())
+      return transpose(memory, mul(s, shape.columns), shape.inGroup * shape.columns, i64(length), i64(shape.columns), copy, mul(s, length), stride);
+    loop(i64(0), i64(shape.columns), 1, [&](Value m) {
+      loop(i64(0), i64(length), 1, [&](Value c) {
+        store(load(compute, memory, add(add(mul(m, shape.k), mul(c, shape.inGroup)), s)), copy, add(add(mul(m, stride), mul(s, length)), c));
+      });
+    });
   });
 }
 
@@ -96,6 +116,22 @@ void CpuEmitter::emitBlockPack(Operation *op, bool back) {
   int64_t columns = type.getDimSize(transposed ? 0 : 1), k = type.getNumElements() / columns, inGroup = k / channels;
   Value memory = pointer(weight), size = sub(blockEnd, blockStart);
   bool byRows = isa<RowProjectTOp>(op);
+  if (op->hasAttr("interleaved")) {
+    loop(i64(0), i64(inGroup), 1, [&](Value s) {
+      loop(i64(0), size, 1, [&](Value c) {
+        Value row = add(mul(add(blockStart, c), inGroup), s), to = add(mul(s, copyStride), c);
+        loop(i64(0), i64(columns), 1, [&](Value m) {
+          Value there = transposed ? add(mul(m, k), row) : add(mul(row, columns), m);
+          Value here = byRows ? add(mul(m, inGroup * copyStride), to) : add(mul(to, columns), m);
+          if (back)
+            store(load(compute, copy, here), memory, there);
+          else
+            store(load(compute, memory, there), copy, here);
+        });
+      });
+    });
+    return;
+  }
   loop(i64(0), i64(inGroup), 1, [&](Value s) {
     Value from = add(mul(s, channels), blockStart), to = mul(s, copyStride);
     if (byRows && transposed)
@@ -119,7 +155,9 @@ std::pair<Value, Value> CpuEmitter::columnsOf(Operation *op, const Shape &shape,
   if (Value copy = blockPacks.lookup(op))
     return {copy, mul(add(mul(s, copyStride), sub(c, blockStart)), shape.columns)};
   Value copy = lanesAreColumns(op) ? wholePacks.lookup({weight, false}) : Value();
-  return {copy ? copy : pointer(weight), mul(add(mul(s, channels), c), shape.columns)};
+  int64_t alternating = interleavedStreams(op, shape);
+  Value row = alternating > 1 ? add(mul(c, alternating), s) : add(mul(s, channels), c);
+  return {copy ? copy : pointer(weight), mul(row, shape.columns)};
 }
 
 /// Base and index of channel (s, c) of column m of a parameter in [M, K] order; c counts from the block's start.

@@ -265,7 +265,8 @@ void CpuEmitter::emitOuterColumns(RowOuterTokensOp op) {
       inPieces(shape.columns, [&](Value m, ArrayRef<Piece> parts) {
         auto [target, row] = columnsOf(op, shape, s, add(blockStart, c));
         Value base = target, first = add(row, m);
-        auto place = [&](int64_t r, int64_t at) { return add(first, r * shape.columns + at); };
+        int64_t rowStride = shape.columns * (blockPacks.count(op) ? 1 : interleavedStreams(op, shape));
+        auto place = [&](int64_t r, int64_t at) { return add(first, r * rowStride + at); };
         SmallVector<Value> acc;
         for (int64_t r = 0; r < rowCount; ++r)
           for (Piece part : parts)

@@ -343,6 +343,13 @@ void CpuEmitter::emitWideSum(RowSumTokensOp op) {
       streams[0] = arith::AddFOp::create(b, loc, streams[0], stream);
     streams.resize(1);
   }
+  if (op.getInterleaved()) {
+    Value index = mul(chunk, streams.size());
+    SmallVector<Value> sums = loadInterleaved(compute, pointer(op.getTarget()), index, streams.size());
+    for (auto [sum, stream] : llvm::zip(sums, streams))
+      sum = arith::AddFOp::create(b, loc, sum, stream);
+    return storeInterleaved(sums, pointer(op.getTarget()), index);
+  }
   for (auto [i, stream] : llvm::enumerate(streams)) {
     Value index = add(chunk, i * type.getChannels());
     Value sum = load(lanes(compute), pointer(op.getTarget()), index);

@@ -53,9 +53,8 @@ public:
 
 private:
   Value loadStream(RowLoadOp, int64_t) override { return {}; }
-  void storeStream(RowStoreOp, int64_t, Value) override {}
+  void storeStreams(RowStoreOp, ArrayRef<Value>) override {}
   Value narrowScalar(Value, int64_t) override { return {}; }
-  Value loadWeight(Value, bool, int64_t, int64_t) override { return {}; }
   Value channel() override { return {}; }
   Value widen(Value, Type) override { return {}; }
   Rounded round(Value, Type) override { return {}; }

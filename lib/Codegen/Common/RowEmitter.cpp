@@ -85,8 +85,7 @@ LogicalResult RowEmitter::emitWide(Operation *op) {
   if (auto store = dyn_cast<RowStoreOp>(op)) {
     if (!isa<WideType>(store.getValue().getType()))
       return emitOther(op);
-    for (auto [stream, vector] : llvm::enumerate(llvm::to_vector(stored(store.getValue()))))
-      storeStream(store, stream, vector);
+    storeStreams(store, llvm::to_vector(stored(store.getValue())));
     return success();
   }
   if (auto map = dyn_cast<RowMapOp>(op))
@@ -95,8 +94,6 @@ LogicalResult RowEmitter::emitWide(Operation *op) {
     return emitMix(mix);
   if (auto castOp = dyn_cast<RowCastOp>(op); castOp && isa<WideType>(castOp.getResult().getType()))
     return emitCast(castOp);
-  if (auto project = dyn_cast<RowProjectTOp>(op))
-    return emitProjectT(project);
   return emitOther(op);
 }
 
@@ -152,23 +149,6 @@ LogicalResult RowEmitter::emitCast(RowCastOp op) {
   }
   bindStored(op.getResult(), storedForm);
   bindComputed(op.getResult(), widened);
-  return success();
-}
-
-LogicalResult RowEmitter::emitProjectT(RowProjectTOp op) {
-  WideType type = op.getResult().getType();
-  auto weight = cast<MemRefType>(op.getWeight().getType());
-  int64_t k = weight.getDimSize(op.getTransposed() ? 1 : 0), columns = weight.getDimSize(op.getTransposed() ? 0 : 1);
-  int64_t inGroup = k / type.getChannels();
-  SmallVector<Value> sums(type.getStreams());
-  for (int64_t m = 0; m < columns; ++m) {
-    SmallVector<Value> weights;
-    for (int64_t s = 0; s < inGroup; ++s)
-      weights.push_back(loadWeight(op.getWeight(), op.getTransposed(), s, m));
-    for (int64_t i = 0; i < type.getStreams(); ++i)
-      sums[i] = term(splat(narrowScalar(op.getValue(), i / inGroup * columns + m)), weights[i % inGroup], sums[i]);
-  }
-  bindComputed(op.getResult(), sums);
   return success();
 }
 

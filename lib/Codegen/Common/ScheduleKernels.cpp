@@ -172,7 +172,11 @@ private:
       return;
     Operation *op = wide.getDefiningOp();
     if (Value target = storedIn.lookup(wide); target && !isa<RowLoadOp>(op)) {
-      auto load = RowLoadOp::create(builder, op->getLoc(), wide.getType(), Access::row, target, /*index=*/Value(), /*divisor=*/1);
+      bool interleaved = llvm::any_of(target.getUsers(), [](Operation *user) {
+        auto store = dyn_cast<RowStoreOp>(user);
+        return store && store.getInterleaved();
+      });
+      auto load = RowLoadOp::create(builder, op->getLoc(), wide.getType(), Access::row, target, /*index=*/Value(), /*divisor=*/1, interleaved);
       map.map(wide, load.getResult());
       return;
     }

@@ -17,7 +17,7 @@ LogicalResult SimpleEmitter::emitColumns(const Nest &columnNest) {
     for (const Unit &unit : columnNest.units) {
       int64_t each = 1;
       if (auto outer = dyn_cast<RowOuterTokensOp>(unit.op))
-        each = shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType()).inGroup;
+        each = shapeOf(outer).inGroup;
       sums.append((unit.end - unit.begin) * each, zero);
     }
     // Four tokens a turn, so that the loads of one do not wait for the sums of another; then what is left.
@@ -44,7 +44,7 @@ LogicalResult SimpleEmitter::emitColumns(const Nest &columnNest) {
     for (const Unit &unit : columnNest.units) {
       int64_t each = 1;
       if (auto outer = dyn_cast<RowOuterTokensOp>(unit.op))
-        each = shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType()).inGroup;
+        each = shapeOf(outer).inGroup;
       int64_t count = (unit.end - unit.begin) * each;
       addToPartial(unit, left.take_front(count));
       left = left.drop_front(count);
@@ -76,7 +76,7 @@ LogicalResult SimpleEmitter::emitColumnChunk(const Nest &columnNest, Token &at) 
       continue;
     }
     auto outer = cast<RowOuterTokensOp>(unit.op);
-    Shape shape = shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType());
+    Shape shape = shapeOf(outer);
     SmallVector<Value> streams = llvm::to_vector(computed(outer.getValue()));
     for (int64_t m = unit.begin; m < unit.end; ++m, next += shape.inGroup)
       for (int64_t g = 0; g < shape.groups; ++g) {
@@ -97,6 +97,12 @@ void SimpleEmitter::addToPartial(const Unit &unit, ArrayRef<Value> sums) {
   };
   if (auto sum = dyn_cast<RowSumTokensOp>(unit.op)) {
     int64_t alignment = std::gcd(argumentAlignment(cast<MemRefType>(sum.getTarget().getType())), width * 4);
+    if (sum.getInterleaved()) {
+      Value base = address(pointer(sum.getTarget()), compute, mul(chunk, sums.size()));
+      for (auto [s, value] : llvm::enumerate(sums))
+        addTo(address(base, compute, s), value, 4);
+      return;
+    }
     Value base = address(pointer(sum.getTarget()), compute, chunk);
     for (auto [s, value] : llvm::enumerate(sums))
       addTo(address(base, compute, s * channels), value, alignment);
@@ -104,22 +110,23 @@ void SimpleEmitter::addToPartial(const Unit &unit, ArrayRef<Value> sums) {
   }
   auto outer = cast<RowOuterTokensOp>(unit.op);
   auto type = cast<MemRefType>(outer.getTarget().getType());
-  Shape shape = shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType());
+  Shape shape = shapeOf(outer);
   if (outer.getTransposed()) {
-    int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), shape.k * 4), width * 4);
-    Value base = address(pointer(outer.getTarget()), compute, chunk);
+    int64_t alignment = shape.channelStride > 1 ? 4 : std::gcd(std::gcd(argumentAlignment(type), shape.k * 4), width * 4);
+    Value base = address(pointer(outer.getTarget()), compute, mul(chunk, shape.channelStride));
     for (int64_t m = unit.begin; m < unit.end; ++m)
       for (int64_t s = 0; s < shape.inGroup; ++s)
-        addTo(address(base, compute, m * shape.k + s * channels), sums[(m - unit.begin) * shape.inGroup + s],
+        addTo(address(base, compute, m * shape.k + s * shape.streamStride), sums[(m - unit.begin) * shape.inGroup + s],
               alignment);
     return;
   }
-  Value base = address(pointer(outer.getTarget()), compute, mul(widen64(chunk), shape.columns));
+  int64_t step = shape.channelStride * shape.columns; // from channel to channel
+  Value base = address(pointer(outer.getTarget()), compute, mul(widen64(chunk), step));
   for (int64_t s = 0; s < shape.inGroup; ++s)
     for (int64_t j = 0; j < width; ++j)
       for (int64_t m = unit.begin; m < unit.end;) {
-        int64_t first = (s * channels + j) * shape.columns + m;
-        int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), width * shape.columns * 4), first * 4);
+        int64_t first = s * shape.streamStride * shape.columns + j * step + m;
+        int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), width * step * 4), first * 4);
         int64_t piece = std::min<int64_t>(alignment / 4, llvm::bit_floor(uint64_t(unit.end - m)));
         SmallVector<Value> values;
         for (int64_t i = 0; i < piece; ++i)

@@ -179,6 +179,11 @@ void SimpleEmitter::locate(Operation *op, Token &at) {
 
 std::pair<Value, int64_t> SimpleEmitter::chunkAddress(Operation *op, MemRefType type, int64_t stream) {
   Type element = type.getElementType();
+  if (op->hasAttr("interleaved")) { // the chunk is one channel
+    int64_t streams = rowElements(type) / channels;
+    Value place = address(token->pointers.lookup(op), element, add(mul(chunk, streams), stream));
+    return {place, bytesOf(element)};
+  }
   Value place = address(address(token->pointers.lookup(op), element, chunk), element, stream * channels);
   return {place, std::gcd(argumentAlignment(type), width * bytesOf(element))};
 }
@@ -192,9 +197,11 @@ Value SimpleEmitter::loadStream(RowLoadOp op, int64_t stream) {
   return load(storedType(type.getElementType()), place, alignment);
 }
 
-void SimpleEmitter::storeStream(RowStoreOp op, int64_t stream, Value stored) {
-  auto [place, alignment] = chunkAddress(op, cast<MemRefType>(op.getTarget().getType()), stream);
-  store(stored, place, alignment);
+void SimpleEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
+  for (auto [stream, value] : llvm::enumerate(stored)) {
+    auto [place, alignment] = chunkAddress(op, cast<MemRefType>(op.getTarget().getType()), stream);
+    store(value, place, alignment);
+  }
 }
 
 Value SimpleEmitter::narrowScalar(Value narrow, int64_t element) { return narrowAt(narrow, element, token->local); }
@@ -208,23 +215,35 @@ Value SimpleEmitter::channel() {
   return vectorOf(numbers);
 }
 
-SimpleEmitter::Shape SimpleEmitter::shapeOf(Value weight, bool transposed, WideType wide) {
+template <typename Shape>
+static Shape makeShape(Value weight, bool transposed, bool interleaved, WideType wide) {
   auto type = cast<MemRefType>(weight.getType());
   int64_t k = type.getDimSize(transposed ? 1 : 0), columns = type.getDimSize(transposed ? 0 : 1);
-  return {k, columns, wide.getNumElements() / k, k / wide.getChannels()};
+  int64_t channels = wide.getChannels(), inGroup = k / channels;
+  return {k, columns, wide.getNumElements() / k, inGroup, interleaved ? 1 : channels, interleaved ? inGroup : 1};
+}
+SimpleEmitter::Shape SimpleEmitter::shapeOf(RowProjectOp op) {
+  return makeShape<Shape>(op.getWeight(), op.getTransposed(), op.getInterleaved(), op.getValue().getType());
+}
+SimpleEmitter::Shape SimpleEmitter::shapeOf(RowProjectTOp op) {
+  return makeShape<Shape>(op.getWeight(), op.getTransposed(), op.getInterleaved(), op.getResult().getType());
+}
+SimpleEmitter::Shape SimpleEmitter::shapeOf(RowOuterTokensOp op) {
+  return makeShape<Shape>(op.getTarget(), op.getTransposed(), op.getInterleaved(), op.getValue().getType());
 }
 
 /// Rows of a [K, M] parameter are read in pieces of up to four columns, as alignment allows.
-SmallVector<Value> SimpleEmitter::loadColumns(Value weight, int64_t stream, int64_t j, int64_t column, int64_t count,
-                                              Value more) {
+SmallVector<Value> SimpleEmitter::loadColumns(Value weight, const Shape &shape, int64_t stream, int64_t j,
+                                              int64_t column, int64_t count, Value more) {
   auto type = cast<MemRefType>(weight.getType());
-  int64_t columns = type.getDimSize(1), first = (stream * channels + j) * columns + column;
-  Value base = address(pointer(weight), compute, mul(widen64(chunk), columns));
+  int64_t step = shape.channelStride * shape.columns; // from channel to channel
+  int64_t first = stream * shape.streamStride * shape.columns + j * step + column;
+  Value base = address(pointer(weight), compute, mul(widen64(chunk), step));
   if (more)
     base = address(base, compute, more);
   SmallVector<Value> values;
   while (count > 0) {
-    int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), width * columns * 4), first * 4);
+    int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), width * step * 4), first * 4);
     int64_t piece = std::min<int64_t>(alignment / 4, llvm::bit_floor(uint64_t(count)));
     Type vector = piece == 1 ? compute : Type(VectorType::get({piece}, compute));
     Value loaded = load(vector, address(base, compute, first), alignment);
@@ -236,14 +255,12 @@ SmallVector<Value> SimpleEmitter::loadColumns(Value weight, int64_t stream, int6
   return values;
 }
 
-/// The chunk's lanes of one column of a [M, K] parameter.
-Value SimpleEmitter::loadWeight(Value weight, bool transposed, int64_t stream, int64_t column) {
-  assert(transposed && "rows of a [K, M] parameter are read by loadColumns");
+Value SimpleEmitter::loadWeight(Value weight, const Shape &shape, int64_t stream, int64_t column) {
   auto type = cast<MemRefType>(weight.getType());
-  Value place =
-      address(address(pointer(weight), compute, chunk), compute, column * type.getDimSize(1) + stream * channels);
-  int64_t row = std::gcd<int64_t>(16, type.getDimSize(1) * 4);
-  return load(lanes(compute), place, std::gcd(std::gcd(argumentAlignment(type), row), width * 4));
+  Value base = address(pointer(weight), compute, mul(chunk, shape.channelStride));
+  int64_t row = std::gcd<int64_t>(16, shape.k * 4);
+  return load(lanes(compute), address(base, compute, column * shape.k + stream * shape.streamStride),
+              shape.channelStride > 1 ? 4 : std::gcd(std::gcd(argumentAlignment(type), row), width * 4));
 }
 
 LogicalResult SimpleEmitter::emitOther(Operation *op) {

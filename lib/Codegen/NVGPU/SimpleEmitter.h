@@ -34,9 +34,8 @@ private:
   LogicalResult check();
   void zeroPartials();
   Value loadStream(RowLoadOp load, int64_t stream) override;
-  void storeStream(RowStoreOp store, int64_t stream, Value stored) override;
+  void storeStreams(RowStoreOp store, ArrayRef<Value> stored) override;
   Value narrowScalar(Value narrow, int64_t element) override;
-  Value loadWeight(Value weight, bool transposed, int64_t stream, int64_t column) override;
   Value channel() override;
   Value any(Value condition) override;
   LogicalResult emitOther(Operation *op) override;
@@ -54,6 +53,15 @@ private:
   void locate(Operation *op, Token &token);
   /// The present chunk of a stream, as memory holds it, and its alignment.
   std::pair<Value, int64_t> chunkAddress(Operation *op, MemRefType type, int64_t stream);
+
+  /// A [K, M] (transposed: [M, K]) parameter, the groups of the wide value that it is multiplied with, and where row
+  /// (stream, channel) of K lies.
+  struct Shape {
+    int64_t k, columns, groups, inGroup, streamStride, channelStride;
+  };
+  static Shape shapeOf(RowProjectOp op);
+  static Shape shapeOf(RowProjectTOp op);
+  static Shape shapeOf(RowOuterTokensOp op);
 
   //===--- Narrow values and phases (SimpleNarrow.cpp) -----------------------===//
 
@@ -109,14 +117,10 @@ private:
 
   /// Weights of element (stream, chunk's channel + j) for `count` columns from `column` (+ `more`, a multiple of 4,
   /// where it is given).
-  SmallVector<Value> loadColumns(Value weight, int64_t stream, int64_t j, int64_t column, int64_t count,
-                                 Value more = Value());
-  /// A [K, M] (transposed: [M, K]) parameter and the groups of the wide value that it is multiplied with.
-  struct Shape {
-    int64_t k, columns, groups, inGroup;
-  };
-  Shape shapeOf(Value weight, bool transposed, WideType wide);
-
+  SmallVector<Value> loadColumns(Value weight, const Shape &shape, int64_t stream, int64_t j, int64_t column,
+                                 int64_t count, Value more = Value());
+  /// The chunk's lanes of one column of a [M, K] parameter.
+  Value loadWeight(Value weight, const Shape &shape, int64_t stream, int64_t column);
   //===--- State -------------------------------------------------------------===//
 
   KernelOp kernel;

@@ -45,8 +45,10 @@ Value SimpleEmitter::narrowAt(Value narrow, int64_t element, Value at, Value mor
 }
 
 void SimpleEmitter::bindPhase(PhaseOp phase) {
-  for (auto [result, inside] : llvm::zip(phase.getResults(), phase.getBody().front().getTerminator()->getOperands()))
-    narrows[result] = narrows.find(inside)->second;
+  for (auto [result, inside] : llvm::zip(phase.getResults(), phase.getBody().front().getTerminator()->getOperands())) {
+    Narrow same = narrows.find(inside)->second; // a copy: the insertion may move the table
+    narrows[result] = same;
+  }
 }
 
 LogicalResult SimpleEmitter::emitNarrowPhase(PhaseOp phase) {

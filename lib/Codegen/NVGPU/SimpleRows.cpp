@@ -82,8 +82,7 @@ LogicalResult SimpleEmitter::emitRowChunk(const Nest &rowNest, MutableArrayRef<T
     auto write = [&, i = i] {
       for (const Unit &unit : rowNest.units)
         if (auto store = dyn_cast<RowStoreOp>(unit.op))
-          for (auto [stream, value] : llvm::enumerate(waiting[store][i]))
-            storeStream(store, stream, value);
+          storeStreams(store, waiting[store][i]);
     };
     if (!llvm::any_of(rowNest.units, [](const Unit &unit) { return isa<RowStoreOp>(unit.op); }))
       break;
@@ -101,7 +100,7 @@ SmallVector<SmallVector<Value>> SimpleEmitter::multiplyT(RowProjectTOp op, Array
   loc = op.getLoc();
   Value weight = op.getWeight(), narrow = op.getValue();
   auto type = cast<MemRefType>(weight.getType());
-  Shape shape = shapeOf(weight, op.getTransposed(), op.getResult().getType());
+  Shape shape = shapeOf(op);
   int64_t streams = shape.groups * shape.inGroup;
   SmallVector<Value> sums(tokens.size() * streams, floatConstant(0.0));
   // `count` columns from `column`, or from the loop's.
@@ -109,17 +108,18 @@ SmallVector<SmallVector<Value>> SimpleEmitter::multiplyT(RowProjectTOp op, Array
     for (int64_t s = 0; s < shape.inGroup; ++s) {
       SmallVector<Value> weights;
       if (op.getTransposed()) {
-        Value base = address(pointer(weight), compute, chunk);
+        Value base = address(pointer(weight), compute, mul(chunk, shape.channelStride));
         if (more)
           base = address(base, compute, mul(widen64(more), shape.k));
-        int64_t alignment = std::gcd(std::gcd(argumentAlignment(type), shape.k * 4), width * 4);
-        for (int64_t m = 0; m < count; ++m)
-          weights.push_back(
-              load(lanes(compute), address(base, compute, (column + m) * shape.k + s * channels), alignment));
+        int64_t alignment = shape.channelStride > 1 ? 4 : std::gcd(std::gcd(argumentAlignment(type), shape.k * 4), width * 4);
+        for (int64_t m = 0; m < count; ++m) {
+          Value place = address(base, compute, (column + m) * shape.k + s * shape.streamStride);
+          weights.push_back(load(lanes(compute), place, alignment));
+        }
       } else {
         SmallVector<SmallVector<Value>> rows;
         for (int64_t j = 0; j < width; ++j)
-          rows.push_back(loadColumns(weight, s, j, column, count, more));
+          rows.push_back(loadColumns(weight, shape, s, j, column, count, more));
         for (int64_t m = 0; m < count; ++m)
           weights.push_back(vectorOf(llvm::map_to_vector(rows, [&](ArrayRef<Value> row) { return row[m]; })));
       }
@@ -178,8 +178,7 @@ void SimpleEmitter::emitReduction(Operation *op) {
 /// `values`: of each token the wide value, by stream.
 void SimpleEmitter::emitProject(const Unit &unit, int64_t firstOutput, ArrayRef<SmallVector<Value>> values) {
   auto op = cast<RowProjectOp>(unit.op);
-  auto type = cast<MemRefType>(op.getWeight().getType());
-  Shape shape = shapeOf(op.getWeight(), op.getTransposed(), op.getValue().getType());
+  Shape shape = shapeOf(op);
   int64_t from = 0, to = shape.columns;
   if ((unit.end - 1) / shape.columns == unit.begin / shape.columns) {
     from = unit.begin % shape.columns;
@@ -196,18 +195,17 @@ void SimpleEmitter::emitProject(const Unit &unit, int64_t firstOutput, ArrayRef<
   for (int64_t stream = 0; stream < shape.inGroup; ++stream) {
     if (!op.getTransposed()) {
       for (int64_t j = 0; j < width; ++j) {
-        SmallVector<Value> weights = loadColumns(op.getWeight(), stream, j, from, to - from);
+        SmallVector<Value> weights = loadColumns(op.getWeight(), shape, stream, j, from, to - from);
         multiply(stream, j, [&](int64_t m) { return weights[m - from]; });
       }
       continue;
     }
     SmallVector<Value> weights;
     for (int64_t m = from; m < to; ++m)
-      weights.push_back(loadWeight(op.getWeight(), /*transposed=*/true, stream, m));
+      weights.push_back(loadWeight(op.getWeight(), shape, stream, m));
     for (int64_t j = 0; j < width; ++j)
       multiply(stream, j, [&](int64_t m) { return lane(weights[m - from], j); });
   }
-  (void)type;
 }
 
 void SimpleEmitter::finishRows(const Nest &rowNest, Value firstToken, ArrayRef<Value> sums) {

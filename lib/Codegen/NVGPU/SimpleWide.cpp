@@ -96,7 +96,7 @@ SmallVector<SimpleEmitter::Nest> SimpleEmitter::planColumns(PhaseOp phase) {
       int64_t streams = cast<MemRefType>(sum.getTarget().getType()).getNumElements() / channels;
       place({&op, 0, streams}, streams);
     } else if (auto outer = dyn_cast<RowOuterTokensOp>(op)) {
-      Shape shape = shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType());
+      Shape shape = shapeOf(outer);
       // A multiple of four columns: they are read and written by fours.
       int64_t most = std::max<int64_t>(1, sumLimit / shape.inGroup);
       if (most >= 4)
@@ -113,7 +113,7 @@ SmallVector<SimpleEmitter::Nest> SimpleEmitter::planColumns(PhaseOp phase) {
     for (const Unit &unit : each.units) {
       auto outer = dyn_cast<RowOuterTokensOp>(unit.op);
       count += (unit.end - unit.begin) *
-               (outer ? shapeOf(outer.getTarget(), outer.getTransposed(), outer.getValue().getType()).inGroup : 1);
+               (outer ? shapeOf(outer).inGroup : 1);
     }
     each.width = std::min(pickWidth(each, threads, 32),
                           int64_t(llvm::bit_floor(uint64_t(std::max<int64_t>(1, sumLimit / count)))));
@@ -148,10 +148,13 @@ void SimpleEmitter::complete(Nest &each, PhaseOp phase) {
 /// `registers` hold.
 int64_t SimpleEmitter::pickWidth(const Nest &each, int64_t threadsOfRow, int64_t registers) {
   int64_t streams = 0;
-  for (Operation *op : each.ops)
+  for (Operation *op : each.ops) {
+    if (op->hasAttr("interleaved"))
+      return 1; // neighbours in memory are streams, not channels
     if (auto load = dyn_cast<RowLoadOp>(op))
       if (auto type = dyn_cast<WideType>(load.getResult().getType()))
         streams += type.getStreams();
+  }
   int64_t lanes = 8;
   while (lanes > 1 && (channels % lanes || channels / lanes < threadsOfRow || lanes * streams > registers))
     lanes /= 2;

@@ -19,34 +19,7 @@ struct Limit {
 
 using Limits = std::vector<Limit>;
 
-Limits limitsOf(const HyperConnection &hc, const std::string &prefix) {
-  const Convention &c = hc.convention;
-  const ManifoldKind m = hc.manifold.kind;
-  const std::string convention = prefix + "convention.";
-  return {
-      {prefix + "preset", hc.preset != Preset::paper, "a preset other than 'paper'"},
-      {prefix + "manifold", m == ManifoldKind::permutationHull, "manifold 'permutation_hull'"},
-      {prefix + "manifold", m == ManifoldKind::orthogonal, "manifold 'orthogonal'"},
-      {prefix + "manifold", m == ManifoldKind::sphere, "manifold 'sphere'"},
-      {prefix + "manifold", m == ManifoldKind::simplex, "manifold 'simplex'"},
-      {convention + "res_application", c.transposedRes, "res_application 'HTX'"},
-      {convention + "sinkhorn.start", c.sinkhorn.start != Convention::Sinkhorn::exp,
-       "a Sinkhorn start other than 'exp'"},
-      {convention + "sinkhorn.denominator", c.sinkhorn.denominator != Convention::Sinkhorn::none,
-       "a Sinkhorn denominator other than 'none'"},
-      {convention + "rms.form", c.rms.inverseOfRootPlusEps, "rms form 'inverse_of_root_plus_eps'"},
-      {convention + "norm_weight", c.normWeight, "norm_weight"},
-      {convention + "coefficient_dtype", c.bf16Coefficients, "coefficient_dtype 'bf16'"},
-      {convention + "layout", c.layoutTCn, "layout 'TCn'"},
-      {convention + "pre_source", c.delayed, "pre_source 'delayed'"},
-      {convention + "f_bias", c.fBias, "f_bias"},
-      {convention + "mappings.pre", c.pre != Mapping::dynamic, "a mapping other than 'dynamic'"},
-      {convention + "mappings.post", c.post != Mapping::dynamic, "a mapping other than 'dynamic'"},
-      {convention + "mappings.res", c.res != Mapping::dynamic, "a mapping other than 'dynamic'"},
-  };
-}
-
-Limits limitsOf(const HyperConnectionKind &kind) { return limitsOf(kind.hc, ""); }
+Limits limitsOf(const HyperConnectionKind &) { return {}; }
 
 Limits limitsOf(const MoeRouterKind &kind) {
   return {
@@ -74,11 +47,6 @@ Limits limitsOf(const LanguageModel &model) {
       {"training.schedule.kind", t.schedule.kind == Training::Schedule::phased, "schedule 'phases'"},
       {"training.batch.ramp", t.batch.ramp.has_value(), "a batch ramp"},
   };
-  if (model.residual.topology == Topology::residual)
-    return limits;
-  for (Limit &limit : limitsOf(model.residual, "residual."))
-    limits.push_back(std::move(limit));
-  limits.push_back({"residual.readout", model.readout != Readout::mean, "a readout other than 'mean'"});
   return limits;
 }
 

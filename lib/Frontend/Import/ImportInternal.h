@@ -16,6 +16,7 @@ struct Slice {
 
 struct ConnectionParameters {
   Value phi, alpha, bias;
+  Value gain, fBias; ///< null without the option
 };
 
 /// Builds functions one after another: begin, arguments and body in any order, results, end.
@@ -27,6 +28,8 @@ struct FunctionImporter {
 
   Type elementType(::mhc::Dtype dtype);
   RankedTensorType rows(ArrayRef<int64_t> shape, Type element);
+  /// The streams' type, [T, n, C], in the layout of the convention.
+  RankedTensorType streams(int64_t n, int64_t channels, Type element, bool interleaved);
   /// The place in the model description that an op belongs to.
   Location place(const Twine &name);
 
@@ -38,6 +41,7 @@ struct FunctionImporter {
   void end();
 
   Value rounded(Location loc, Value value, Type element);
+  Attribute manifoldAttr(const ::mhc::HyperConnection &hc);
   ConnectionAttr connection(const ::mhc::HyperConnection &hc);
   std::array<Value, 3> coefficients(Location loc, Value x, const ConnectionParameters &p, ConnectionAttr connection);
 
@@ -45,6 +49,8 @@ private:
   SmallVector<NamedAttribute> bindings(StringRef name, std::optional<Slice> slice);
 };
 
+/// h_pre of the first sublayer of a `delayed` network: stream 0.
+Value firstStream(FunctionImporter &f, Value x, int64_t n, Type narrow);
 void importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model);
 
 } // namespace mlir::mhc

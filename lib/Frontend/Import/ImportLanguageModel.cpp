@@ -25,7 +25,7 @@ public:
     f.begin("forward", {"B", "S"});
     parameters(/*gradients=*/false);
     Value tokens = tokenArgument(/*shift=*/0);
-    auto split = b.create<SplitTokensOp>(f.place("tokens"), TypeRange{rowsOfTokens()}, tokens, model.vocabSize);
+    auto split = SplitTokensOp::create(b, f.place("tokens"), TypeRange{rowsOfTokens()}, tokens, model.vocabSize);
     f.result(logits(split.getResult(0)), "logits");
     f.end();
   }
@@ -40,11 +40,11 @@ public:
     parameters(train);
     Location loc = f.place("loss");
     Value tokens = tokenArgument(/*shift=*/1);
-    auto split = b.create<SplitTokensOp>(f.place("tokens"), TypeRange{rowsOfTokens(), rowsOfTokens()}, tokens, model.vocabSize);
-    Value each = b.create<CrossEntropyOp>(loc, narrowTensor({1}, f32), logits(split.getResult(0)), split.getResult(1));
-    Value scalars = b.create<ScalarsOp>(loc, RankedTensorType::get({64}, f32));
-    Value weight = b.create<TokenWeightOp>(loc, narrowTensor({1}, f32), each, scalars, ArrayRef<int64_t>{lossScale, inverseTokens});
-    Value loss = b.create<WeightedSumOp>(loc, RankedTensorType::get({1}, f32), each, weight);
+    auto split = SplitTokensOp::create(b, f.place("tokens"), TypeRange{rowsOfTokens(), rowsOfTokens()}, tokens, model.vocabSize);
+    Value each = CrossEntropyOp::create(b, loc, narrowTensor({1}, f32), logits(split.getResult(0)), split.getResult(1));
+    Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
+    Value weight = TokenWeightOp::create(b, loc, narrowTensor({1}, f32), each, scalars, ArrayRef<int64_t>{lossScale, inverseTokens});
+    Value loss = WeightedSumOp::create(b, loc, RankedTensorType::get({1}, f32), each, weight);
     if (train)
       f.result(loss, "loss", StringRef(""));
     f.result(loss, "cross_entropy");
@@ -76,14 +76,14 @@ public:
     if (others)
       groups.push_back({false, decayed, others});
     Value all = range("gradients", 0, decayed + others);
-    Value scalars = b.create<ScalarsOp>(loc, RankedTensorType::get({64}, f32));
+    Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     auto one = RankedTensorType::get({1}, f32);
-    Value squares = b.create<SumSquaresOp>(loc, one, all);
-    Value factor = b.create<ClipFactorOp>(loc, one, squares, scalars);
+    Value squares = SumSquaresOp::create(b, loc, one, all);
+    Value factor = ClipFactorOp::create(b, loc, one, squares, scalars);
     for (const Group &g : groups) {
       Value w = range("parameters", g.begin, g.count), d = range("gradients", g.begin, g.count);
       Value m = range("exp_avg", g.begin, g.count), v = range("exp_avg_sq", g.begin, g.count);
-      auto step = b.create<AdamwOp>(loc, TypeRange{w.getType(), w.getType(), w.getType()}, w, d, m, v, factor, scalars, g.decayed);
+      auto step = AdamwOp::create(b, loc, TypeRange{w.getType(), w.getType(), w.getType()}, w, d, m, v, factor, scalars, g.decayed);
       f.result(step.getWNext(), stateAttributes("parameters", g.begin, g.count));
       f.result(step.getMNext(), stateAttributes("exp_avg", g.begin, g.count));
       f.result(step.getVNext(), stateAttributes("exp_avg_sq", g.begin, g.count));
@@ -134,29 +134,29 @@ private:
   Value linear(Location loc, Value x, const Twine &weight, Type type = {}) {
     Value w = matrix(weight);
     int64_t out = cast<ShapedType>(w.getType()).getDimSize(0);
-    return b.create<LinearOp>(loc, type ? type : rows(out), x, w);
+    return LinearOp::create(b, loc, type ? type : rows(out), x, w);
   }
 
   Value norm(Location loc, Value x, const Twine &gain) {
-    Value y = b.create<RmsNormOp>(loc, withElementType(x.getType(), f32), x, parameter(gain), b.getF64FloatAttr(model.rmsNormEps), UnitAttr());
+    Value y = RmsNormOp::create(b, loc, withElementType(x.getType(), f32), x, parameter(gain), b.getF64FloatAttr(model.rmsNormEps), UnitAttr(), UnitAttr(), UnitAttr());
     return f.rounded(loc, y, element);
   }
 
   /// RoPE of [T, heads*d], after the norm over d where `gain` names one.
   Value rotated(Location loc, Value x, int64_t heads, StringRef gain) {
     int64_t d = model.headDim;
-    Value v = b.create<ViewOp>(loc, f.rows({2, d / 2}, element), x);
+    Value v = ViewOp::create(b, loc, f.rows({2, d / 2}, element), x);
     if (!gain.empty())
       v = norm(loc, v, gain);
     auto table = RankedTensorType::get({ShapedType::kDynamic, d / 2}, f32);
     if (!cosines) {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(&entryBlock());
-      cosines = b.create<RopeTableOp>(f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(false));
-      sines = b.create<RopeTableOp>(f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(true));
+      cosines = RopeTableOp::create(b, f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(false));
+      sines = RopeTableOp::create(b, f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(true));
     }
-    v = b.create<RopeOp>(loc, f.rows({2, d / 2}, f32), v, cosines, sines, heads, false);
-    return b.create<ViewOp>(loc, rows(heads * d), f.rounded(loc, v, element));
+    v = RopeOp::create(b, loc, f.rows({2, d / 2}, f32), v, cosines, sines, heads, false);
+    return ViewOp::create(b, loc, rows(heads * d), f.rounded(loc, v, element));
   }
   Block &entryBlock() {
     Operation *op = b.getInsertionBlock()->getParentOp();
@@ -170,14 +170,14 @@ private:
     Value q = rotated(loc, linear(loc, u, at + "q_proj.weight"), h, model.qkNorm ? at + "q_norm.weight" : "");
     Value k = rotated(loc, linear(loc, u, at + "k_proj.weight"), kv, model.qkNorm ? at + "k_norm.weight" : "");
     Value v = linear(loc, u, at + "v_proj.weight");
-    auto op = b.create<AttentionOp>(loc, TypeRange{rows(h * d), narrowTensor({h}, f32)}, q, k, v, b.getI64IntegerAttr(h), b.getI64IntegerAttr(kv), b.getF64FloatAttr(1.0 / std::sqrt((double)d)));
+    auto op = AttentionOp::create(b, loc, TypeRange{rows(h * d), narrowTensor({h}, f32)}, q, k, v, b.getI64IntegerAttr(h), b.getI64IntegerAttr(kv), b.getF64FloatAttr(1.0 / std::sqrt((double)d)));
     return linear(loc, op.getResult(), at + "o_proj.weight");
   }
 
   Value feedForward(Location loc, Value u, const std::string &block) {
     std::string at = block + ".mlp.";
     Value gate = linear(loc, u, at + "gate_proj.weight"), up = linear(loc, u, at + "up_proj.weight");
-    Value y = b.create<SwigluOp>(loc, unrounded(model.intermediateSize), gate, up);
+    Value y = SwigluOp::create(b, loc, unrounded(model.intermediateSize), gate, up);
     return linear(loc, f.rounded(loc, y, element), at + "down_proj.weight");
   }
 
@@ -188,9 +188,18 @@ private:
     std::string where = plain ? block + (isAttention ? ".self_attn" : ".mlp") : connection;
     Location loc = f.place(where);
     SmallVector<Value> parameters;
-    if (!plain)
+    const ::mhc::Convention &c = model.residual.convention;
+    if (!plain) {
       parameters = {parameter(connection + ".fn"), parameter(connection + ".scale"), parameter(connection + ".base")};
-    auto op = b.create<SublayerOp>(loc, x.getType(), where, x, parameters, plain ? ConnectionAttr() : connectionAttr());
+      if (c.normWeight)
+        parameters.push_back(parameter(connection + ".norm_weight"));
+      if (c.fBias)
+        parameters.push_back(parameter(connection + ".f_bias"));
+    }
+    bool delayed = !plain && c.delayed;
+    auto op = SublayerOp::create(b, loc, x.getType(), delayed ? Type(narrowTensor({model.residual.n}, f32)) : Type(), where, x, parameters,
+                                 delayed ? predicted : Value(), plain ? ConnectionAttr() : connectionAttr());
+    predicted = op.getHPreNext();
     Block *body = b.createBlock(&op.getBody());
     Value u = body->addArgument(rows(model.hiddenSize), loc);
     Location inner = f.place(block + (isAttention ? ".self_attn" : ".mlp"));
@@ -198,16 +207,42 @@ private:
                         block + (isAttention ? ".input_layernorm.weight" : ".post_attention_layernorm.weight"));
     Value y = isAttention ? attention(inner, normed, block) : feedForward(inner, normed, block);
     if (model.branchScale != 1.0)
-      y = f.rounded(inner, b.create<ScaleOp>(inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
-    b.create<YieldOp>(loc, y);
+      y = f.rounded(inner, ScaleOp::create(b, inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
+    YieldOp::create(b, loc, y);
     b.setInsertionPointAfter(op);
     return op.getResult();
   }
 
   /// `fn` is [m, K] in files whatever phi_layout says.
   ConnectionAttr connectionAttr() {
-    ConnectionAttr c = f.connection(model.residual);
-    return ConnectionAttr::get(c.getContext(), c.getTopology(), c.getStreams(), c.getManifold(), c.getEps(), c.getPostScale(), /*phiTransposed=*/true);
+    ::mhc::HyperConnection asInFiles = model.residual;
+    asInFiles.convention.phiTransposed = true;
+    return f.connection(asInFiles);
+  }
+
+  /// What the last norm reads: the streams' mean or sum, their mean by learned weights, or what the last sublayer predicted.
+  Value readout(Location loc, Value x) {
+    int64_t n = model.residual.n, C = model.hiddenSize;
+    switch (model.readout) {
+    case ::mhc::Readout::mean:
+    case ::mhc::Readout::sum:
+      return ReadoutOp::create(b, loc, unrounded(C), x, b.getF64FloatAttr(model.readout == ::mhc::Readout::mean ? 1.0 / n : 1.0));
+    case ::mhc::Readout::lastPre:
+      return AggregateOp::create(b, loc, unrounded(C), x, applied(b, loc, predicted, connectionAttr()));
+    case ::mhc::Readout::head:
+      break;
+    }
+    // w = sigmoid(s (v phi) / r + b) + eps, with the connection's norm
+    const ::mhc::Convention &c = model.residual.convention;
+    UnitAttr unit = b.getUnitAttr(), interleaved = c.layoutTCn ? unit : UnitAttr();
+    auto weights = narrowTensor({n}, f32);
+    Value normed = RmsNormOp::create(b, loc, f.rows({n, C}, f32), x, Value(), b.getF64FloatAttr(c.rms.eps), UnitAttr(), c.rms.inverseOfRootPlusEps ? unit : UnitAttr(),
+                                     UnitAttr());
+    Value y = ProjectionOp::create(b, loc, narrowTensor({1, n}, f32), normed, parameter("model.hc_head.fn"), unit, interleaved);
+    Value z = AffineOp::create(b, loc, weights, y, parameter("model.hc_head.scale"), parameter("model.hc_head.base"), ArrayRef<int64_t>{n}, ArrayRef<int64_t>{});
+    auto sigmoid = ActivationKindAttr::get(b.getContext(), ActivationKind::sigmoid);
+    Value w = ActivationOp::create(b, loc, weights, z, sigmoid, b.getF64FloatAttr(1.0), b.getF64FloatAttr(c.preEps));
+    return AggregateOp::create(b, loc, unrounded(C), x, applied(b, loc, w, connectionAttr()));
   }
 
   Value logits(Value tokens) {
@@ -216,10 +251,11 @@ private:
     bool plain = model.residual.topology == ::mhc::Topology::residual;
     Location loc = f.place("model.embed_tokens");
     // The row is read from the fp32 table and rounded: the same as reading a rounded table.
-    Value x = b.create<EmbeddingOp>(loc, unrounded(C), tokens, parameter("model.embed_tokens.weight"));
+    Value x = EmbeddingOp::create(b, loc, unrounded(C), tokens, parameter("model.embed_tokens.weight"));
     x = f.rounded(loc, x, element);
     if (!plain)
-      x = b.create<ExpandOp>(loc, f.rows({n, C}, element), x, b.getF64FloatAttr(1.0));
+      x = ExpandOp::create(b, loc, f.rows({n, C}, element), x, b.getF64FloatAttr(1.0));
+    predicted = plain || !model.residual.convention.delayed ? Value() : firstStream(f, x, n, f32);
     for (int64_t block = 0; block < model.numHiddenLayers; ++block) {
       std::string at = "model.layers." + std::to_string(block);
       x = sublayer(x, at, true);
@@ -227,7 +263,7 @@ private:
     }
     Location end = f.place("model.norm");
     if (!plain)
-      x = b.create<ReadoutOp>(end, unrounded(C), x, b.getF64FloatAttr(model.readout == ::mhc::Readout::mean ? 1.0 / n : 1.0));
+      x = readout(end, x);
     x = norm(end, x, "model.norm.weight");
     return linear(f.place("lm_head"), x, model.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight", unrounded(model.vocabSize));
   }
@@ -239,6 +275,7 @@ private:
   std::vector<::mhc::ParameterInfo> table;
   std::map<std::string, Value> values, matrices;
   Value cosines, sines;
+  Value predicted; ///< `delayed`: h_pre that the sublayer before predicted
 };
 
 } // namespace

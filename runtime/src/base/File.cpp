@@ -44,6 +44,9 @@ Memory readFile(const std::string &path) {
 }
 
 OutputFile::OutputFile(const std::string &path) : name(path), aside(path + ".XXXXXX") {
+  struct stat status;
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) // a rename would put a file in a device's place
+    fail(path, ": expected a regular file, or nothing there");
   descriptor = ::mkstemp(aside.data());
   if (descriptor < 0)
     fail(path, ": cannot create a file there: ", std::strerror(errno));

@@ -30,7 +30,8 @@ private:
 
 Memory readFile(const std::string &path);
 
-/// Writes beside the final name; commit() syncs and renames. Without commit() the final name stays as it was.
+/// Writes beside the final name; commit() syncs and renames. Without commit() the final name stays as it was, so an
+/// object that is made and dropped tells whether a file can be written there.
 class OutputFile {
 public:
   explicit OutputFile(const std::string &path);

@@ -6,15 +6,25 @@
 #include <cstdlib>
 #include <cstring>
 #include <sched.h>
+#include <system_error>
 
 namespace mhcrt {
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i)
-    workers.emplace_back([this] { work(); });
+  try {
+    for (int i = 1; i < threads; ++i)
+      workers.emplace_back([this] { work(); });
+  } catch (const std::system_error &problem) {
+    size_t started = workers.size();
+    join(); // no destructor runs for an object that was never complete, and that of a running std::thread ends the program
+    fail("cannot start ", threads, " threads: the system refuses more than ", started + 1, " (", problem.code().message(),
+         "; fewer: --threads or MHC_THREADS)");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() {
   {
     std::lock_guard lock(mutex);
     stop = true;
@@ -86,20 +96,21 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t)> &task) {
 }
 
 int chooseThreads(int64_t option) {
-  constexpr int64_t most = 1024;
+  if (option > mostThreads)
+    fail("expected at most ", mostThreads, " threads, but got ", option);
   if (option > 0)
-    return static_cast<int>(std::min(option, most));
+    return static_cast<int>(option);
   if (const char *text = std::getenv("MHC_THREADS"); text && *text) {
     int64_t value = 0;
     auto [end, code] = std::from_chars(text, text + std::strlen(text), value);
-    if (code != std::errc() || *end || value < 1)
-      fail("MHC_THREADS: expected a positive number, but got '", text, "'");
-    return static_cast<int>(std::min(value, most));
+    if (code != std::errc() || *end || value < 1 || value > mostThreads)
+      fail("MHC_THREADS: expected a number from 1 to ", mostThreads, ", but got '", text, "'");
+    return static_cast<int>(value);
   }
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 0)
-    return CPU_COUNT(&allowed);
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    return CPU_COUNT(&allowed); // cpu_set_t holds no more than mostThreads
+  return static_cast<int>(std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, mostThreads));
 }
 
 } // namespace mhcrt

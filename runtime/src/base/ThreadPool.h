@@ -30,6 +30,7 @@ public:
 private:
   void work();
   void drain();
+  void join();
 
   std::vector<std::thread> workers;
   std::mutex mutex;
@@ -44,7 +45,10 @@ private:
   int64_t errorTask = 0;
 };
 
-/// --threads, else MHC_THREADS, else what the machine has. `option` 0 means not given.
+constexpr int64_t mostThreads = 1024;
+
+/// --threads, else MHC_THREADS, else what the machine has. `option` 0 means not given; more than mostThreads is an
+/// error.
 int chooseThreads(int64_t option);
 
 } // namespace mhcrt

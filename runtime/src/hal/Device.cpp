@@ -1,6 +1,26 @@
 #include "hal/Device.h"
 
+#include <chrono>
+
 namespace mhcrt {
+namespace {
+
+class HostTimeline final : public Timeline {
+public:
+  void mark() override { marks.push_back(std::chrono::steady_clock::now()); }
+  std::vector<double> finish() override {
+    std::vector<double> seconds;
+    for (size_t i = 1; i < marks.size(); ++i)
+      seconds.push_back(std::chrono::duration<double>(marks[i] - marks[i - 1]).count());
+    marks.clear();
+    return seconds;
+  }
+
+private:
+  std::vector<std::chrono::steady_clock::time_point> marks;
+};
+
+} // namespace
 
 DeviceMemory::DeviceMemory(Device &device, uint64_t bytes)
     : device(&device), address(bytes ? device.allocate(bytes) : nullptr), count(bytes) {}
@@ -20,6 +40,8 @@ void Device::attention(const AttentionArgs &) { unsupported("attention"); }
 void Device::attentionBackward(const AttentionArgs &) { unsupported("attention_backward"); }
 void Device::splitTokens(const SplitTokensArgs &) { unsupported("split_tokens"); }
 void Device::embeddingBackward(const EmbeddingBackwardArgs &) { unsupported("embedding_backward"); }
+
+std::unique_ptr<Timeline> Device::timeline() { return std::make_unique<HostTimeline>(); }
 
 std::unique_ptr<Device> openDevice(const std::string &kind, const Package &package, int threads, std::string &target) {
   if (kind == "cpu")

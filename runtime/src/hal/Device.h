@@ -79,6 +79,15 @@ struct EmbeddingBackwardArgs {
   bool accumulate = false;
 };
 
+/// Points in a device's work, for measurements. A mark takes effect in order with all that is asked of the device.
+class Timeline {
+public:
+  virtual ~Timeline() = default;
+  virtual void mark() = 0;
+  /// After Device::synchronize(): the seconds from each mark to the next. Forgets the marks.
+  virtual std::vector<double> finish() = 0;
+};
+
 class Device {
 public:
   virtual ~Device() = default;
@@ -113,6 +122,15 @@ public:
   virtual void attentionBackward(const AttentionArgs &args);
   virtual void splitTokens(const SplitTokensArgs &args);
   virtual void embeddingBackward(const EmbeddingBackwardArgs &args);
+
+  // What measurements hold a plan's time against (bench/).
+  /// By the host's clock, for a device whose calls return when their work is done.
+  virtual std::unique_ptr<Timeline> timeline();
+  /// Copies as fast as the memory allows: for large blocks that nobody reads soon.
+  virtual void streamCopy(void *to, const void *from, uint64_t bytes) { copy(to, from, bytes); }
+  /// Keeps all arithmetic units busy with fp32 multiply-adds for some milliseconds and returns the number of
+  /// floating-point operations that this took; 0 if the device has no such code.
+  virtual double spinMultiplyAdds() { return 0; }
 
 protected:
   [[noreturn]] void unsupported(const char *op) const;

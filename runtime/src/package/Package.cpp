@@ -48,6 +48,11 @@ Package Package::parse(Memory bytes, const std::string &source) {
   return package;
 }
 
+std::string Package::hash() const {
+  std::string_view manifest = zip->content(zip->members()[0]);
+  return sha256Hex(manifest.data(), manifest.size());
+}
+
 std::optional<std::string_view> Package::section(const std::string &path) const {
   const ZipFile::Member *member = zip->find(path);
   if (!member)

@@ -156,6 +156,8 @@ public:
   static Package parse(Memory content, const std::string &source);
 
   const std::string &source() const { return name; }
+  /// SHA-256 of manifest.json, and so of the whole: the hashes of all other members stand in it.
+  std::string hash() const;
   const Manifest &manifest() const { return content; }
   const std::map<std::string, TargetPlan> &targets() const { return plans; }
   /// A member's bytes, or nothing.

@@ -121,8 +121,9 @@ void Executor::run(const Run &run) {
   if (auto b = symbols.find("B"), s = symbols.find("S"); b != symbols.end() && s != symbols.end() && b->second > 0 && s->second > 0)
     scalars[scalar::InverseTokens] = static_cast<float>(1.0 / (static_cast<double>(b->second) * static_cast<double>(s->second)));
   device.copyIn(scalarMemory.data(), scalars.data(), sizeof scalars);
-  gradientsChecked = skipped = false;
   microBatch = 0;
+  if (run.passed)
+    run.passed(nullptr);
   commands(plan->commands, run);
   device.synchronize();
   if (run.scalars)
@@ -144,33 +145,15 @@ void Executor::commands(const std::vector<Command> &list, const Run &run) {
       continue;
     }
     try {
-      command(item, run);
+      command(item);
     } catch (const Error &problem) {
       if (item.at.empty() || item.op == Op::SplitTokens) // a bad token is the input's fault, not a place's
         throw;
       fail(item.at, ": ", problem.what());
     }
+    if (run.passed)
+      run.passed(&item);
   }
-}
-
-bool Executor::touchesOptimizer(const Command &command) const {
-  for (size_t index : command.buffers()) {
-    const Buffer &buffer = plan->buffers[index];
-    if (buffer.kind == BufferKind::State &&
-        (buffer.arena == StateArena::ExpAvg || buffer.arena == StateArena::ExpAvgSq))
-      return true;
-  }
-  return false;
-}
-
-bool Executor::updatesAllowed(const Run &run) {
-  if (run.guardUpdates && !gradientsChecked) {
-    float sum = 0;
-    device.copyOut(&sum, scalarMemory.data() + scalar::SumOfSquares * sizeof(float), sizeof sum);
-    skipped = !std::isfinite(sum);
-    gradientsChecked = true;
-  }
-  return !skipped;
 }
 
 void Executor::launch(const Command &command, const BoundCommand &values) {
@@ -187,12 +170,10 @@ void Executor::launch(const Command &command, const BoundCommand &values) {
                        bound.counts[reduction.partial], values.rows > 0 ? values.partials : 0, reduction.accumulate);
 }
 
-void Executor::command(const Command &command, const Run &run) {
+void Executor::command(const Command &command) {
   const BoundCommand &values = bound.commands[command.index];
   auto at = [&](size_t index) { return index == noBuffer ? nullptr : address[index]; };
   auto type = [&](size_t index) { return plan->buffers[index].dtype; };
-  if (run.guardUpdates && touchesOptimizer(command) && !updatesAllowed(run))
-    return;
   switch (command.op) {
   case Op::Launch:
     return launch(command, values);

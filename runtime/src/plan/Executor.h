@@ -6,6 +6,7 @@
 #include "plan/Layout.h"
 
 #include <array>
+#include <functional>
 
 namespace mhcrt {
 
@@ -28,8 +29,10 @@ enum {
   Beta2 = 7,
   Eps = 8,
   InverseTokens = 10, ///< set by the executor itself
+  OneMinusBeta1 = 11, ///< rounded from double: 1 - beta in fp32 would have few digits left where beta is near 1
+  OneMinusBeta2 = 12,
   SumOfSquares = 16,
-  ClipFactor = 17,
+  ClipFactor = 17, ///< below 0: the gradients' norm was not finite, and the updates left everything as it was
   Loss = 18,
   CrossEntropy = 19
 };
@@ -48,20 +51,16 @@ public:
     ModelArenas *arenas = nullptr;
     Scalars *scalars = nullptr; ///< set before the run, read back after it
     int64_t microBatches = 1;   ///< inputs named `tokens` then have so many times the bound rows
-    /// Leave out what touches the optimizer's states once the gradients' sum of squares is not finite.
-    bool guardUpdates = false;
+    /// Called with null before the first command, then with each command after it was asked of the device.
+    std::function<void(const Command *)> passed;
   };
   void run(const Run &run);
-  /// True if the last run left out its updates.
-  bool skippedUpdates() const { return skipped; }
 
 private:
   void addresses(const Run &run);
   void commands(const std::vector<Command> &list, const Run &run);
-  void command(const Command &command, const Run &run);
+  void command(const Command &command);
   void launch(const Command &command, const BoundCommand &values);
-  bool touchesOptimizer(const Command &command) const;
-  bool updatesAllowed(const Run &run);
   void makeConstants();
 
   const Package &package;
@@ -77,7 +76,6 @@ private:
   std::vector<char *> address;              ///< by buffer, for the run in progress
   std::vector<void *> args;
   int64_t microBatch = 0;
-  bool gradientsChecked = false, skipped = false;
 };
 
 } // namespace mhcrt

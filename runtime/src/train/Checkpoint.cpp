@@ -10,6 +10,7 @@ namespace {
 constexpr const char *firstMoment = "optimizer.exp_avg.";
 constexpr const char *secondMoment = "optimizer.exp_avg_sq.";
 constexpr const char *stepName = "optimizer.step";
+constexpr int64_t mostUpdates = int64_t(1) << 40; // so that one more can be counted, and its powers taken
 
 std::optional<int64_t> note(const SafeTensorsFile &file, const char *key) {
   auto found = file.metadata().find(key);
@@ -23,10 +24,35 @@ std::optional<int64_t> note(const SafeTensorsFile &file, const char *key) {
   return value;
 }
 
+std::optional<RunIdentity> readIdentity(const SafeTensorsFile &file) {
+  auto package = file.metadata().find("mhc.package"), training = file.metadata().find("mhc.training");
+  if (package == file.metadata().end() || training == file.metadata().end())
+    return std::nullopt;
+  return RunIdentity{package->second, parseJson(training->second, file.path() + ": metadata: mhc.training")};
+}
+
 } // namespace
 
+std::vector<std::string> differences(const RunIdentity &before, const RunIdentity &now) {
+  std::vector<std::string> lines;
+  if (before.package != now.package)
+    lines.push_back("it comes from another package (SHA-256 of the manifest " + before.package.substr(0, 16) +
+                    ".., now " + now.package.substr(0, 16) + "..)");
+  // Both as {"/batch/steps": 100, ..}: every leaf with its place.
+  Json old = before.training.flatten(), current = now.training.flatten();
+  auto text = [](const Json &all, const std::string &key) {
+    return all.contains(key) ? all[key].dump(-1, ' ', false, Json::error_handler_t::replace) : "missing";
+  };
+  Json keys = old;
+  keys.update(current);
+  for (const auto &[key, value] : keys.items())
+    if (text(old, key) != text(current, key))
+      lines.push_back("training" + key + " was " + text(old, key) + ", now it is " + text(current, key));
+  return lines;
+}
+
 void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &device, const ModelArenas &arenas,
-                    const Progress &progress) {
+                    const Progress &progress, const RunIdentity &identity) {
   const uint64_t bytes = manifest.parameterElements * sizeof(float);
   Memory copies[3];
   const char *data[3];
@@ -45,7 +71,10 @@ void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &d
   }
   tensors.push_back({stepName, DType::I64, {1}, &progress.optimizerStep});
   writeSafeTensors(path, std::move(tensors),
-                   {{"mhc.step", std::to_string(progress.step)}, {"mhc.seed", std::to_string(progress.seed)}});
+                   {{"mhc.step", std::to_string(progress.step)},
+                    {"mhc.seed", std::to_string(progress.seed)},
+                    {"mhc.package", identity.package},
+                    {"mhc.training", identity.training.dump(-1, ' ', false, Json::error_handler_t::replace)}});
 }
 
 LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifest, Device &device,
@@ -82,8 +111,8 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
   load("", arenas.parameters);
   if (result.hasOptimizer) {
     file.read(*check(stepName, "I64", {1}), &result.optimizerStep);
-    if (result.optimizerStep < 0)
-      fail(path, ": ", stepName, ": expected at least 0, but got ", result.optimizerStep);
+    if (result.optimizerStep < 0 || result.optimizerStep > mostUpdates)
+      fail(path, ": ", stepName, ": expected a number from 0 to ", mostUpdates, ", but got ", result.optimizerStep);
     load(firstMoment, arenas.expAvg);
     load(secondMoment, arenas.expAvgSq);
   }
@@ -98,6 +127,7 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
     }
   result.step = note(file, "mhc.step");
   result.seed = note(file, "mhc.seed");
+  result.identity = readIdentity(file);
   return result;
 }
 

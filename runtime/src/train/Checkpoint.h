@@ -15,10 +15,18 @@ struct Progress {
   int64_t seed = 0;
 };
 
-/// Parameters, `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` + name, `optimizer.step` [1] i64. `step` and `seed` are
-/// in the file's metadata. Replaces the file in one step.
+/// What a run computes. The same for all of it, or the whole is not what one run would have given.
+struct RunIdentity {
+  std::string package; ///< Package::hash()
+  Json training;       ///< the manifest's `training`, with what the command line put in its place
+};
+/// A line for each thing in which two runs differ.
+std::vector<std::string> differences(const RunIdentity &before, const RunIdentity &now);
+
+/// Parameters, `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` + name, `optimizer.step` [1] i64. Step, seed and
+/// identity of the run are in the file's metadata. Replaces the file in one step.
 void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &device, const ModelArenas &arenas,
-                    const Progress &progress);
+                    const Progress &progress, const RunIdentity &identity);
 
 /// Fills the arenas. Parameters must all be there; optimizer states may be missing as a whole (then zeros), unless
 /// `complete`. Unknown tensors are an error.
@@ -26,6 +34,7 @@ struct LoadedCheckpoint {
   bool hasOptimizer = false;
   int64_t optimizerStep = 0;
   std::optional<int64_t> step, seed; ///< if a run of ours wrote the file
+  std::optional<RunIdentity> identity;
 };
 LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifest, Device &device,
                                 const ModelArenas &arenas, bool complete);

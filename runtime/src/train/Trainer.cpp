@@ -1,5 +1,6 @@
 #include "train/Trainer.h"
 #include "base/Checked.h"
+#include "base/File.h"
 #include "base/ThreadPool.h"
 #include "plan/Binding.h"
 #include "plan/Executor.h"
@@ -50,6 +51,8 @@ public:
 
   void run() {
     std::fprintf(stderr, "training on %s; data: %s\n", device->description().c_str(), data->description().c_str());
+    if (options.save)
+      OutputFile probe(savePath()); // now, not after hours of training
     openMetrics();
     begin = lastReport = Clock::now();
     const int64_t first = progress.step;
@@ -73,19 +76,21 @@ public:
 
 private:
   void override() {
-    if (options.steps) {
-      overrides["steps"] = spec.steps = *options.steps;
-    }
+    identity = {package.hash(), manifest.document.at("training")};
+    if (options.steps)
+      overrides["steps"] = identity.training["batch"]["steps"] = spec.steps = *options.steps;
     if (options.sequences) {
       spec.sequences = *options.sequences;
       if (spec.sequences % spec.microBatch)
         fail("--sequences: expected a multiple of micro_batch = ", spec.microBatch, ", but got ", spec.sequences);
-      overrides["sequences"] = spec.sequences;
+      overrides["sequences"] = identity.training["batch"]["sequences"] = spec.sequences;
     }
     if (options.learningRate)
-      overrides["learning_rate"] = spec.learningRate = *options.learningRate;
+      overrides["learning_rate"] = identity.training["optimizer"]["learning_rate"] = spec.learningRate =
+          *options.learningRate;
     checkedMultiply(checkedMultiply(spec.sequences, spec.sequenceLength + 1, "tokens of a step"), 4,
                     "tokens of a step");
+    checkedMultiply(spec.steps, spec.tokensPerStep(), "tokens of the run");
   }
 
   /// Arenas with the values that the run begins with.
@@ -106,6 +111,10 @@ private:
         progress.seed = *loaded.seed;
       if (progress.step < 0 || progress.step > spec.steps)
         fail(*options.resume, ": the checkpoint is at step ", progress.step, " of ", spec.steps);
+      if (loaded.identity)
+        for (const std::string &difference : differences(*loaded.identity, identity))
+          std::fprintf(stderr, "warning: %s: the run is not continued as it began: %s\n", options.resume->c_str(),
+                       difference.c_str());
     } else if (options.initial) {
       progress.optimizerStep = loadCheckpoint(*options.initial, manifest, *device, arenas, false).optimizerStep;
     } else {
@@ -136,7 +145,6 @@ private:
     stepRun.arenas = &arenas;
     stepRun.scalars = &scalars;
     stepRun.microBatches = spec.microBatches();
-    stepRun.guardUpdates = true;
   }
 
   char *makeOutput(const TensorSpec &output, const Symbols &symbols, std::vector<DeviceMemory> &keep) {
@@ -174,6 +182,8 @@ private:
     scalars[scalar::WeightDecay] = static_cast<float>(spec.weightDecay);
     scalars[scalar::Beta1] = static_cast<float>(spec.beta1);
     scalars[scalar::Beta2] = static_cast<float>(spec.beta2);
+    scalars[scalar::OneMinusBeta1] = static_cast<float>(1 - spec.beta1);
+    scalars[scalar::OneMinusBeta2] = static_cast<float>(1 - spec.beta2);
     scalars[scalar::Eps] = static_cast<float>(spec.eps);
     try {
       stepExecutor->run(stepRun);
@@ -181,7 +191,8 @@ private:
       fail("step ", number, ": ", problem.what());
     }
     progress.step = number;
-    progress.optimizerStep += 1;
+    const bool updated = !(scalars[scalar::ClipFactor] < 0); // as the kernels of the update see it
+    progress.optimizerStep += updated;
 
     loss = scalars[scalar::Loss];
     norm = std::sqrt(static_cast<double>(scalars[scalar::SumOfSquares]));
@@ -195,15 +206,15 @@ private:
                  {"tokens", number * spec.tokensPerStep()},
                  {"tokens_per_second", static_cast<double>(spec.tokensPerStep()) / stepSeconds},
                  {"seconds", stepSeconds}};
-    if (stepExecutor->skippedUpdates())
+    if (!updated)
       line["skipped"] = true;
     metrics.write(line);
 
     bool bad = !std::isfinite(loss) || !std::isfinite(norm);
     badSteps = bad ? badSteps + 1 : 0;
     if (bad)
-      std::fprintf(stderr, "step %lld: loss %g, gradient norm %g: the update is left out\n",
-                   static_cast<long long>(number), loss, norm);
+      std::fprintf(stderr, "step %lld: loss %g, gradient norm %g%s\n", static_cast<long long>(number), loss, norm,
+                   updated ? "" : ": the update is left out");
     if (badSteps >= mostBadSteps)
       fail("step ", number, ": loss or gradient norm have not been finite for ", mostBadSteps, " steps, since step ",
            number - mostBadSteps + 1);
@@ -224,14 +235,15 @@ private:
   void validate() {
     if (!evalExecutor)
       evalExecutor = std::make_unique<Executor>(package, *device, target, "eval");
-    int64_t rows = std::min(data->validationRows(), options.evalBatches * spec.microBatch);
+    int64_t held = data->validationRows();
+    int64_t rows = std::min(held, std::min(options.evalBatches, held / spec.microBatch + 1) * spec.microBatch);
     double sum = 0;
     for (int64_t row = 0; row < rows; row += spec.microBatch) {
       int64_t count = std::min(spec.microBatch, rows - row);
-      std::vector<int32_t> held(count * (spec.sequenceLength + 1));
+      std::vector<int32_t> some(count * (spec.sequenceLength + 1));
       for (int64_t i = 0; i < count; ++i)
-        data->validationRow(row + i, held.data() + i * (spec.sequenceLength + 1));
-      device->copyIn(tokens.data(), held.data(), held.size() * sizeof(int32_t));
+        data->validationRow(row + i, some.data() + i * (spec.sequenceLength + 1));
+      device->copyIn(tokens.data(), some.data(), some.size() * sizeof(int32_t));
       Symbols symbols = symbolsFor("eval", count);
       evalExecutor->bind(symbols);
       Executor::Run run;
@@ -255,24 +267,29 @@ private:
         {{"step", progress.step}, {"validation_loss", mean}, {"validation_tokens", rows * spec.sequenceLength}});
   }
 
-  void save() {
+  /// The file that --save means at this step; makes the folder where it means one.
+  std::string savePath() const {
     namespace fs = std::filesystem;
-    std::string path = *options.save;
+    const std::string &path = *options.save;
     std::error_code code;
-    if (path.back() == '/' || fs::is_directory(path, code)) {
-      fs::create_directories(path, code);
-      char name[64];
-      std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(progress.step));
-      path = (fs::path(path) / name).string();
-    }
-    saveCheckpoint(path, manifest, *device, arenas, progress);
+    if (path.back() != '/' && !fs::is_directory(path, code))
+      return path;
+    fs::create_directories(path, code);
+    if (code)
+      fail(path, ": cannot create the folder: ", code.message());
+    char name[64];
+    std::snprintf(name, sizeof name, "step-%08lld.safetensors", static_cast<long long>(progress.step));
+    return (fs::path(path) / name).string();
   }
+
+  void save() { saveCheckpoint(savePath(), manifest, *device, arenas, progress, identity); }
 
   const TrainOptions &options;
   Package package;
   const Manifest &manifest;
   TrainingSpec spec;
   Json overrides = Json::object();
+  RunIdentity identity;
   std::string target;
   std::unique_ptr<Device> device; // before everything that lies in its memory
   ModelArenas arenas;

@@ -25,6 +25,8 @@ TrainingSpec TrainingSpec::parse(const Manifest &manifest, const std::string &so
     spec.weightDecay = decay->number();
   if (auto clip = json.find("clip"); clip && !clip->isNull())
     spec.clip = clip->number();
+  if (!(spec.clip >= 0)) // below, every gradient would pass for one that is not finite
+    fail(json.path(), ".clip: expected a number of at least 0, but got ", spec.clip);
 
   constexpr int64_t most = int64_t(1) << 40;
   JsonView batch = json.at("batch");

@@ -27,6 +27,15 @@ plan.entry @entry_other symbols [] {
 
 // -----
 
+plan.entry @entry_other_loop symbols [] {
+  plan.loop "micro_batches" {
+    // expected-error @+1 {{expected commands only inside plan.loop}}
+    %a = arith.constant 0 : i32
+  }
+}
+
+// -----
+
 // plan.entry C2
 plan.entry @entry_c2 symbols ["T"] {
   // expected-error @+1 {{expected symbols of the entry, but got 'S'}}
@@ -37,6 +46,21 @@ plan.entry @entry_c2 symbols ["T"] {
 
 // expected-error @+1 {{expected factors that are symbols, but got "B"}}
 plan.entry @entry_derived symbols ["S"] derived [["T", "B", "S"]] {}
+
+// -----
+
+// expected-error @+1 {{expected a derived symbol and its factors, but got "T"}}
+plan.entry @entry_derived_list symbols ["B", "S"] derived ["T", "B", "S"] {}
+
+// -----
+
+// expected-error @+1 {{expected a derived symbol and its factors, but got ["T"]}}
+plan.entry @entry_derived_factors symbols ["B", "S"] derived [["T"]] {}
+
+// -----
+
+// expected-error @+1 {{expected a derived symbol and its factors, but got ["T", 2]}}
+plan.entry @entry_derived_names symbols ["B", "S"] derived [["T", 2]] {}
 
 // -----
 
@@ -102,6 +126,62 @@ plan.entry @buffer_c1_generator symbols [] {
 
 // -----
 
+plan.entry @buffer_c1_no_tensor symbols [] {
+  // expected-error @+1 {{expected no tensor of a buffer of kind arena}}
+  %a = plan.buffer arena f32 <1> live [0, 0] {tensor = "a"}
+}
+
+// -----
+
+plan.entry @buffer_c1_no_live symbols [] {
+  // expected-error @+1 {{expected live range of a buffer of kind partials}}
+  %a = plan.buffer partials f32 <1>
+}
+
+// -----
+
+plan.entry @buffer_c1_arena symbols [] {
+  // expected-error @+1 {{expected arena of a buffer of kind state}}
+  %a = plan.buffer state f32 <1> {begin = 0}
+}
+
+// -----
+
+plan.entry @buffer_c1_no_arena symbols [] {
+  // expected-error @+1 {{expected no arena of a buffer of kind scalars}}
+  %a = plan.buffer scalars f32 <1> {arena = "parameters", begin = 0}
+}
+
+// -----
+
+plan.entry @buffer_c1_no_generator symbols [] {
+  // expected-error @+1 {{expected no generator of a buffer of kind output}}
+  %a = plan.buffer output f32 <1> {tensor = "a", generator = "rope_cos", theta = 1.0, pairs = 1}
+}
+
+// -----
+
+plan.entry @buffer_c1_begin symbols [] {
+  // expected-error @+1 {{expected begin of a buffer of kind state}}
+  %a = plan.buffer state f32 <1> {arena = "parameters"}
+}
+
+// -----
+
+plan.entry @buffer_c1_no_begin symbols [] {
+  // expected-error @+1 {{expected no begin of a buffer of kind parameter}}
+  %a = plan.buffer parameter f32 <1> {tensor = "a", begin = 0}
+}
+
+// -----
+
+plan.entry @buffer_begin symbols [] {
+  // expected-error @+1 {{expected a begin of at least 0, but got -1}}
+  %a = plan.buffer scalars f32 <1> {begin = -1}
+}
+
+// -----
+
 // plan.buffer C2
 plan.entry @buffer_c2 symbols [] {
   // expected-error @+1 {{expected a slice below 2, but got 2}}
@@ -110,10 +190,38 @@ plan.entry @buffer_c2 symbols [] {
 
 // -----
 
+plan.entry @buffer_c2_negative symbols [] {
+  // expected-error @+1 {{expected a slice below 2, but got -1}}
+  %a = plan.buffer output f32 <1> {tensor = "a", slice = -1, slices = 2}
+}
+
+// -----
+
+plan.entry @buffer_c2_alone symbols [] {
+  // expected-error @+1 {{expected slice and slices together, of inputs and outputs only}}
+  %a = plan.buffer input f32 <1> {tensor = "a", slice = 0}
+}
+
+// -----
+
+plan.entry @buffer_c2_kind symbols [] {
+  // expected-error @+1 {{expected slice and slices together, of inputs and outputs only}}
+  %a = plan.buffer parameter f32 <1> {tensor = "a", slice = 0, slices = 2}
+}
+
+// -----
+
 // plan.buffer C3
 plan.entry @buffer_c3 symbols [] {
   // expected-error @+1 {{expected a live range [first, last]}}
   %a = plan.buffer arena f32 <1> live [2, 1]
+}
+
+// -----
+
+plan.entry @buffer_c3_one symbols [] {
+  // expected-error @+1 {{expected a live range [first, last]}}
+  %a = plan.buffer arena f32 <1> live [0]
 }
 
 // -----
@@ -143,6 +251,13 @@ plan.entry @buffer_state symbols [] {
 plan.entry @buffer_scalars symbols [] {
   // expected-error @+1 {{expected scalars inside the 64 that there are}}
   %a = plan.buffer scalars f32 <2> {begin = 63}
+}
+
+// -----
+
+plan.entry @buffer_scalars_size symbols [] {
+  // expected-error @+1 {{expected scalars inside the 64 that there are}}
+  %a = plan.buffer scalars f32 <65>
 }
 
 // -----
@@ -203,6 +318,37 @@ plan.entry @launch_c3 symbols ["T"] {
 
 // -----
 
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+
+plan.entry @launch_c3_overflow symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer output f32 <8 * T> {tensor = "b"}
+  // expected-error @+1 {{expected argument 0 of fewer than 2^63 elements, but got 8 * T}}
+  plan.launch @k(%a, %b) rows <4611686018427387904 * T>
+}
+
+// -----
+
+mhc.kernel @k attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 1>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.sum_tokens %0, %y : !mhc.wide<1x8xf32>, memref<8xf32>
+}
+
+plan.entry @launch_c3_reduction symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer output f32 <9> {tensor = "b"}
+  %p = plan.buffer partials f32 <8> live [0, 0]
+  // expected-error @+1 {{expected argument 1 of 8 elements, but got 9}}
+  plan.launch @k(%a) rows <T> reduce %p into %b accumulate [false]
+}
+
+// -----
+
 mhc.kernel @k attributes {compute = f32, ints = ["S"], segments = array<i64: 1, 1, 0>} {
 ^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
   %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
@@ -245,6 +391,35 @@ plan.entry @gemm_c1 symbols ["T"] {
 
 // -----
 
+plan.entry @gemm_c1_a symbols ["T"] {
+  %a = plan.buffer input f32 <9 * T> {tensor = "a"}
+  %b = plan.buffer input f32 <64> {tensor = "b"}
+  %c = plan.buffer output f32 <8 * T> {tensor = "c"}
+  // expected-error @+1 {{expected a of 8 * T elements, but got 9 * T}}
+  plan.gemm %a, %b into %c m <T> n <8> k <8>
+}
+
+// -----
+
+plan.entry @gemm_c1_b symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer input f32 <63> {tensor = "b"}
+  %c = plan.buffer output f32 <8 * T> {tensor = "c"}
+  // expected-error @+1 {{expected b of 64 elements, but got 63}}
+  plan.gemm %a, %b into %c m <T> n <8> k <8>
+}
+
+// -----
+
+plan.entry @gemm_c1_affine symbols ["T"] {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %c = plan.buffer output f32 <8 * T> {tensor = "c"}
+  // expected-error @+1 {{expected c of affine size elements, but got 8 * T}}
+  plan.gemm %a, %a into %c m <T> n <T> k <8>
+}
+
+// -----
+
 // plan.gemm C2
 plan.entry @gemm_c2 symbols ["T"] {
   %a = plan.buffer input f32 <8 * T> {tensor = "a"}
@@ -256,6 +431,15 @@ plan.entry @gemm_c2 symbols ["T"] {
 
 // -----
 
+plan.entry @gemm_c2_integer symbols ["T"] {
+  %a = plan.buffer input i32 <8 * T> {tensor = "a"}
+  %c = plan.buffer output i32 <8 * T> {tensor = "c"}
+  // expected-error @+1 {{expected floating-point buffers, f64 with f64 only, but got 'i32'}}
+  plan.gemm %a, %a into %c m <T> n <8> k <8>
+}
+
+// -----
+
 // plan.attention C1
 plan.entry @attention_c1 symbols ["B", "S", "T"] {
   %q = plan.buffer input bf16 <12 * T> {tensor = "q"}
@@ -263,6 +447,17 @@ plan.entry @attention_c1 symbols ["B", "S", "T"] {
   %l = plan.buffer output f32 <3 * T> {tensor = "l"}
   // expected-error @+1 {{expected heads to be a multiple of kv_heads, but got 3 and 2}}
   plan.attention %q, %q, %q into %o, %l sequences <B> length <S> {heads = 3, kv_heads = 2, head_dim = 4, value_dim = 4, scale = 0.5}
+}
+
+// -----
+
+// plan.attention_backward C1
+plan.entry @attention_backward_c1 symbols ["B", "S", "T"] {
+  %q = plan.buffer input bf16 <12 * T> {tensor = "q"}
+  %o = plan.buffer output bf16 <12 * T> {tensor = "o"}
+  %l = plan.buffer input f32 <3 * T> {tensor = "l"}
+  // expected-error @+1 {{expected heads to be a multiple of kv_heads, but got 1 and 0}}
+  plan.attention_backward %q, %q, %q, %q, %l, %q into %o, %o, %o sequences <B> length <S> {heads = 1, kv_heads = 0, head_dim = 4, value_dim = 4, scale = 0.5}
 }
 
 // -----

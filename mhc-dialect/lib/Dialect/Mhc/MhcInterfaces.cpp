@@ -19,6 +19,15 @@ bool mhc::isNarrow(Type type) {
   return tensor.getRank() == 1 || isa_and_nonnull<NarrowEncodingAttr>(tensor.getEncoding());
 }
 
+bool mhc::isInterleaved(Type type) { return isa_and_nonnull<InterleavedEncodingAttr>(cast<RankedTensorType>(type).getEncoding()); }
+
+SmallVector<int64_t> mhc::memoryShape(Type type) {
+  SmallVector<int64_t> shape(cast<RankedTensorType>(type).getShape());
+  if (isInterleaved(type))
+    std::swap(shape[shape.size() - 2], shape.back());
+  return shape;
+}
+
 int64_t mhc::rowElements(Type type) {
   int64_t count = 1;
   for (int64_t dim : cast<ShapedType>(type).getShape())
@@ -80,7 +89,7 @@ Type RowContext::wide(int64_t streams, int64_t channels) { return WideType::get(
 Type RowContext::narrow(ArrayRef<int64_t> shape) { return NarrowType::get(builder.getContext(), shape, compute); }
 
 Value RowContext::uniform(Value operand, Type type) {
-  return builder.create<RowLoadOp>(loc, type, Access::uniform, parameter(operand), Value(), 1);
+  return RowLoadOp::create(builder, loc, type, Access::uniform, parameter(operand), Value(), 1, false);
 }
 
 /// The scalar type in which an operand's elements arrive in a region.
@@ -90,24 +99,24 @@ static Type scalarType(Type row, Type compute) {
 }
 
 Value RowContext::map(ValueRange inputs, Type result, function_ref<Value(OpBuilder &, Location, ValueRange)> code) {
-  auto op = builder.create<RowMapOp>(loc, result, inputs);
+  auto op = RowMapOp::create(builder, loc, result, inputs);
   Block *block = builder.createBlock(&op.getBody());
   for (Value input : inputs)
     block->addArgument(scalarType(input.getType(), compute), loc);
   Value value = code(builder, loc, block->getArguments());
-  builder.create<RowYieldOp>(loc, value);
+  RowYieldOp::create(builder, loc, value);
   builder.setInsertionPointAfter(op);
   return op.getResult();
 }
 
 SmallVector<Value> RowContext::narrowCode(ValueRange inputs, TypeRange results, ScalarCode code) {
-  auto op = builder.create<RowNarrowOp>(loc, results, inputs);
+  auto op = RowNarrowOp::create(builder, loc, results, inputs);
   Block *block = builder.createBlock(&op.getBody());
   for (Value input : inputs)
     for (int64_t i = 0, e = cast<NarrowType>(input.getType()).getNumElements(); i < e; ++i)
       block->addArgument(scalarType(input.getType(), compute), loc);
   SmallVector<Value> values = code(builder, loc, block->getArguments());
-  builder.create<RowYieldOp>(loc, values);
+  RowYieldOp::create(builder, loc, values);
   builder.setInsertionPointAfter(op);
   return SmallVector<Value>(op.getResults());
 }
@@ -116,19 +125,19 @@ Value RowContext::constantNarrow(ArrayRef<double> values, ArrayRef<int64_t> shap
   return narrowCode({}, narrow(shape), [&](OpBuilder &b, Location l, ValueRange) {
     SmallVector<Value> constants;
     for (double value : values)
-      constants.push_back(b.create<arith::ConstantOp>(l, b.getFloatAttr(compute, value)));
+      constants.push_back(arith::ConstantOp::create(b, l, b.getFloatAttr(compute, value)));
     return constants;
   })[0];
 }
 
 Value RowContext::mix(Value matrix, Value streams, Type result, Value init, bool transposed) {
-  return builder.create<RowMixOp>(loc, result, matrix, streams, init, transposed);
+  return RowMixOp::create(builder, loc, result, matrix, streams, init, transposed);
 }
 
 Value RowContext::dot(Value lhs, Value rhs) {
   int64_t l = cast<WideType>(lhs.getType()).getStreams(), r = cast<WideType>(rhs.getType()).getStreams();
-  return builder.create<RowDotOp>(loc, narrow({l, r}), lhs, rhs);
+  return RowDotOp::create(builder, loc, narrow({l, r}), lhs, rhs);
 }
 
-Value RowContext::reduceAdd(Value value, int64_t groups) { return builder.create<RowReduceOp>(loc, narrow({groups}), ReduceKind::add, value); }
-Value RowContext::reduceMax(Value value) { return builder.create<RowReduceOp>(loc, narrow({1}), ReduceKind::max, value); }
+Value RowContext::reduceAdd(Value value, int64_t groups) { return RowReduceOp::create(builder, loc, narrow({groups}), ReduceKind::add, value); }
+Value RowContext::reduceMax(Value value) { return RowReduceOp::create(builder, loc, narrow({1}), ReduceKind::max, value); }

@@ -1,152 +1,261 @@
 //===- MhcManifolds.cpp - projections onto manifolds, forward and backward --===//
 //
 // Scalar code of one token, written once for every target (ManifoldAttrInterface). To add a manifold: an attribute in MhcAttributes.td and
-// its five methods here.
+// its five methods here. The Birkhoff polytope is in MhcSinkhorn.cpp.
 //
 //===----------------------------------------------------------------------===//
 
 #include "mhc/Dialect/Mhc/IR/MhcDialect.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "ScalarBuilder.h"
+
+#include <algorithm>
 
 using namespace mlir;
 using namespace mlir::mhc;
 
+using Values = SmallVector<Value>;
+
 //===----------------------------------------------------------------------===//
-// birkhoff
+// permutation_hull
 //===----------------------------------------------------------------------===//
 
-LogicalResult BirkhoffAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t iterations, bool) {
-  if (iterations < 1)
-    return emitError() << "expected at least one iteration, but got " << iterations;
-  return success();
-}
-
-int64_t BirkhoffAttr::columns(int64_t streams) const { return streams * streams; }
-StringRef BirkhoffAttr::guarantees() const {
-  return getFirstOverInputs() ? "doubly stochastic; columns sum to 1 exactly" : "doubly stochastic; rows sum to 1 exactly";
-}
-std::pair<int64_t, int64_t> BirkhoffAttr::flops(int64_t n) const {
-  // Two divisions an iteration; an exponential counts 20 operations, a logarithm 25.
-  int64_t division = n * (n * (20 + 3) + 25);
-  return {2 * getIterations() * division, 2 * getIterations() * (2 * division + 4 * n * n)};
+int64_t PermutationHullAttr::columns(int64_t streams) const { return streams * streams; }
+StringRef PermutationHullAttr::guarantees() const { return "doubly stochastic, exactly"; }
+std::pair<int64_t, int64_t> PermutationHullAttr::flops(int64_t n) const {
+  int64_t count = 1;
+  for (int64_t i = 2; i <= n; ++i)
+    count *= i;
+  return {count * (2 * n + 22), count * (6 * n + 24)};
 }
 
 namespace {
-/// Sinkhorn-Knopp in the log domain on an n x n matrix of scalars.
-struct LogSinkhorn {
-  OpBuilder &b;
-  Location loc;
+/// All permutations of n, in lexicographic order; p[i] is the output of input i.
+SmallVector<SmallVector<int64_t>> permutations(int64_t n) {
+  auto p = llvm::to_vector(llvm::seq<int64_t>(0, n));
+  SmallVector<SmallVector<int64_t>> all;
+  do {
+    all.emplace_back(p.begin(), p.end());
+  } while (std::next_permutation(p.begin(), p.end()));
+  return all;
+}
+
+/// softmax over the permutations of l_p = sum_i Z[p(i), i].
+Values permutationWeights(ScalarBuilder s, int64_t n, ValueRange z) {
+  Values logits;
+  for (ArrayRef<int64_t> p : permutations(n)) {
+    Values terms;
+    for (int64_t i = 0; i < n; ++i)
+      terms.push_back(z[p[i] * n + i]);
+    logits.push_back(s.sum(terms));
+  }
+  Value top = logits[0];
+  for (Value l : ArrayRef(logits).drop_front())
+    top = s.max(top, l);
+  for (Value &l : logits)
+    l = s.exp(s.sub(l, top));
+  Value total = s.sum(logits);
+  for (Value &l : logits)
+    l = s.div(l, total);
+  return logits;
+}
+} // namespace
+
+SmallVector<Value> PermutationHullAttr::buildForward(OpBuilder &b, Location loc, int64_t n, ValueRange z) const {
+  ScalarBuilder s{b, loc, z[0].getType()};
+  Values weights = permutationWeights(s, n, z), h(n * n);
+  for (auto [p, w] : llvm::zip(permutations(n), weights))
+    for (int64_t i = 0; i < n; ++i) {
+      Value &entry = h[p[i] * n + i];
+      entry = entry ? s.add(entry, w) : w;
+    }
+  return h;
+}
+SmallVector<Value> PermutationHullAttr::buildBackward(OpBuilder &b, Location loc, int64_t n, ValueRange z, ValueRange dh) const {
+  ScalarBuilder s{b, loc, z[0].getType()};
+  Values weights = permutationWeights(s, n, z), products, dz(n * n);
+  // Softmax: dl = w (dw - sum w dw), dw_p = sum_i dH[p(i), i].
+  for (auto [p, w] : llvm::zip(permutations(n), weights)) {
+    Values terms;
+    for (int64_t i = 0; i < n; ++i)
+      terms.push_back(dh[p[i] * n + i]);
+    products.push_back(s.mul(w, s.sum(terms)));
+  }
+  Value total = s.sum(products);
+  for (auto [p, w, product] : llvm::zip(permutations(n), weights, products)) {
+    Value dl = s.sub(product, s.mul(w, total));
+    for (int64_t i = 0; i < n; ++i) {
+      Value &entry = dz[p[i] * n + i];
+      entry = entry ? s.add(entry, dl) : dl;
+    }
+  }
+  return dz;
+}
+
+//===----------------------------------------------------------------------===//
+// orthogonal
+//===----------------------------------------------------------------------===//
+
+int64_t OrthogonalAttr::columns(int64_t streams) const { return streams * streams; }
+StringRef OrthogonalAttr::guarantees() const { return "orthogonal: norms are kept"; }
+std::pair<int64_t, int64_t> OrthogonalAttr::flops(int64_t n) const { return {4 * n * n * n, 10 * n * n * n}; }
+
+namespace {
+/// A = (Z - Z^T) / 2 and solutions of (I + A) X = B. I + A has a positive definite symmetric part, so elimination needs no pivots.
+struct Cayley : ScalarBuilder {
   int64_t n;
-  bool firstOverInputs;
-
-  /// Index of element `k` of line `line`: a line is what one division normalises. `over inputs`: a row.
-  int64_t at(bool overInputs, int64_t line, int64_t k) const { return overInputs ? line * n + k : k * n + line; }
-
-  /// L' = L - lse(L) over each line.
-  void divide(bool overInputs, SmallVectorImpl<Value> &l) {
-    for (int64_t line = 0; line < n; ++line) {
-      Value top = l[at(overInputs, line, 0)];
-      for (int64_t k = 1; k < n; ++k)
-        top = b.create<arith::MaximumFOp>(loc, top, l[at(overInputs, line, k)]);
-      Value sum;
-      for (int64_t k = 0; k < n; ++k) {
-        Value e = b.create<math::ExpOp>(loc, b.create<arith::SubFOp>(loc, l[at(overInputs, line, k)], top));
-        sum = sum ? b.create<arith::AddFOp>(loc, sum, e).getResult() : e;
-      }
-      Value lse = b.create<arith::AddFOp>(loc, top, b.create<math::LogOp>(loc, sum));
-      for (int64_t k = 0; k < n; ++k) {
-        Value &v = l[at(overInputs, line, k)];
-        v = b.create<arith::SubFOp>(loc, v, lse);
+  Values a;
+  Cayley(OpBuilder &b, Location loc, int64_t n, ValueRange z) : ScalarBuilder{b, loc, z[0].getType()}, n(n), a(n * n) {
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        a[i * n + j] = i == j ? constant(0) : mul(constant(0.5), sub(z[i * n + j], z[j * n + i]));
+  }
+  /// I + sign A.
+  Values identityPlus(double sign) {
+    Values m(n * n);
+    for (int64_t i = 0; i < n * n; ++i)
+      m[i] = i % (n + 1) == 0 ? constant(1) : sign > 0 ? a[i] : neg(a[i]);
+    return m;
+  }
+  /// X with M X = B.
+  Values solve(Values m, Values x) {
+    for (int64_t k = 0; k < n; ++k) {
+      Value inverse = div(constant(1), m[k * n + k]);
+      for (int64_t i = k + 1; i < n; ++i) {
+        Value factor = neg(mul(m[i * n + k], inverse));
+        for (int64_t j = k + 1; j < n; ++j)
+          m[i * n + j] = fma(factor, m[k * n + j], m[i * n + j]);
+        for (int64_t j = 0; j < n; ++j)
+          x[i * n + j] = fma(factor, x[k * n + j], x[i * n + j]);
       }
     }
-  }
-
-  /// dL = dL' - exp(L') sum(dL') over each line, from the divided L'.
-  void divideBackward(bool overInputs, ArrayRef<Value> divided, SmallVectorImpl<Value> &d) {
-    for (int64_t line = 0; line < n; ++line) {
-      Value sum = d[at(overInputs, line, 0)];
-      for (int64_t k = 1; k < n; ++k)
-        sum = b.create<arith::AddFOp>(loc, sum, d[at(overInputs, line, k)]);
-      for (int64_t k = 0; k < n; ++k) {
-        int64_t i = at(overInputs, line, k);
-        Value share = b.create<arith::MulFOp>(loc, b.create<math::ExpOp>(loc, divided[i]), sum);
-        d[i] = b.create<arith::SubFOp>(loc, d[i], share);
+    for (int64_t k = n; k-- > 0;) {
+      Value inverse = div(constant(1), m[k * n + k]);
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t i = k + 1; i < n; ++i)
+          x[k * n + j] = fma(neg(m[k * n + i]), x[i * n + j], x[k * n + j]);
+        x[k * n + j] = mul(x[k * n + j], inverse);
       }
     }
-  }
-
-  void iterate(SmallVectorImpl<Value> &l) {
-    divide(firstOverInputs, l);
-    divide(!firstOverInputs, l);
+    return x;
   }
 };
 } // namespace
 
-SmallVector<Value> BirkhoffAttr::buildForward(OpBuilder &b, Location loc, int64_t n, ValueRange z) const {
-  LogSinkhorn sinkhorn{b, loc, n, getFirstOverInputs()};
-  Value zero = b.create<arith::ConstantIndexOp>(loc, 0), one = b.create<arith::ConstantIndexOp>(loc, 1);
-  Value count = b.create<arith::ConstantIndexOp>(loc, getIterations());
-  auto loop = b.create<scf::ForOp>(loc, zero, count, one, z, [&](OpBuilder &inner, Location l, Value, ValueRange carried) {
-    LogSinkhorn body{inner, l, n, getFirstOverInputs()};
-    SmallVector<Value> values(carried);
-    body.iterate(values);
-    inner.create<scf::YieldOp>(l, values);
-  });
-  SmallVector<Value> h;
-  for (Value value : loop.getResults())
-    h.push_back(b.create<math::ExpOp>(loc, value));
-  return h;
+SmallVector<Value> OrthogonalAttr::buildForward(OpBuilder &b, Location loc, int64_t n, ValueRange z) const {
+  Cayley cayley(b, loc, n, z);
+  return cayley.solve(cayley.identityPlus(1), cayley.identityPlus(-1));
+}
+SmallVector<Value> OrthogonalAttr::buildBackward(OpBuilder &b, Location loc, int64_t n, ValueRange z, ValueRange dh) const {
+  // (I + A) H = I - A, so dA = -(I + A)^-T dH (H + I)^T, and (I + A)^T = I - A.
+  Cayley s(b, loc, n, z);
+  Values h = s.solve(s.identityPlus(1), s.identityPlus(-1)), w = s.solve(s.identityPlus(-1), Values(dh)), da(n * n), dz(n * n);
+  for (int64_t i = 0; i < n; ++i)
+    h[i * n + i] = s.add(h[i * n + i], s.constant(1));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      Value sum = s.mul(w[i * n], h[j * n]);
+      for (int64_t k = 1; k < n; ++k)
+        sum = s.fma(w[i * n + k], h[j * n + k], sum);
+      da[i * n + j] = s.neg(sum);
+    }
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      dz[i * n + j] = s.mul(s.constant(0.5), s.sub(da[i * n + j], da[j * n + i]));
+  return dz;
 }
 
-SmallVector<Value> BirkhoffAttr::buildBackward(OpBuilder &b, Location loc, int64_t n, ValueRange z, ValueRange dh) const {
-  // Forward again, keeping L after every division; then the divisions in reverse.
-  int64_t size = n * n, iterations = getIterations();
-  auto historyType = MemRefType::get({2 * iterations, size}, z[0].getType());
-  Value history = b.create<memref::AllocaOp>(loc, historyType);
-  Value zero = b.create<arith::ConstantIndexOp>(loc, 0), one = b.create<arith::ConstantIndexOp>(loc, 1);
-  Value two = b.create<arith::ConstantIndexOp>(loc, 2);
-  Value count = b.create<arith::ConstantIndexOp>(loc, iterations), last = b.create<arith::ConstantIndexOp>(loc, iterations - 1);
-  SmallVector<Value> columns;
-  for (int64_t i = 0; i < size; ++i)
-    columns.push_back(b.create<arith::ConstantIndexOp>(loc, i));
+//===----------------------------------------------------------------------===//
+// sphere
+//===----------------------------------------------------------------------===//
 
-  auto forward = b.create<scf::ForOp>(loc, zero, count, one, z, [&](OpBuilder &inner, Location l, Value iteration, ValueRange carried) {
-    LogSinkhorn body{inner, l, n, getFirstOverInputs()};
-    SmallVector<Value> values(carried);
-    Value row = inner.create<arith::MulIOp>(l, iteration, two);
-    auto keep = [&](Value at) {
-      for (int64_t i = 0; i < size; ++i)
-        inner.create<memref::StoreOp>(l, values[i], history, ValueRange{at, columns[i]});
-    };
-    body.divide(getFirstOverInputs(), values);
-    keep(row);
-    body.divide(!getFirstOverInputs(), values);
-    keep(inner.create<arith::AddIOp>(l, row, one));
-    inner.create<scf::YieldOp>(l, values);
-  });
+LogicalResult SphereAttr::verify(function_ref<InFlightDiagnostic()> emitError, FloatAttr radius, FloatAttr eps) {
+  if (radius && !(radius.getValueAsDouble() > 0))
+    return emitError() << "expected a radius above 0, but got " << radius;
+  if (eps && !(eps.getValueAsDouble() >= 0))
+    return emitError() << "expected eps of at least 0, but got " << eps;
+  return success();
+}
+int64_t SphereAttr::columns(int64_t streams) const { return streams * streams; }
+StringRef SphereAttr::guarantees() const { return "of constant Frobenius norm, up to eps"; }
+std::pair<int64_t, int64_t> SphereAttr::flops(int64_t n) const { return {3 * n * n + 5, 7 * n * n + 10}; }
 
-  SmallVector<Value> d; // dL of the last state: H = exp(L)
-  for (int64_t i = 0; i < size; ++i)
-    d.push_back(b.create<arith::MulFOp>(loc, dh[i], b.create<math::ExpOp>(loc, forward.getResult(i))));
-  auto backward = b.create<scf::ForOp>(loc, zero, count, one, d, [&](OpBuilder &inner, Location l, Value step, ValueRange carried) {
-    LogSinkhorn body{inner, l, n, getFirstOverInputs()};
-    SmallVector<Value> values(carried);
-    Value row = inner.create<arith::MulIOp>(l, inner.create<arith::SubIOp>(l, last, step), two);
-    auto kept = [&](Value at) {
-      SmallVector<Value> state;
-      for (int64_t i = 0; i < size; ++i)
-        state.push_back(inner.create<memref::LoadOp>(l, history, ValueRange{at, columns[i]}));
-      return state;
-    };
-    body.divideBackward(!getFirstOverInputs(), kept(inner.create<arith::AddIOp>(l, row, one)), values);
-    body.divideBackward(getFirstOverInputs(), kept(row), values);
-    inner.create<scf::YieldOp>(l, values);
-  });
-  return SmallVector<Value>(backward.getResults());
+namespace {
+struct Sphere : ScalarBuilder {
+  Value inverse, radius; ///< 1 / sqrt(||Z||^2 + eps^2); 0 where both are 0
+  Sphere(OpBuilder &b, Location loc, SphereAttr attr, int64_t n, ValueRange z) : ScalarBuilder{b, loc, z[0].getType()} {
+    double eps = attr.getEps() ? attr.getEps().getValueAsDouble() : 1e-6;
+    radius = constant(attr.getRadius() ? attr.getRadius().getValueAsDouble() : std::sqrt(double(n)));
+    // Scaled by the largest entry, so that squares neither overflow nor vanish.
+    Value top = constant(eps);
+    for (Value v : z)
+      top = max(top, abs(v));
+    Value zero = constant(0), one = constant(1), some = less(zero, top), scale = div(one, select(some, top, one));
+    Value scaledEps = mul(constant(eps), scale), square = mul(scaledEps, scaledEps);
+    for (Value v : z) {
+      Value scaled = mul(v, scale);
+      square = fma(scaled, scaled, square);
+    }
+    inverse = select(some, div(scale, sqrt(select(some, square, one))), zero);
+  }
+};
+} // namespace
+
+SmallVector<Value> SphereAttr::buildForward(OpBuilder &b, Location loc, int64_t n, ValueRange z) const {
+  Sphere s(b, loc, *this, n, z);
+  return llvm::map_to_vector<8>(z, [&](Value v) { return s.mul(s.radius, s.mul(v, s.inverse)); });
+}
+SmallVector<Value> SphereAttr::buildBackward(OpBuilder &b, Location loc, int64_t n, ValueRange z, ValueRange dh) const {
+  // With y = Z / q: dZ = R / q (dH - y (y . dH)).
+  Sphere s(b, loc, *this, n, z);
+  Values y, dz;
+  Value dot;
+  for (auto [v, d] : llvm::zip(z, dh)) {
+    y.push_back(s.mul(v, s.inverse));
+    dot = dot ? s.fma(y.back(), d, dot) : s.mul(y.back(), d);
+  }
+  Value factor = s.mul(s.radius, s.inverse);
+  for (auto [v, d] : llvm::zip(y, dh))
+    dz.push_back(s.mul(factor, s.fma(s.neg(v), dot, d)));
+  return dz;
+}
+
+//===----------------------------------------------------------------------===//
+// simplex
+//===----------------------------------------------------------------------===//
+
+int64_t SimplexAttr::columns(int64_t streams) const { return streams * streams; }
+StringRef SimplexAttr::guarantees() const { return "nonnegative, rows sum to 1"; }
+std::pair<int64_t, int64_t> SimplexAttr::flops(int64_t n) const { return {23 * n * n, 27 * n * n}; }
+
+SmallVector<Value> SimplexAttr::buildForward(OpBuilder &b, Location loc, int64_t n, ValueRange z) const {
+  ScalarBuilder s{b, loc, z[0].getType()};
+  Values h;
+  for (int64_t o = 0; o < n; ++o) {
+    Values row(z.slice(o * n, n));
+    Value top = row[0];
+    for (Value v : ArrayRef(row).drop_front())
+      top = s.max(top, v);
+    for (Value &v : row)
+      v = s.exp(s.sub(v, top));
+    Value total = s.sum(row);
+    for (Value v : row)
+      h.push_back(s.div(v, total));
+  }
+  return h;
+}
+SmallVector<Value> SimplexAttr::buildBackward(OpBuilder &b, Location loc, int64_t n, ValueRange z, ValueRange dh) const {
+  ScalarBuilder s{b, loc, z[0].getType()};
+  Values h = buildForward(b, loc, n, z), dz;
+  for (int64_t o = 0; o < n; ++o) {
+    Values products;
+    for (int64_t i = 0; i < n; ++i)
+      products.push_back(s.mul(h[o * n + i], dh[o * n + i]));
+    Value total = s.sum(products);
+    for (int64_t i = 0; i < n; ++i)
+      dz.push_back(s.sub(products[i], s.mul(h[o * n + i], total)));
+  }
+  return dz;
 }
 
 //===----------------------------------------------------------------------===//
@@ -175,7 +284,8 @@ SmallVector<Value> IdentityAttr::buildBackward(OpBuilder &, Location, int64_t, V
 //===----------------------------------------------------------------------===//
 
 LogicalResult ConnectionAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef topology, int64_t streams,
-                                     ManifoldAttrInterface manifold, FloatAttr eps, FloatAttr postScale, bool) {
+                                     ManifoldAttrInterface manifold, FloatAttr eps, FloatAttr postScale, bool, bool, FloatAttr, bool, Type coefficientType, Mapping,
+                                     Mapping, Mapping, bool, bool, bool, bool) {
   if (topology != "mhc" && topology != "hc")
     return emitError() << "expected topology \"mhc\" or \"hc\", but got \"" << topology << "\"";
   if (streams < 1 || streams > 8)
@@ -184,6 +294,10 @@ LogicalResult ConnectionAttr::verify(function_ref<InFlightDiagnostic()> emitErro
     return emitError() << "expected a manifold";
   if (!eps || !postScale || !(eps.getValueAsDouble() > 0))
     return emitError() << "expected eps above 0";
+  if (coefficientType && !isa<FloatType>(coefficientType))
+    return emitError() << "expected a floating-point type of coefficients, but got " << coefficientType;
+  if (isa<PermutationHullAttr>(manifold) && streams > 4)
+    return emitError() << "expected at most 4 streams with permutation_hull (n! permutations), but got " << streams;
   return success();
 }
 

@@ -18,6 +18,11 @@ using namespace mlir::mhc;
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcLayerOps.cpp.inc"
 
+Value mhc::applied(OpBuilder &b, Location loc, Value coefficient, ConnectionAttr connection) {
+  Type type = connection.getCoefficientType();
+  return type ? CastOp::create(b, loc, withElementType(coefficient.getType(), type), coefficient).getResult() : coefficient;
+}
+
 static RankedTensorType tensor(Value v) { return cast<RankedTensorType>(v.getType()); }
 static int64_t channels(Value v) { return tensor(v).getShape().back(); }
 static int64_t streams(Value v) { return tensor(v).getRank() > 2 ? rowElements(v.getType()) / channels(v) : 1; }
@@ -30,8 +35,13 @@ static bool sameRows(Value a, Value b) { return tensor(a).getShape() == tensor(b
 static bool narrowRow(Value v, int64_t elements) { return hasRows(v.getType()) && isNarrow(v.getType()) && rowElements(v.getType()) == elements; }
 
 LogicalResult SublayerOp::verify() {
-  if (getParameters().size() != (getConnection() ? 3u : 0u))
-    return emitOpError("expected ") << (getConnection() ? 3 : 0) << " parameters, but got " << getParameters().size(); // C1
+  std::optional<ConnectionAttr> connection = getConnection();
+  unsigned count = connection ? connection->parameterCount() : 0;
+  if (getParameters().size() != count)
+    return emitOpError("expected ") << count << " parameters, but got " << getParameters().size(); // C1
+  bool delayed = connection && connection->getDelayed();
+  if (bool(getHPre()) != delayed || bool(getHPreNext()) != delayed)
+    return emitOpError("expected h_pre in and out with a delayed connection, and with that alone"); // C4
   if (getResult().getType() != getX().getType())
     return emitOpError("expected the result to have x's type, but got ") << getResult().getType(); // C2
   Block &block = getBody().front();
@@ -53,6 +63,9 @@ LogicalResult CoefficientsOp::verify() {
     return emitOpError("expected phi of ") << expected[0] << "x" << expected[1] << ", but got " << getPhi().getType(); // C1
   if (tensor(getAlpha()).getShape() != ArrayRef<int64_t>{3} || tensor(getBias()).getShape() != ArrayRef<int64_t>{c.biasSize()})
     return emitOpError("expected alpha of 3 and bias of ") << c.biasSize() << " elements"; // C2
+  bool gain = getGain() && tensor(getGain()).getNumElements() == k;
+  if (c.getNormWeight() ? !gain : bool(getGain()))
+    return emitOpError("expected a gain of ") << k << " elements with normWeight, and with that alone"; // C4
   return expect(*this, streams(getX()) == n && narrowRow(getHPre(), n) && narrowRow(getHPost(), n) && narrowRow(getHRes(), n * n),
                 "expected narrow coefficients of x's streams"); // C3
 }
@@ -150,6 +163,24 @@ LogicalResult RmsNormOp::verify() {
   return expect(*this, !getGain() || tensor(getGain()).getNumElements() == group, "expected the gain to have the elements of a group"); // C2
 }
 LogicalResult RmsNormVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && bool(getGain()) == bool(getDgain()), "expected gradients of the operands' shapes"); }
+static LogicalResult verifyGain(Operation *op, Value x, Value gain) {
+  int64_t count = tensor(gain).getNumElements();
+  return expect(op, count == rowElements(x.getType()) || count == channels(x), "expected a gain of the row's elements or of a stream's"); // C2
+}
+LogicalResult GainOp::verify() {
+  if (!sameRows(getX(), getResult()))
+    return emitOpError("expected the result to have x's shape"); // C1
+  return verifyGain(*this, getX(), getGain());
+}
+LogicalResult GainVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && sameRows(getGain(), getDgain()), "expected gradients of the operands' shapes"); }
+LogicalResult AddBiasOp::verify() {
+  if (!sameRows(getX(), getResult()))
+    return emitOpError("expected the result to have x's shape"); // C1
+  return expect(*this, tensor(getBias()).getNumElements() == channels(getX()), "expected a bias of x's channels"); // C2
+}
+LogicalResult SumTokensOp::verify() {
+  return expect(*this, tensor(getResult()).hasStaticShape() && tensor(getResult()).getNumElements() == rowElements(getX().getType()), "expected as many elements as a row");
+}
 LogicalResult RopeOp::verify() {
   if (streams(getX()) != 2)
     return emitOpError("expected rows of two streams, but got ") << getX().getType(); // C1

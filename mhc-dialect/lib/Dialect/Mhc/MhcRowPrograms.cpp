@@ -7,31 +7,13 @@
 #include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
+#include "ScalarBuilder.h"
 
 using namespace mlir;
 using namespace mlir::mhc;
 
 namespace {
-/// Scalar arithmetic in few words.
-struct Scalar {
-  OpBuilder &b;
-  Location loc;
-  Type type;
-  Value constant(double v) { return b.create<arith::ConstantOp>(loc, b.getFloatAttr(type, v)); }
-  Value add(Value x, Value y) { return b.create<arith::AddFOp>(loc, x, y); }
-  Value sub(Value x, Value y) { return b.create<arith::SubFOp>(loc, x, y); }
-  Value mul(Value x, Value y) { return b.create<arith::MulFOp>(loc, x, y); }
-  Value div(Value x, Value y) { return b.create<arith::DivFOp>(loc, x, y); }
-  Value neg(Value x) { return b.create<arith::NegFOp>(loc, x); }
-  Value exp(Value x) { return b.create<math::ExpOp>(loc, x); }
-  Value sqrt(Value x) { return b.create<math::SqrtOp>(loc, x); }
-  Value sigmoid(Value x) { return div(constant(1), add(constant(1), exp(neg(x)))); }
-  Value tanh(Value x) { return b.create<math::TanhOp>(loc, x); }
-  Value less(Value x, Value y) { return b.create<arith::CmpFOp>(loc, arith::CmpFPredicate::OLT, x, y); }
-  Value select(Value c, Value x, Value y) { return b.create<arith::SelectOp>(loc, c, x, y); }
-};
+using Scalar = ScalarBuilder;
 Scalar scalar(RowContext &c, OpBuilder &b, Location loc) { return {b, loc, c.compute}; }
 
 WideType wideOf(Value v) { return cast<WideType>(v.getType()); }
@@ -42,17 +24,26 @@ Value squares(RowContext &c, Value x) {
   return c.map(x, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[0]); });
 }
 
-/// sqrt(sum / count + eps) of each group.
-Value rootMean(RowContext &c, Value sum, int64_t groups, int64_t count, double eps, bool inverse) {
+/// Root mean square of a group from its sum of squares: sqrt(sum / count + eps).
+Value rootMean(Scalar s, Value sum, int64_t count, double eps) { return s.sqrt(s.add(s.div(sum, s.constant(count)), s.constant(eps))); }
+
+/// 1 / r of each group; r = sqrt(mean + eps), or sqrt(mean) + eps.
+Value inverseRootMean(RowContext &c, Value sum, int64_t groups, int64_t count, double eps, bool rootPlusEps) {
   return c.narrowCode(sum, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
     SmallVector<Value> out;
     for (Value x : v) {
-      Value r = s.sqrt(s.add(s.div(x, s.constant(count)), s.constant(eps)));
-      out.push_back(inverse ? s.div(s.constant(1), r) : r);
+      Value r = rootPlusEps ? s.add(rootMean(s, x, count, 0), s.constant(eps)) : rootMean(s, x, count, eps);
+      out.push_back(s.div(s.constant(1), r));
     }
     return out;
   })[0];
+}
+
+/// x / y, 0 where y is 0.
+Value quotientOrZero(Scalar s, Value x, Value y) {
+  Value zero = s.constant(0), isZero = arith::CmpFOp::create(s.b, s.loc, arith::CmpFPredicate::OEQ, y, zero);
+  return s.select(isZero, zero, s.div(x, s.select(isZero, s.constant(1), y)));
 }
 } // namespace
 
@@ -63,7 +54,7 @@ Value rootMean(RowContext &c, Value sum, int64_t groups, int64_t count, double e
 /// A wide value in the result's element type; only for values that are exact in it.
 static Value exactIn(RowContext &c, Value value, Value tensor) {
   Type type = rowTypeOf(tensor.getType());
-  return value.getType() == type ? value : c.builder.create<RowCastOp>(c.loc, type, value).getResult();
+  return value.getType() == type ? value : RowCastOp::create(c.builder, c.loc, type, value).getResult();
 }
 
 void ExpandOp::buildRow(RowContext &c) {
@@ -126,7 +117,9 @@ void RmsOp::buildRow(RowContext &c) {
   Value x = c.input(getX());
   int64_t groups = rowElements(getR().getType());
   Value sum = c.reduceAdd(squares(c, x), groups);
-  c.setResult(0, rootMean(c, sum, groups, wideOf(x).getNumElements() / groups, getEps().convertToDouble(), false));
+  c.setResult(0, c.narrowCode(sum, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
+    return llvm::map_to_vector<6>(v, [&](Value each) { return rootMean(scalar(c, b, l), each, wideOf(x).getNumElements() / groups, getEps().convertToDouble()); });
+  })[0]);
 }
 
 void RmsVjpOp::buildRow(RowContext &c) {
@@ -136,7 +129,7 @@ void RmsVjpOp::buildRow(RowContext &c) {
     Scalar s = scalar(c, b, l);
     SmallVector<Value> out;
     for (int64_t g = 0; g < groups; ++g)
-      out.push_back(s.div(v[groups + g], s.mul(v[g], s.constant(count))));
+      out.push_back(quotientOrZero(s, v[groups + g], s.mul(v[g], s.constant(count))));
     return out;
   })[0];
   c.setResult(0, c.map({x, factor}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
@@ -144,15 +137,17 @@ void RmsVjpOp::buildRow(RowContext &c) {
 
 void ProjectionOp::buildRow(RowContext &c) {
   Type type = rowTypeOf(getResult().getType(), c.compute);
-  c.setResult(0, c.builder.create<RowProjectOp>(c.loc, type, c.input(getV()), c.parameter(getPhi()), getTransposed()));
+  c.setResult(0, RowProjectOp::create(c.builder, c.loc, type, c.input(getV()), c.parameter(getPhi()), getTransposed(), getInterleaved()));
 }
 void ProjectionDxOp::buildRow(RowContext &c) {
   Type type = rowTypeOf(getDv().getType(), c.compute);
-  c.setResult(0, c.builder.create<RowProjectTOp>(c.loc, type, c.input(getDm()), c.parameter(getPhi()), getTransposed()));
+  c.setResult(0, RowProjectTOp::create(c.builder, c.loc, type, c.input(getDm()), c.parameter(getPhi()), getTransposed(), getInterleaved()));
 }
 void ProjectionDwOp::buildRow(RowContext &c) {
-  c.builder.create<RowOuterTokensOp>(c.loc, c.input(getV()), c.input(getDm()), c.reduction(0), getTransposed());
+  RowOuterTokensOp::create(c.builder, c.loc, c.input(getV()), c.input(getDm()), c.reduction(0), getTransposed(), getInterleaved());
 }
+
+static Value divisor(Scalar s, Value r, const APFloat &eps) { return eps.isZero() ? r : s.add(r, s.constant(eps.convertToDouble())); }
 
 void DivideOp::buildRow(RowContext &c) {
   int64_t groups = rowElements(getR().getType());
@@ -161,7 +156,7 @@ void DivideOp::buildRow(RowContext &c) {
     int64_t total = v.size() - groups, columns = total / groups;
     SmallVector<Value> out;
     for (int64_t i = 0; i < total; ++i)
-      out.push_back(s.div(v[i], v[total + i / columns]));
+      out.push_back(s.div(v[i], divisor(s, v[total + i / columns], getEps())));
     return out;
   })[0]);
 }
@@ -170,8 +165,10 @@ void DivideVjpOp::buildRow(RowContext &c) {
   auto results = c.narrowCode({c.input(getM()), c.input(getR()), c.input(getGradient())},
                               {rowTypeOf(getDm().getType(), c.compute), rowTypeOf(getDr().getType(), c.compute)}, [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
-    ValueRange m = v.take_front(total), r = v.slice(total, groups), d = v.drop_front(total + groups);
-    SmallVector<Value> out;
+    ValueRange m = v.take_front(total), d = v.drop_front(total + groups);
+    SmallVector<Value> out, r;
+    for (Value each : v.slice(total, groups))
+      r.push_back(divisor(s, each, getEps()));
     for (int64_t i = 0; i < total; ++i)
       out.push_back(s.div(d[i], r[i / columns]));
     for (int64_t g = 0; g < groups; ++g) {
@@ -217,7 +214,7 @@ void AffineOp::buildRow(RowContext &c) {
     SmallVector<Value> out;
     for (int64_t group = 0, j = 0; group < g; ++group)
       for (int64_t end = j + getGroups()[group]; j < end; ++j)
-        out.push_back(s.add(s.mul(v[m + group], v[j]), v[m + g + j]));
+        out.push_back(llvm::is_contained(getStaticGroups(), group) ? v[m + g + j] : s.add(s.mul(v[m + group], v[j]), v[m + g + j]));
     return out;
   })[0]);
 }
@@ -230,6 +227,12 @@ void AffineVjpOp::buildRow(RowContext &c) {
     SmallVector<Value> out, sums;
     for (int64_t group = 0, j = 0; group < g; ++group) {
       Value sum = s.constant(0);
+      if (llvm::is_contained(getStaticGroups(), group)) {
+        out.append(getGroups()[group], sum);
+        sums.push_back(sum);
+        j += getGroups()[group];
+        continue;
+      }
       for (int64_t end = j + getGroups()[group]; j < end; ++j) {
         out.push_back(s.mul(v[m + group], v[m + g + j]));
         sum = s.add(sum, s.mul(v[m + g + j], v[j]));
@@ -240,8 +243,8 @@ void AffineVjpOp::buildRow(RowContext &c) {
     return out;
   });
   c.setResult(0, results[0]);
-  c.builder.create<RowSumTokensOp>(c.loc, results[1], c.reduction(1));
-  c.builder.create<RowSumTokensOp>(c.loc, dz, c.reduction(2));
+  RowSumTokensOp::create(c.builder, c.loc, results[1], c.reduction(1));
+  RowSumTokensOp::create(c.builder, c.loc, dz, c.reduction(2));
 }
 
 void ActivationOp::buildRow(RowContext &c) {
@@ -308,7 +311,7 @@ void ConstantRowsOp::buildRow(RowContext &c) {
 void CastOp::buildRow(RowContext &c) {
   Value v = c.input(getValue());
   Type type = rowTypeOf(getResult().getType());
-  c.setResult(0, v.getType() == type ? v : c.builder.create<RowCastOp>(c.loc, type, v).getResult());
+  c.setResult(0, v.getType() == type ? v : RowCastOp::create(c.builder, c.loc, type, v).getResult());
 }
 
 void SumOp::buildRow(RowContext &c) {
@@ -355,20 +358,40 @@ void ScaleOp::buildRow(RowContext &c) {
 }
 
 /// The gain as wide values of x's shape, or one stream that is shared.
-static Value gainOf(RowContext &c, Value gain, Value x, bool perStream) {
-  Type element = cast<ShapedType>(gain.getType()).getElementType();
-  WideType type = wideOf(x);
-  return c.uniform(gain, WideType::get(gain.getContext(), perStream ? 1 : type.getStreams(), type.getChannels(), element));
+static Value gainOf(RowContext &c, Value gain, Value x, bool interleaved) {
+  auto shaped = cast<ShapedType>(gain.getType());
+  int64_t channels = wideOf(x).getChannels(), streams = shaped.getNumElements() / channels;
+  Type type = WideType::get(gain.getContext(), streams, channels, shaped.getElementType());
+  return RowLoadOp::create(c.builder, c.loc, type, Access::uniform, c.parameter(gain), Value(), 1, interleaved && streams > 1);
 }
+
+void GainOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  c.setResult(0, c.map({x, gainOf(c, getGain(), x, getInterleaved())}, unrounded(c, x),
+                       [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
+}
+void GainVjpOp::buildRow(RowContext &c) {
+  Value x = c.input(getX()), dy = c.input(getGradient());
+  auto product = [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); };
+  c.setResult(0, c.map({dy, gainOf(c, getGain(), x, getInterleaved())}, unrounded(c, x), product));
+  bool shared = cast<ShapedType>(getGain().getType()).getNumElements() != wideOf(x).getNumElements();
+  RowSumTokensOp::create(c.builder, c.loc, c.map({x, dy}, unrounded(c, x), product), c.reduction(1), getInterleaved() && !shared);
+}
+
+void AddBiasOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  c.setResult(0, c.map({x, gainOf(c, getBias(), x, false)}, unrounded(c, x),
+                       [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).add(v[0], v[1]); }));
+}
+void SumTokensOp::buildRow(RowContext &c) { RowSumTokensOp::create(c.builder, c.loc, c.input(getX()), c.reduction(0)); }
 
 void RmsNormOp::buildRow(RowContext &c) {
   Value x = c.input(getX());
   int64_t groups = getPerStream() ? wideOf(x).getStreams() : 1;
   Value sum = c.reduceAdd(squares(c, x), groups);
-  Value inverse = rootMean(c, sum, groups, wideOf(x).getNumElements() / groups, getEps().convertToDouble(), true);
-  SmallVector<Value> inputs{x, inverse};
+  SmallVector<Value> inputs{x, inverseRootMean(c, sum, groups, wideOf(x).getNumElements() / groups, getEps().convertToDouble(), getRootPlusEps())};
   if (getGain())
-    inputs.push_back(gainOf(c, getGain(), x, getPerStream()));
+    inputs.push_back(gainOf(c, getGain(), x, getInterleaved()));
   c.setResult(0, c.map(inputs, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
     Value y = s.mul(v[0], v[1]);
@@ -379,23 +402,25 @@ void RmsNormOp::buildRow(RowContext &c) {
 void RmsNormVjpOp::buildRow(RowContext &c) {
   Value x = c.input(getX()), dy = c.input(getGradient());
   int64_t groups = getPerStream() ? wideOf(x).getStreams() : 1, count = wideOf(x).getNumElements() / groups;
-  Value inverse = rootMean(c, c.reduceAdd(squares(c, x), groups), groups, count, getEps().convertToDouble(), true);
+  Value squareSum = c.reduceAdd(squares(c, x), groups);
+  Value inverse = inverseRootMean(c, squareSum, groups, count, getEps().convertToDouble(), getRootPlusEps());
   SmallVector<Value> inputs{x, dy};
   if (getGain())
-    inputs.push_back(gainOf(c, getGain(), x, getPerStream()));
+    inputs.push_back(gainOf(c, getGain(), x, getInterleaved()));
   Type type = unrounded(c, x);
-  // sum of dxh x; times inverse and over the count it is mean(dxh xh) r.
   Value products = c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
     Value d = v.size() > 2 ? s.mul(v[1], v[2]) : v[1];
     return s.mul(d, v[0]);
   });
-  Value along = c.narrowCode({c.reduceAdd(products, groups), inverse}, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
+  // mean(dxh x) / (r^2 q)
+  Value along = c.narrowCode({c.reduceAdd(products, groups), inverse, squareSum}, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
     SmallVector<Value> out;
     for (int64_t g = 0; g < groups; ++g) {
-      Value inv = v[groups + g];
-      out.push_back(s.div(s.mul(s.mul(v[g], inv), s.mul(inv, inv)), s.constant(count)));
+      Value inv = v[groups + g], part = s.mul(v[g], inv);
+      part = getRootPlusEps() ? quotientOrZero(s, s.mul(part, inv), rootMean(s, v[2 * groups + g], count, 0)) : s.mul(part, s.mul(inv, inv));
+      out.push_back(s.div(part, s.constant(count)));
     }
     return out;
   })[0];
@@ -410,15 +435,16 @@ void RmsNormVjpOp::buildRow(RowContext &c) {
       Scalar s = scalar(c, b, l);
       return s.mul(v[1], s.mul(v[0], v[2]));
     });
-    c.builder.create<RowSumTokensOp>(c.loc, term, c.reduction(1));
+    bool shared = cast<ShapedType>(getGain().getType()).getNumElements() != wideOf(x).getNumElements();
+    RowSumTokensOp::create(c.builder, c.loc, term, c.reduction(1), getInterleaved() && !shared);
   }
 }
 
 void RopeOp::buildRow(RowContext &c) {
   Value x = c.input(getX());
   Type table = c.wide(1, wideOf(x).getChannels());
-  Value cos = c.builder.create<RowLoadOp>(c.loc, table, Access::position, c.parameter(getCos()), Value(), getHeads());
-  Value sin = c.builder.create<RowLoadOp>(c.loc, table, Access::position, c.parameter(getSin()), Value(), getHeads());
+  Value cos = RowLoadOp::create(c.builder, c.loc, table, Access::position, c.parameter(getCos()), Value(), getHeads(), false);
+  Value sin = RowLoadOp::create(c.builder, c.loc, table, Access::position, c.parameter(getSin()), Value(), getHeads(), false);
   double sign = getInverse() ? 1 : -1;
   Value turn = c.constantNarrow({0, sign, -sign, 0}, {2, 2}); // (a, b) -> (-b, a)
   Value turned = c.mix(turn, x, unrounded(c, x));
@@ -451,7 +477,7 @@ void SwigluVjpOp::buildRow(RowContext &c) {
 
 void EmbeddingOp::buildRow(RowContext &c) {
   Type type = rowTypeOf(getResult().getType(), cast<ShapedType>(getTable().getType()).getElementType());
-  Value row = c.builder.create<RowLoadOp>(c.loc, type, Access::gather, c.parameter(getTable()), c.input(getTokens()), 1);
+  Value row = RowLoadOp::create(c.builder, c.loc, type, Access::gather, c.parameter(getTable()), c.input(getTokens()), 1, false);
   c.setResult(0, row);
 }
 
@@ -471,7 +497,7 @@ static Softmax softmaxParts(RowContext &c, Value logits) {
 
 /// 1 where the channel is the target.
 static Value isTarget(OpBuilder &b, Location l, Value target) {
-  return b.create<arith::CmpIOp>(l, arith::CmpIPredicate::eq, b.create<RowChannelOp>(l, b.getI32Type()), target);
+  return arith::CmpIOp::create(b, l, arith::CmpIPredicate::eq, RowChannelOp::create(b, l, b.getI32Type()), target);
 }
 
 void CrossEntropyOp::buildRow(RowContext &c) {
@@ -483,7 +509,7 @@ void CrossEntropyOp::buildRow(RowContext &c) {
   }), 1);
   c.setResult(0, c.narrowCode({parts.top, parts.sum, chosen}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
-    return SmallVector<Value>{s.add(b.create<math::LogOp>(l, v[1]), s.sub(v[0], v[2]))};
+    return SmallVector<Value>{s.add(math::LogOp::create(b, l, v[1]), s.sub(v[0], v[2]))};
   })[0]);
 }
 
@@ -527,11 +553,11 @@ void WeightedSumOp::buildRow(RowContext &c) {
   Value product = c.narrowCode({c.input(getValue()), c.input(getWeight())}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
     return SmallVector<Value>{scalar(c, b, l).mul(v[0], v[1])};
   })[0];
-  c.builder.create<RowSumTokensOp>(c.loc, product, c.reduction(0));
+  RowSumTokensOp::create(c.builder, c.loc, product, c.reduction(0));
 }
 
 void SumSquaresOp::buildRow(RowContext &c) {
-  c.builder.create<RowSumTokensOp>(c.loc, c.reduceAdd(squares(c, c.input(getValue())), 1), c.reduction(0));
+  RowSumTokensOp::create(c.builder, c.loc, c.reduceAdd(squares(c, c.input(getValue())), 1), c.reduction(0));
 }
 
 void ClipFactorOp::buildRow(RowContext &c) {
@@ -544,7 +570,7 @@ void ClipFactorOp::buildRow(RowContext &c) {
     Value finite = s.less(norm, s.constant(std::numeric_limits<double>::infinity()));
     return SmallVector<Value>{s.select(finite, clipped, s.constant(-1))};
   })[0];
-  c.builder.create<RowSumTokensOp>(c.loc, factor, c.reduction(0));
+  RowSumTokensOp::create(c.builder, c.loc, factor, c.reduction(0));
 }
 
 void AdamwOp::buildRow(RowContext &c) {
@@ -568,7 +594,7 @@ void AdamwOp::buildRow(RowContext &c) {
       if (result == 2)
         return s.select(skip, v, v1);
       Value adam = s.div(s.mul(m1, s1), s.add(s.sqrt(s.mul(v1, s2)), eps));
-      Value moving = b.create<arith::CmpFOp>(l, arith::CmpFPredicate::OGT, v1, zero);
+      Value moving = arith::CmpFOp::create(b, l, arith::CmpFPredicate::OGT, v1, zero);
       Value w1 = getDecayed() ? s.sub(w, s.mul(s.mul(lr, decay), w)) : w;
       w1 = s.sub(w1, s.mul(lr, s.select(moving, adam, zero)));
       return s.select(skip, w, w1);

@@ -56,6 +56,8 @@ public:
   void attentionBackward(const AttentionArgs &args) override;
   void splitTokens(const SplitTokensArgs &args) override;
   void embeddingBackward(const EmbeddingBackwardArgs &args) override;
+  void streamCopy(void *to, const void *from, uint64_t bytes) override;
+  double spinMultiplyAdds() override;
 
   ThreadPool &pool() { return threads; }
 

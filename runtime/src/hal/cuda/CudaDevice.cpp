@@ -37,6 +37,38 @@ bool runsOn(const Architecture &architecture, int device) {
   return architecture.number <= device;
 }
 
+/// Events of the driver on the one stream that the device uses.
+class CudaTimeline final : public Timeline {
+public:
+  explicit CudaTimeline(const cuda::Driver &driver) : driver(driver) {}
+  ~CudaTimeline() override {
+    for (cuda::Event event : events)
+      driver.eventDestroy(event);
+  }
+  void mark() override {
+    if (used == events.size()) {
+      events.push_back(nullptr);
+      cuda::check(driver.eventCreate(&events.back(), 0), "creating an event");
+    }
+    cuda::check(driver.eventRecord(events[used++], nullptr), "recording an event");
+  }
+  std::vector<double> finish() override {
+    std::vector<double> seconds;
+    for (size_t i = 1; i < used; ++i) {
+      float milliseconds = 0;
+      cuda::check(driver.eventElapsedTime(&milliseconds, events[i - 1], events[i]), "reading an event");
+      seconds.push_back(milliseconds * 1e-3);
+    }
+    used = 0; // the events serve again
+    return seconds;
+  }
+
+private:
+  const cuda::Driver &driver;
+  std::vector<cuda::Event> events;
+  size_t used = 0;
+};
+
 class CudaDevice final : public Device {
 public:
   explicit CudaDevice(const Package &package) : driver(cuda::driver()) {
@@ -137,6 +169,8 @@ public:
                                     static_cast<uint64_t>(count), accumulate};
     start(function, mhc::ceilDivide(size, 256), 256, 0, values, symbol);
   }
+
+  std::unique_ptr<Timeline> timeline() override { return std::make_unique<CudaTimeline>(driver); }
 
 private:
   static cuda::Pointer pointer(const void *address) { return reinterpret_cast<cuda::Pointer>(address); }

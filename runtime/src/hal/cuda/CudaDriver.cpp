@@ -34,6 +34,10 @@ Driver load() {
   find(driver.moduleGetFunction, "cuModuleGetFunction");
   find(driver.functionSetAttribute, "cuFuncSetAttribute");
   find(driver.launchKernel, "cuLaunchKernel");
+  find(driver.eventCreate, "cuEventCreate");
+  find(driver.eventRecord, "cuEventRecord");
+  find(driver.eventElapsedTime, "cuEventElapsedTime");
+  find(driver.eventDestroy, "cuEventDestroy_v2");
   find(driver.memoryAllocate, "cuMemAlloc_v2");
   find(driver.memoryFree, "cuMemFree_v2");
   find(driver.copyToDevice, "cuMemcpyHtoD_v2");

@@ -20,6 +20,7 @@ using Context = struct ContextTag *;
 using Module = struct ModuleTag *;
 using Function = struct FunctionTag *;
 using Stream = struct StreamTag *;
+using Event = struct EventTag *;
 
 enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 }; // CUdevice_attribute
 enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };       // CUjit_option
@@ -45,6 +46,10 @@ struct Driver {
   Result (*launchKernel)(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                          unsigned blockY, unsigned blockZ, unsigned shared, Stream stream, void **parameters,
                          void **extra);
+  Result (*eventCreate)(Event *event, unsigned flags);
+  Result (*eventRecord)(Event event, Stream stream);
+  Result (*eventElapsedTime)(float *milliseconds, Event from, Event to);
+  Result (*eventDestroy)(Event event);
   Result (*memoryAllocate)(Pointer *address, size_t bytes);
   Result (*memoryFree)(Pointer address);
   Result (*copyToDevice)(Pointer to, const void *from, size_t bytes);

@@ -68,6 +68,10 @@ def Mhc_NarrowAttr : Mhc_Attr<"NarrowEncoding", "narrow"> {
   let summary = "tensor encoding: a row is a handful of coefficients, not channels";
 }
 
+def Mhc_InterleavedAttr : Mhc_Attr<"InterleavedEncoding", "interleaved"> {
+  let summary = "tensor encoding: rows of shape [n, C] lie in memory as [C, n]";
+}
+
 class Mhc_Enum<string name, string sum, list<I32EnumAttrCase> cases> : I32EnumAttr<name, sum, cases> {
   let cppNamespace = "::mlir::mhc";
   let genSpecializedAttr = 0;
@@ -82,6 +86,13 @@ def Mhc_ReduceKindAttr : EnumAttr<Mhc_Dialect, Mhc_ReduceKindEnum, "reduce_kind"
 
 def Mhc_ActivationKindEnum : Mhc_Enum<"ActivationKind", "a gate's function", [I32EnumAttrCase<"sigmoid", 0>, I32EnumAttrCase<"tanh", 1>]>;
 def Mhc_ActivationKindAttr : EnumAttr<Mhc_Dialect, Mhc_ActivationKindEnum, "activation_kind"> { let assemblyFormat = "$value"; }
+
+def Mhc_MappingEnum : Mhc_Enum<"Mapping", "how a mapping of a hyper-connection comes about", [
+  I32EnumAttrCase<"dynamic_mapping", 0, "dynamic">, I32EnumAttrCase<"static_mapping", 1, "static">, I32EnumAttrCase<"fixed_mapping", 2, "fixed">]>;
+
+def Mhc_SinkhornStartEnum : Mhc_Enum<"SinkhornStart", "how Sinkhorn-Knopp begins", [I32EnumAttrCase<"exp", 0>, I32EnumAttrCase<"softmax", 1>]>;
+def Mhc_SinkhornDenominatorEnum : Mhc_Enum<"SinkhornDenominator", "what a line is divided by", [
+  I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"add_eps", 1>, I32EnumAttrCase<"max_eps", 2>]>;
 
 def Mhc_PhaseRoleEnum : Mhc_Enum<"PhaseRole", "what a phase of a scheduled kernel runs over", [I32EnumAttrCase<"wide", 0>, I32EnumAttrCase<"narrow", 1>]>;
 def Mhc_PhaseRoleAttr : EnumAttr<Mhc_Dialect, Mhc_PhaseRoleEnum, "phase_role"> { let assemblyFormat = "$value"; }

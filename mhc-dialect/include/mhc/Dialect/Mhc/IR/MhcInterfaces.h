@@ -20,6 +20,10 @@ class NarrowType;
 bool hasRows(Type tensor);
 /// True if its rows are narrow: encoding `#mhc.narrow`, or no dimension but the tokens'.
 bool isNarrow(Type tensor);
+/// True if its rows [n, C] lie in memory as [C, n]: encoding `#mhc.interleaved`.
+bool isInterleaved(Type tensor);
+/// Its shape in memory.
+SmallVector<int64_t> memoryShape(Type tensor);
 /// The row of a tensor with rows: `!mhc.wide` or `!mhc.narrow` with the given element type (null: the tensor's own).
 Type rowTypeOf(Type tensor, Type elementType = {});
 /// Elements of one row.

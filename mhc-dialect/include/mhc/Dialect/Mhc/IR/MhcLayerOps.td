@@ -31,20 +31,56 @@ def Mhc_ScaleOp : Mhc_Row<"scale", [Differentiable]> {
 def Mhc_RmsNormOp : Mhc_Row<"rms_norm", [Differentiable]> {
   let summary = "RMSNorm of a row, or of each of its streams";
   let description = [{
-    y = gain x / sqrt(mean x^2 + eps), unrounded; the mean is over the whole row, with `per_stream` over each stream's channels (the gain is then one [C] for all streams).
+    y = gain x / sqrt(mean x^2 + eps), with `root_plus_eps` gain x / (sqrt(mean x^2) + eps), unrounded; the mean is over the whole row, with `per_stream` over each stream's channels (the gain is then one [C] for all streams).
+    With `interleaved` the gain counts channel*n + stream.
     (C1) y has x's shape; (C2) gain has the elements of a group.
   }];
-  let arguments = (ins Mhc_Tensor:$x, Optional<Mhc_Tensor>:$gain, F64Attr:$eps, UnitAttr:$per_stream);
+  let arguments = (ins Mhc_Tensor:$x, Optional<Mhc_Tensor>:$gain, F64Attr:$eps, UnitAttr:$per_stream, UnitAttr:$root_plus_eps, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$result);
 }
 def Mhc_RmsNormVjpOp : Mhc_Row<"rms_norm_vjp"> {
   let summary = "VJP of `mhc.rms_norm`";
   let description = [{
-    With xh = x/r, dxh = gain dy: dx = (dxh - xh mean(dxh xh)) / r; dgain = sum_t dy xh (over streams too with `per_stream`).
+    With xh = x/r, dxh = gain dy: dx = dxh / r - x mean(dxh x) / (r^2 q), q = r, or sqrt(mean x^2) with `root_plus_eps` (the term is 0 where q is 0);
+    dgain = sum_t dy xh (over streams too with `per_stream`).
   }];
-  let arguments = (ins Mhc_Tensor:$x, Optional<Mhc_Tensor>:$gain, Mhc_Tensor:$gradient, F64Attr:$eps, UnitAttr:$per_stream);
+  let arguments = (ins Mhc_Tensor:$x, Optional<Mhc_Tensor>:$gain, Mhc_Tensor:$gradient, F64Attr:$eps, UnitAttr:$per_stream, UnitAttr:$root_plus_eps, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$dx, Optional<Mhc_Tensor>:$dgain);
   let assemblyFormat = "$x (`gain` $gain^)? `,` $gradient attr-dict `:` functional-type(operands, results)";
+}
+
+def Mhc_GainOp : Mhc_Row<"gain", [Differentiable]> {
+  let summary = "channels times a parameter, unrounded";
+  let description = [{
+    y[t, i, c] = gain[i, c] x[t, i, c]; a gain of C elements serves every stream. With `interleaved` the gain lies as [C, n]. (C1) y has x's shape; (C2) gain has the elements of
+    the row or of a stream.
+  }];
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$gain, UnitAttr:$interleaved);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_GainVjpOp : Mhc_Row<"gain_vjp"> {
+  let summary = "VJP of `mhc.gain`";
+  let description = "dx = gain dy; dgain = sum_t x dy (over the streams too where one gain serves all).";
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$gain, Mhc_Tensor:$gradient, UnitAttr:$interleaved);
+  let results = (outs Mhc_Tensor:$dx, Mhc_Tensor:$dgain);
+}
+
+def Mhc_AddBiasOp : Mhc_Row<"add_bias", [Differentiable]> {
+  let summary = "rows plus a parameter, unrounded";
+  let description = "y[t, c] = x[t, c] + bias[c]. Its gradient passes to x, is rounded there, and the bias sums it as rounded (math.md 1.2). (C1) y has x's shape; (C2) as many channels.";
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$bias);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_SumTokensOp : Mhc_Row<"sum_tokens"> {
+  let summary = "sum over all tokens";
+  let description = "out[e] = sum_t x[t, e], in the compute type, fixed order. (C1) as many elements as a row.";
+  let arguments = (ins Mhc_Tensor:$x);
+  let results = (outs Mhc_Tensor:$result);
+}
+
+def Mhc_ZerosOp : Mhc_Op<"zeros", [Pure]> {
+  let summary = "a parameter's gradient where nothing depends on it";
+  let results = (outs Mhc_Tensor:$result);
 }
 
 def Mhc_RopeOp : Mhc_Row<"rope", [Differentiable]> {

@@ -6,13 +6,13 @@ include "mhc/Dialect/Mhc/IR/MhcOps.td"
 
 def Mhc_RmsOp : Mhc_Row<"rms", [Differentiable]> {
   let summary = "root mean square of groups of the row";
-  let description = "r[t, g] = sqrt(mean over group g of x^2 + eps): [T, n, C] -> [T, G] narrow; G is 1 or n. (C1) G divides the streams.";
+  let description = "r[t, g] = sqrt(mean over group g of x^2 + eps): [T, n, C] -> [T, G] narrow; G is 1 or n. eps may be 0. (C1) G divides the streams.";
   let arguments = (ins Mhc_Tensor:$x, F64Attr:$eps);
   let results = (outs Mhc_Tensor:$r);
 }
 def Mhc_RmsVjpOp : Mhc_Row<"rms_vjp"> {
   let summary = "VJP of `mhc.rms`";
-  let description = "dx = x dr / (r K), K elements a group.";
+  let description = "dx = x dr / (r K), K elements a group; 0 where r is 0.";
   let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$r, Mhc_Tensor:$dr);
   let results = (outs Mhc_Tensor:$dx);
 }
@@ -21,34 +21,35 @@ def Mhc_ProjectionOp : Mhc_Row<"projection", [Differentiable]> {
   let summary = "rows times a parameter with few columns";
   let description = [{
     m[t, g, j] = sum_k v[t, g, k] phi[k, j]: v's row is taken as G groups of K elements. phi [K, m] (`transposed`: [m, K]) -> [T, G, m] narrow.
+    With `interleaved` k counts channel*n + stream (n streams a group), otherwise stream*C + channel.
     (C1) K divides the row into whole streams; (C2) the result is [T, G, m].
   }];
-  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$phi, UnitAttr:$transposed);
+  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$phi, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$result);
 }
 def Mhc_ProjectionDxOp : Mhc_Row<"projection_dx"> {
   let summary = "VJP of `mhc.projection` for the rows";
   let description = "dv[t, g, k] = sum_j dm[t, g, j] phi[k, j].";
-  let arguments = (ins Mhc_Tensor:$dm, Mhc_Tensor:$phi, UnitAttr:$transposed);
+  let arguments = (ins Mhc_Tensor:$dm, Mhc_Tensor:$phi, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$dv);
 }
 def Mhc_ProjectionDwOp : Mhc_Row<"projection_dw"> {
   let summary = "VJP of `mhc.projection` for the parameter";
   let description = "dphi[k, j] = sum_t sum_g v[t, g, k] dm[t, g, j], fp32, fixed order.";
-  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$dm, UnitAttr:$transposed);
+  let arguments = (ins Mhc_Tensor:$v, Mhc_Tensor:$dm, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$dphi);
 }
 
 def Mhc_DivideOp : Mhc_Row<"divide", [Differentiable]> {
   let summary = "narrow rows divided by a scalar a group";
-  let description = "q[t, g, j] = m[t, g, j] / r[t, g]. (C1) m and q have one shape; (C2) r has m's groups.";
-  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r);
+  let description = "q[t, g, j] = m[t, g, j] / (r[t, g] + eps). (C1) m and q have one shape; (C2) r has m's groups.";
+  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r, DefaultValuedAttr<F64Attr, "0.0">:$eps);
   let results = (outs Mhc_Tensor:$result);
 }
 def Mhc_DivideVjpOp : Mhc_Row<"divide_vjp"> {
   let summary = "VJP of `mhc.divide`";
-  let description = "dm = dq / r; dr[t, g] = -sum_j dq[t, g, j] m[t, g, j] / r[t, g]^2.";
-  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r, Mhc_Tensor:$gradient);
+  let description = "With s = r + eps: dm = dq / s; dr[t, g] = -sum_j dq[t, g, j] m[t, g, j] / s[t, g]^2.";
+  let arguments = (ins Mhc_Tensor:$m, Mhc_Tensor:$r, Mhc_Tensor:$gradient, DefaultValuedAttr<F64Attr, "0.0">:$eps);
   let results = (outs Mhc_Tensor:$dm, Mhc_Tensor:$dr);
 }
 
@@ -67,16 +68,16 @@ def Mhc_SelectVjpOp : Mhc_Row<"select_vjp"> {
 def Mhc_AffineOp : Mhc_Row<"affine", [Differentiable]> {
   let summary = "scale by group and bias";
   let description = [{
-    z[t, j] = alpha[g(j)] y[t, j] + b[j]; `groups` gives the number of consecutive j of each g. y [T, m], alpha [3], b [m] -> [T, m].
+    z[t, j] = alpha[g(j)] y[t, j] + b[j]; `groups` gives the number of consecutive j of each g. Of a group in `static_groups` y is not read: z = b. y [T, m], alpha [G], b [m] -> [T, m].
     (C1) groups add up to m; (C2) b has m elements; (C3) alpha has an element for each group.
   }];
-  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$bias, DenseI64ArrayAttr:$groups);
+  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$bias, DenseI64ArrayAttr:$groups, DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$static_groups);
   let results = (outs Mhc_Tensor:$result);
 }
 def Mhc_AffineVjpOp : Mhc_Row<"affine_vjp"> {
   let summary = "VJP of `mhc.affine`";
-  let description = "dy[t, j] = alpha[g(j)] dz[t, j]; dalpha[g] = sum_t sum_{j in g} dz[t, j] y[t, j]; db[j] = sum_t dz[t, j].";
-  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$gradient, DenseI64ArrayAttr:$groups);
+  let description = "dy[t, j] = alpha[g(j)] dz[t, j]; dalpha[g] = sum_t sum_{j in g} dz[t, j] y[t, j]; db[j] = sum_t dz[t, j]; dy and dalpha of static groups are 0.";
+  let arguments = (ins Mhc_Tensor:$y, Mhc_Tensor:$alpha, Mhc_Tensor:$gradient, DenseI64ArrayAttr:$groups, DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$static_groups);
   let results = (outs Mhc_Tensor:$dy, Mhc_Tensor:$dalpha, Mhc_Tensor:$dbias);
 }
 

@@ -13,4 +13,9 @@
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcLayerOps.h.inc"
 
+namespace mlir::mhc {
+/// A coefficient as it is applied: rounded to the connection's coefficient type, if it has one.
+Value applied(OpBuilder &b, Location loc, Value coefficient, ConnectionAttr connection);
+} // namespace mlir::mhc
+
 #endif // MHC_DIALECT_MHC_IR_MHCOPS_H

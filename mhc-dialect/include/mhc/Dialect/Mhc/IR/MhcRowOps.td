@@ -58,9 +58,9 @@ def Mhc_RowLoadOp : Mhc_RowOp<"load", [Pure]> {
     `row`: the token's own row of a token-major argument. `uniform`: a whole parameter of static shape, the same for every token. `gather`: row number `index` (a `narrow<1xi32>`)
     of an argument with rows in its first dimension. `position`: row (token / `divisor`) mod S of such an argument.
     A row [n, C] or [C] is loaded as `wide<nxC>` (any split of the row's elements into streams and channels is allowed: the row is contiguous),
-    or as `narrow` of as many elements. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone.
+    or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone.
   }];
-  let arguments = (ins Mhc_AccessAttr:$access, AnyMemRef:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor);
+  let arguments = (ins Mhc_AccessAttr:$access, AnyMemRef:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved);
   let results = (outs Mhc_RowValue:$result);
   let assemblyFormat = "$access $source (`[` $index^ `:` type($index) `]`)? attr-dict `:` type($source) `->` type($result)";
   let hasVerifier = 1;
@@ -68,8 +68,8 @@ def Mhc_RowLoadOp : Mhc_RowOp<"load", [Pure]> {
 
 def Mhc_RowStoreOp : Mhc_RowOp<"store"> {
   let summary = "writes the token's row";
-  let description = "(C1) element types agree (rounding is `mhc.row.cast`'s); (C2) element counts agree.";
-  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target);
+  let description = "With `interleaved` wide<nxC> is written as [C, n]. (C1) element types agree (rounding is `mhc.row.cast`'s); (C2) element counts agree.";
+  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $target attr-dict `:` type($value) `,` type($target)";
   let hasVerifier = 1;
 }
@@ -135,9 +135,9 @@ def Mhc_RowReduceOp : Mhc_RowOp<"reduce", [Pure]> {
 def Mhc_RowProjectOp : Mhc_RowOp<"project", [Pure]> {
   let summary = "wide times a parameter with few columns";
   let description = [{
-    out[g, m] = sum_k x[g, k] w[k, m]. The row's n*C elements are taken as G groups of K = nC/G; w is memref<KxM> (`transposed`: memref<MxK>); out is `narrow<GxM>`.
+    out[g, m] = sum_k x[g, k] w[k, m]. The row's n*C elements are taken as G groups of K = nC/G; w is memref<KxM> (`transposed`: memref<MxK>), k = stream*C + channel (`interleaved`: channel*s + stream, s streams a group); out is `narrow<GxM>`.
   }];
-  let arguments = (ins Mhc_WideType:$value, AnyMemRef:$weight, UnitAttr:$transposed);
+  let arguments = (ins Mhc_WideType:$value, AnyMemRef:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_NarrowType:$result);
   let assemblyFormat = "$value `,` $weight attr-dict `:` type($value) `,` type($weight) `->` type($result)";
   let hasVerifier = 1;
@@ -146,7 +146,7 @@ def Mhc_RowProjectOp : Mhc_RowOp<"project", [Pure]> {
 def Mhc_RowProjectTOp : Mhc_RowOp<"project_t", [Pure]> {
   let summary = "narrow times the transpose of a parameter with few columns";
   let description = "out[g, k] = sum_m z[g, m] w[k, m]: the transpose of `mhc.row.project`, w as there.";
-  let arguments = (ins Mhc_NarrowType:$value, AnyMemRef:$weight, UnitAttr:$transposed);
+  let arguments = (ins Mhc_NarrowType:$value, AnyMemRef:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_WideType:$result);
   let assemblyFormat = "$value `,` $weight attr-dict `:` type($value) `,` type($weight) `->` type($result)";
   let hasVerifier = 1;
@@ -183,10 +183,11 @@ def Mhc_RowYieldOp : Mhc_RowOp<"yield", [Pure, Terminator, ParentOneOf<["RowMapO
 def Mhc_RowSumTokensOp : Mhc_RowOp<"sum_tokens"> {
   let summary = "adds a value of each token into a reduction";
   let description = [{
-    target[..] = sum over all tokens of value[..]. A wide value of n streams may go to a target of C elements: then it is summed over the streams too.
+    target[..] = sum over all tokens of value[..]. A wide value of n streams may go to a target of C elements: then it is summed over the streams too. With `interleaved` the target
+    lies as [C, n].
     The sum's order is fixed: within a partial by token, then over the partials.
   }];
-  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target);
+  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $target attr-dict `:` type($value) `,` type($target)";
   let hasVerifier = 1;
 }
@@ -194,7 +195,7 @@ def Mhc_RowSumTokensOp : Mhc_RowOp<"sum_tokens"> {
 def Mhc_RowOuterTokensOp : Mhc_RowOp<"outer_tokens"> {
   let summary = "adds the outer product of a wide and a narrow value into a reduction";
   let description = "target[k, m] += sum_g x[g, k] z[g, m]: the gradient of `mhc.row.project`'s parameter; target as the parameter there.";
-  let arguments = (ins Mhc_WideType:$value, Mhc_NarrowType:$narrow, AnyMemRef:$target, UnitAttr:$transposed);
+  let arguments = (ins Mhc_WideType:$value, Mhc_NarrowType:$narrow, AnyMemRef:$target, UnitAttr:$transposed, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $narrow `,` $target attr-dict `:` type($value) `,` type($narrow) `,` type($target)";
   let hasVerifier = 1;
 }

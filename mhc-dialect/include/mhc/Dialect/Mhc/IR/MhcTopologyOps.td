@@ -4,14 +4,18 @@
 
 include "mhc/Dialect/Mhc/IR/MhcOps.td"
 
-def Mhc_SublayerOp : Op<Mhc_Dialect, "sublayer", [SingleBlock, RecursiveMemoryEffects]> {
+def Mhc_SublayerOp : Op<Mhc_Dialect, "sublayer", [SingleBlock, RecursiveMemoryEffects, AttrSizedOperandSegments]> {
   let summary = "a sublayer of the residual topology, its body is the layer function F";
   let description = [{
     With `connection`: u = h_pre . x, f = F(u), x' = h_res . x + h_post (x) f, where the coefficients come from x by `phi`, `alpha`, `bias` (math of `mhc.coefficients`).
     Without: x' = x + F(x), and the stream is x itself. The body takes u and yields f, both [T, C]; x and x' are [T, n, C] (without connection [T, C]).
     `mhc-expand-topology` rewrites it into `mhc.coefficients`, `mhc.aggregate`, the body, `mhc.combine` (or `mhc.sum`).
 
-    (C1) three parameters with a connection, none without; (C2) x' has x's type; (C3) the body takes and yields [T, C] of x's element type.
+    The parameters are phi, alpha, bias, then the gain and the bias on f where the connection has them. With a `delayed` connection u is read through `h_pre`, which the sublayer
+    before has predicted, and the second result is what this one predicts.
+
+    (C1) as many parameters as the connection says, none without; (C2) x' has x's type; (C3) the body takes and yields [T, C] of x's element type; (C4) h_pre and the second
+    result are there with a delayed connection, and with that alone.
 
     ```mlir
     %x1 = mhc.sublayer "model.layers.0.hc_attn" %x (%phi, %alpha, %bias) connection #c : (tensor<?x4x64xbf16>, ...) -> tensor<?x4x64xbf16> {
@@ -21,11 +25,11 @@ def Mhc_SublayerOp : Op<Mhc_Dialect, "sublayer", [SingleBlock, RecursiveMemoryEf
     }
     ```
   }];
-  let arguments = (ins StrAttr:$place, Mhc_Tensor:$x, Variadic<Mhc_Tensor>:$parameters, OptionalAttr<Mhc_ConnectionAttr>:$connection);
-  let results = (outs Mhc_Tensor:$result);
+  let arguments = (ins StrAttr:$place, Mhc_Tensor:$x, Variadic<Mhc_Tensor>:$parameters, Optional<Mhc_Tensor>:$h_pre, OptionalAttr<Mhc_ConnectionAttr>:$connection);
+  let results = (outs Mhc_Tensor:$result, Optional<Mhc_Tensor>:$h_pre_next);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $place $x (`(` $parameters^ `)`)? (`connection` $connection^)? `:` functional-type(operands, results) attr-dict-with-keyword $body
+    $place $x (`(` $parameters^ `)`)? (`through` $h_pre^)? (`connection` $connection^)? `:` functional-type(operands, results) attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;
 }
@@ -41,12 +45,14 @@ def Mhc_CoefficientsOp : Mhc_Op<"coefficients", [Pure]> {
   let description = [{
     mhc: v' = RMSNorm(vec(x)); z = [a_pre v' phi_pre | a_post v' phi_post | a_res v' phi_res] + b; h_pre = sigmoid(z_pre), h_post = post_scale sigmoid(z_post), h_res = project(mat(z_res)).
     hc: x~ = RMSNorm of each stream; h = a tanh(x~ theta) + b for each.
-    x [T, n, C], phi [K, m], alpha [3], bias -> h_pre [T, n], h_post [T, n], h_res [T, n, n], unrounded. `mhc-expand-coefficients` rewrites it into its parts
+    The connection's convention says which parts are static, fixed, of other eps (`#mhc.connection`).
+    x [T, n, C], phi [K, m], alpha [3], bias, gain [K] with `normWeight` -> h_pre [T, n], h_post [T, n], h_res [T, n, n], unrounded. `mhc-expand-topology` rewrites it into its parts
     (norm, projection, affine, activation, project), on which the passes work.
 
-    (C1) phi has K rows and the connection's number of columns; (C2) alpha has 3 elements and bias the connection's number; (C3) h_pre, h_post are [T, n], h_res [T, n, n], narrow.
+    (C1) phi has K rows and the connection's number of columns; (C2) alpha has 3 elements and bias the connection's number; (C3) h_pre, h_post are [T, n], h_res [T, n, n], narrow;
+    (C4) a gain of K elements with `normWeight`, and with that alone. h_res is [out, in] whatever `transposedRes` says of the stored matrix.
   }];
-  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$phi, Mhc_Tensor:$alpha, Mhc_Tensor:$bias, Mhc_ConnectionAttr:$connection);
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$phi, Mhc_Tensor:$alpha, Mhc_Tensor:$bias, Optional<Mhc_Tensor>:$gain, Mhc_ConnectionAttr:$connection);
   let results = (outs Mhc_Tensor:$h_pre, Mhc_Tensor:$h_post, Mhc_Tensor:$h_res);
   let hasVerifier = 1;
 }
