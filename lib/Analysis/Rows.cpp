@@ -1,42 +1,25 @@
 //===- Rows.cpp - which ops share their rows, and what they move ------------===//
 
-#include "mhc/Analysis/Rows.h"
+#include "mhc/Analysis/KernelFormer.h"
 
 #include "mlir/Analysis/TopologicalSortUtils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 
 using namespace mlir;
 using namespace mlir::mhc;
 
 bool mhc::isRowOp(Operation *op) { return isa<RowOpInterface, FusionOp>(op); }
 
-/// All ops in a fusion, or the op itself.
-static void forEachRowOp(Operation *op, function_ref<void(Operation *)> visit) {
-  if (auto fusion = dyn_cast<FusionOp>(op)) {
-    for (Operation &inner : fusion.getBody().front())
-      if (isa<RowOpInterface>(inner))
-        visit(&inner);
-    return;
-  }
-  visit(op);
-}
-
 bool mhc::isNarrowOp(Operation *op) {
-  if (!isRowOp(op))
+  // Gathers and tables are no coefficients.
+  if (!isa<RowOpInterface>(op) || isa<EmbeddingOp, RopeOp, ClipFactorOp>(op))
     return false;
-  bool narrow = true;
-  forEachRowOp(op, [&](Operation *inner) {
-    // Operands that give the number of rows only are not read.
-    bool like = isa<ConstantRowsOp, TokenWeightOp>(inner);
-    for (Value v : like ? ValueRange(inner->getResults()) : ValueRange(inner->getOperands()))
-      narrow &= !hasRows(v.getType()) || isNarrow(v.getType());
-    for (Value v : inner->getResults())
-      narrow &= !hasRows(v.getType()) || isNarrow(v.getType());
-    // Gathers and tables are no coefficients.
-    narrow &= !isa<EmbeddingOp, RopeOp, ClipFactorOp>(inner);
-  });
-  return narrow;
+  auto narrow = [](Value v) { return !hasRows(v.getType()) || isNarrow(v.getType()); };
+  // Operands that give the number of rows only are not read.
+  bool like = isa<ConstantRowsOp, TokenWeightOp>(op);
+  return (like || llvm::all_of(op->getOperands(), narrow)) && llvm::all_of(op->getResults(), narrow);
 }
 
 //===----------------------------------------------------------------------===//
@@ -128,27 +111,12 @@ SmallVector<Value> mhc::externalResults(const llvm::SetVector<Operation *> &ops)
 }
 
 Traffic mhc::kernelTraffic(const llvm::SetVector<Operation *> &ops) {
-  Traffic traffic;
-  // Operands that give the number of rows only are not read.
-  llvm::SmallPtrSet<Value, 8> read;
-  for (Operation *op : ops)
-    op->walk([&](Operation *inner) {
-      for (OpOperand &operand : inner->getOpOperands())
-        if (!(isa<ConstantRowsOp, TokenWeightOp>(inner) && operand.getOperandNumber() == 0))
-          read.insert(operand.get());
-    });
-  for (Value v : externalInputs(ops)) {
-    if (!read.contains(v))
-      continue;
-    if (hasRows(v.getType()))
-      traffic.read += rowBytes(v.getType());
-    else if (llvm::any_of(ops, [&](Operation *op) { return isa<EmbeddingOp>(op) && op->getOperand(1) == v; }))
-      traffic.read += rowBytes(v.getType()) / cast<ShapedType>(v.getType()).getDimSize(0);
-  }
-  for (Value v : externalResults(ops))
-    if (hasRows(v.getType()))
-      traffic.written += rowBytes(v.getType());
-  return traffic;
+  SmallVector<Operation *> ordered(ops.begin(), ops.end());
+  llvm::sort(ordered, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  // The kernel itself says what it moves.
+  OwningOpRef<ModuleOp> scratch = ModuleOp::create(UnknownLoc::get(ops[0]->getContext()));
+  OpBuilder b(scratch->getBodyRegion());
+  return kernelTraffic(formKernel(b, ordered, externalResults(ops)).kernel);
 }
 
 //===----------------------------------------------------------------------===//
@@ -168,24 +136,8 @@ FusionOp mhc::makeFusion(const llvm::SetVector<Operation *> &ops, StringRef kind
   OpBuilder b(ordered.back());
   auto fusion = FusionOp::create(b, FusedLoc::get(b.getContext(), locations), types, kind);
   Block *body = b.createBlock(&fusion.getBody());
-  // A fusion inside a fusion is dissolved: the outer kernel says it all.
-  for (Operation *op : ordered) {
-    auto inner = dyn_cast<FusionOp>(op);
-    if (!inner) {
-      op->moveBefore(body, body->end());
-      continue;
-    }
-    Block &innerBody = inner.getBody().front();
-    Operation *yield = innerBody.getTerminator();
-    SmallVector<Value> yielded(yield->getOperands());
-    yield->erase();
-    body->getOperations().splice(body->end(), innerBody.getOperations());
-    for (auto [from, to] : llvm::zip(inner.getResults(), yielded)) {
-      llvm::replace(results, Value(from), to);
-      from.replaceAllUsesWith(to);
-    }
-    inner.erase();
-  }
+  for (Operation *op : ordered)
+    op->moveBefore(body, body->end());
   b.setInsertionPointToEnd(body);
   YieldOp::create(b, fusion.getLoc(), results);
   for (auto [from, to] : llvm::zip(results, fusion.getResults()))
@@ -193,4 +145,15 @@ FusionOp mhc::makeFusion(const llvm::SetVector<Operation *> &ops, StringRef kind
   // Uses inside other fusions' bodies count as outside as well; the block's order is mended as a whole.
   sortTopologically(fusion->getBlock());
   return fusion;
+}
+
+void mhc::dissolveFusions(Block &block) {
+  for (auto fusion : llvm::make_early_inc_range(block.getOps<FusionOp>())) {
+    Block &body = fusion.getBody().front();
+    Operation *yield = body.getTerminator();
+    fusion.replaceAllUsesWith(yield->getOperands());
+    yield->erase();
+    block.getOperations().splice(fusion->getIterator(), body.getOperations());
+    fusion.erase();
+  }
 }

@@ -7,6 +7,7 @@
 
 #include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Differentiate/Passes.h"
+#include "mhc/Transforms/Decision.h"
 
 #include "mlir/IR/IRMapping.h"
 
@@ -45,14 +46,20 @@ public:
       ops.push_back(&op);
 
     builder.setInsertionPoint(ret);
-    seed(ret);
+    if (failed(seed(ret)))
+      return failure();
     for (Operation *op : llvm::reverse(ops))
       if (failed(visit(op)))
         return failure();
     if (failed(finish(ret)))
       return failure();
+    // The forward part's layers outside have run: their f is there from the start, and u is computed again for nobody.
+    for (Operation *op : ops)
+      if (auto layer = dyn_cast<ExternalLayerOp>(op))
+        layer.replaceAllUsesWith(layer.getF());
     roundInMatmuls(block);
     eraseDead(block);
+    report(block);
     return success();
   }
 
@@ -140,13 +147,15 @@ private:
     }
   }
 
-  void seed(func::ReturnOp ret) {
+  LogicalResult seed(func::ReturnOp ret) {
     Block &block = *ret->getBlock();
     for (auto [i, value] : llvm::enumerate(ret.getOperands())) {
       auto name = function.getResultAttrOfType<StringAttr>(i, "mhc.cotangent");
       if (!name)
         continue;
       if (name.empty()) {
+        if (hasRows(value.getType()) || cast<ShapedType>(value.getType()).getNumElements() != 1)
+          return function.emitError("expected the loss (result ") << i << ") to be one number, but got " << value.getType();
         lossResults.insert(value);
         continue;
       }
@@ -161,6 +170,7 @@ private:
       if (llvm::none_of(value.getUsers(), [&](Operation *user) { return isa<ExternalLayerOp>(user) && user->getOperand(0) == value; }))
         parts[value].push_back(given);
     }
+    return success();
   }
 
   //===--------------------------------------------------------------------===//
@@ -203,6 +213,11 @@ private:
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
     if (!differentiable)
       return op->emitError("op has no gradient");
+    if (lossResults.contains(op->getResult(0)) && !isa<WeightedSumOp>(op))
+      return op->emitError("expected the loss to come from 'mhc.weighted_sum'");
+    // An op with several results has a gradient for the first; what it keeps beside it (attention's log-sum-exp) has none.
+    if (!gradients[0] && !lossResults.contains(op->getResult(0)) && op->getNumResults() > 1)
+      return op->emitError("expected a gradient of the first result");
     SmallVector<Value> operandParts(op->getNumOperands());
     differentiable.buildVjp(*this, gradients, operandParts);
     for (auto [operand, part] : llvm::zip(op->getOperands(), operandParts))
@@ -274,6 +289,24 @@ private:
     }
   }
 
+  /// What the forward part leaves for backward, and what backward computes again.
+  void report(Block &block) {
+    int64_t kept = 0, values = 0, again = 0;
+    for (Operation &op : block) {
+      again += op.hasAttr("mhc.recomputed");
+      if (!forwardOps.contains(&op))
+        continue;
+      for (Value v : op.getResults()) {
+        if (!hasRows(v.getType()) || isNarrow(v.getType()) || llvm::all_of(v.getUsers(), [&](Operation *user) { return forwardOps.contains(user); }))
+          continue;
+        ++values;
+        kept += rowBytes(v.getType());
+      }
+    }
+    emitDecision(function.getLoc(), "mhc-differentiate", "backward", function, true,
+                 "the forward part keeps " + Twine(values) + " rows of " + Twine(kept) + " bytes a token; backward computes " + Twine(again) + " ops again");
+  }
+
   void eraseDead(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
       if (op.use_empty() && isPure(&op) && !isa<func::ReturnOp>(op))
@@ -297,6 +330,10 @@ struct DifferentiatePass : impl::DifferentiatePassBase<DifferentiatePass> {
       auto name = function->getAttrOfType<StringAttr>("mhc.vjp");
       if (!name)
         continue;
+      if (!function.getBody().hasOneBlock()) {
+        function.emitError("expected a function of one block to differentiate");
+        return signalPassFailure();
+      }
       OpBuilder b(&getContext());
       if (failed(Differentiator(b, function).run(name)))
         return signalPassFailure();

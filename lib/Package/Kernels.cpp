@@ -1,5 +1,6 @@
 //===- Kernels.cpp - code of a target ---------------------------------------===//
 
+#include "HostFeatures.h"
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
@@ -29,21 +30,70 @@ static LogicalResult schedule(ModuleOp kernels, StringRef family) {
   return pm.run(kernels);
 }
 
+/// What of argument `index` the kernel reaches in a launch. The runtime holds the buffers of a plan against it.
+static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
+  BlockArgument value = kernel.getBlock().getArgument(index);
+  auto type = cast<MemRefType>(value.getType());
+  TargetCode::Argument argument;
+  llvm::raw_string_ostream(argument.dtype) << type.getElementType();
+  argument.written = index >= kernel.getNumInputs() && index < kernel.getNumInputs() + kernel.getNumOutputs();
+  bool gather = false, position = false;
+  for (Operation *user : value.getUsers())
+    if (auto load = dyn_cast<RowLoadOp>(user); load && load.getSource() == value) {
+      gather |= load.getAccess() == Access::gather;
+      position |= load.getAccess() == Access::position;
+    }
+  if (plan::hasTokenRows(kernel, index))
+    argument.rows.push_back("token");
+  if (position)
+    argument.rows.push_back("position");
+  if (gather)
+    argument.rows.push_back("vocabulary");
+  // Rows lie in the first dimension, whether its size is known (a table that is gathered from) or not.
+  bool whole = argument.rows.empty() && type.hasStaticShape();
+  argument.elements = 1;
+  for (int64_t size : whole ? type.getShape() : type.getShape().drop_front())
+    argument.elements *= size;
+  return argument;
+}
+
+/// A kernel whose every element depends on the same element of its inputs may write over them (planning goes by the same
+/// rule). To be asked before the kernel is cut into phases.
+static bool isElementwise(KernelOp kernel) {
+  return llvm::all_of(kernel.getBlock(), [](Operation &op) {
+    auto load = dyn_cast<RowLoadOp>(op);
+    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) ||
+           (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
+  });
+}
+
 static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {
   std::vector<TargetCode::Kernel> list;
   for (KernelOp kernel : kernels.getOps<KernelOp>()) {
     TargetCode::Kernel entry;
     entry.name = kernel.getSymName().str();
-    if (std::optional<ScheduleAttr> schedule = kernel.getSchedule()) {
-      entry.tile = schedule->getTile();
-      entry.threads = schedule->getThreads();
+    entry.elementwise = isElementwise(kernel);
+    for (unsigned i = 0, e = kernel.getBlock().getNumArguments(); i < e; ++i) {
+      bool reduction = i >= kernel.getNumInputs() + kernel.getNumOutputs();
+      (reduction ? entry.reductions : entry.args).push_back(describe(kernel, i));
     }
-    entry.reduces = kernel.getNumReductions() > 0;
     for (Attribute name : kernel.getInts())
       entry.ints.push_back(cast<StringAttr>(name).str());
     list.push_back(std::move(entry));
   }
   return list;
+}
+
+/// What the schedule of the same kernels has decided.
+static void addSchedules(ModuleOp kernels, std::vector<TargetCode::Kernel> &list) {
+  size_t next = 0;
+  for (KernelOp kernel : kernels.getOps<KernelOp>()) {
+    TargetCode::Kernel &entry = list[next++];
+    if (std::optional<ScheduleAttr> schedule = kernel.getSchedule()) {
+      entry.tile = schedule->getTile();
+      entry.threads = schedule->getThreads();
+    }
+  }
 }
 
 static LogicalResult generateHost(ModuleOp kernels, StringRef cpu, CodeStage stage, TargetCode &code) {
@@ -103,11 +153,18 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
 }
 
 FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage) {
-  OwningOpRef<ModuleOp> kernels = cloneKernels(module);
   TargetCode code;
+  if (target == "cpu") {
+    llvm::Expected<std::vector<std::string>> requirements = hostRequirements(cpu);
+    if (!requirements)
+      return emitError(module.getLoc()) << llvm::toString(requirements.takeError());
+    code.requirements = std::move(*requirements);
+  }
+  OwningOpRef<ModuleOp> kernels = cloneKernels(module);
+  code.kernels = listKernels(*kernels);
   if (failed(schedule(*kernels, target == "cpu" ? "cpu" : "simple")))
     return failure();
-  code.kernels = listKernels(*kernels);
+  addSchedules(*kernels, code.kernels);
   if (failed(target == "cpu" ? generateHost(*kernels, cpu, stage, code) : generateGpu(*kernels, target, stage, code)))
     return failure();
   return code;
@@ -118,8 +175,10 @@ FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module) {
   if (failed(schedule(*kernels, "cpu")))
     return failure();
   llvm::StringMap<int64_t> tiles;
-  for (const TargetCode::Kernel &kernel : listKernels(*kernels))
-    tiles[kernel.name] = kernel.tile;
+  for (KernelOp kernel : kernels->getOps<KernelOp>()) {
+    std::optional<ScheduleAttr> schedule = kernel.getSchedule();
+    tiles[kernel.getSymName()] = schedule ? schedule->getTile() : 1;
+  }
   return tiles;
 }
 

@@ -7,7 +7,6 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/SHA256.h"
-#include "llvm/TargetParser/Host.h"
 
 using namespace mlir;
 using namespace mlir::mhc;
@@ -53,12 +52,17 @@ LogicalResult checkEntries(ModuleOp module, const Json &header) {
   return success();
 }
 
-/// The feature that the loader must find before it runs host code.
-std::string requiredFeature(StringRef cpu) {
-  if (cpu == "x86-64-v2" || cpu == "x86-64-v3" || cpu == "x86-64-v4")
-    return cpu.str();
-  bool wide = cpu == "native" && llvm::sys::getHostCPUFeatures().lookup("avx512vl");
-  return wide ? "x86-64-v4" : "x86-64-v3";
+Json argumentList(const std::vector<TargetCode::Argument> &arguments) {
+  Json list = Json::array();
+  for (const TargetCode::Argument &argument : arguments) {
+    Json json = {{"dtype", argument.dtype}, {"elements", argument.elements}};
+    if (!argument.rows.empty())
+      json["rows"] = argument.rows;
+    if (argument.written)
+      json["written"] = true;
+    list.push_back(std::move(json));
+  }
+  return list;
 }
 
 Json kernelList(const TargetCode &code) {
@@ -66,10 +70,13 @@ Json kernelList(const TargetCode &code) {
   for (const TargetCode::Kernel &kernel : code.kernels) {
     Json json = {{"name", kernel.name}, {"symbol", kernel.name}};
     json["tile"] = kernel.tile;
-    json["reduces"] = kernel.reduces;
+    json["reduces"] = !kernel.reductions.empty();
     json["shared"] = kernel.shared;
     json["threads"] = kernel.threads;
     json["ints"] = kernel.ints;
+    json["args"] = argumentList(kernel.args);
+    json["reductions"] = argumentList(kernel.reductions);
+    json["elementwise"] = kernel.elementwise;
     list.push_back(std::move(json));
   }
   return list;
@@ -109,6 +116,7 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
   }
 
   Members members;
+  std::vector<std::string> requirements;
   Json plans = Json::object();
   for (const std::string &target : options.targets) {
     FailureOr<TargetCode> code = generateCode(module, target, options.cpu, CodeStage::package);
@@ -119,6 +127,7 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
     Json &entries = plan["entries"] = Json::object();
     for (auto entry : module.getOps<plan::EntryOp>())
       entries[entry.getSymName().str()] = writeEntry(entry);
+    llvm::append_range(requirements, code->requirements);
     addCode(target, std::move(*code), members);
   }
   Json document = Json::object();
@@ -130,9 +139,7 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
   manifest["kind"] = (*header)["kind"];
   if (header->contains("dtype"))
     manifest["dtype"] = (*header)["dtype"];
-  manifest["requires"] = Json::array();
-  if (llvm::is_contained(options.targets, "cpu"))
-    manifest["requires"].push_back(requiredFeature(options.cpu));
+  manifest["requires"] = requirements;
   manifest["targets"] = options.targets;
   Json &sections = manifest["sections"] = Json::array();
   for (const auto &[name, content] : members)

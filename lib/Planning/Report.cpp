@@ -1,7 +1,7 @@
 //===- Report.cpp - what a plan costs ---------------------------------------===//
 
 #include "mhc/Planning/Report.h"
-#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+#include "mhc/Analysis/KernelFormer.h"
 #include "mhc/Package/Allocator.h"
 
 #include "llvm/Support/Format.h"
@@ -14,33 +14,10 @@ using plan::ExprAttr;
 
 static ExprAttr plus(ExprAttr x, ExprAttr y) { return x && y ? x.plus(y) : ExprAttr(); }
 
-/// Bytes of an argument with rows, or of what a launch takes of a table; zero for parameters.
-static ExprAttr argumentBytes(plan::LaunchOp launch, KernelOp kernel, unsigned index) {
-  auto type = cast<MemRefType>(kernel.getBlock().getArgument(index).getType());
-  bool gathered = llvm::any_of(kernel.getBlock().getArgument(index).getUsers(), [](Operation *user) {
-    auto load = dyn_cast<RowLoadOp>(user);
-    return load && load.getAccess() == Access::gather;
-  });
-  bool read = !kernel.getBlock().getArgument(index).use_empty();
-  if (!read || (!plan::hasTokenRows(kernel, index) && !gathered))
-    return ExprAttr::constant(launch.getContext(), 0);
-  int64_t elements = 1;
-  for (auto [i, dim] : llvm::enumerate(type.getShape()))
-    elements *= ShapedType::isDynamic(dim) || (gathered && i == 0) ? 1 : dim;
-  return launch.getRows().times(elements * (type.getElementTypeBitWidth() / 8));
-}
-
 LaunchBytes mlir::mhc::planBytes(plan::LaunchOp launch) {
-  ExprAttr zero = ExprAttr::constant(launch.getContext(), 0);
-  LaunchBytes bytes{zero, zero};
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  if (!kernel)
-    return bytes;
-  for (int64_t i = 0, e = kernel.getNumInputs() + kernel.getNumOutputs(); i < e; ++i) {
-    ExprAttr &sum = i < kernel.getNumInputs() ? bytes.read : bytes.written;
-    sum = plus(sum, argumentBytes(launch, kernel, i));
-  }
-  return bytes;
+  Traffic row = kernel ? kernelTraffic(kernel) : Traffic();
+  return {launch.getRows().times(row.read), launch.getRows().times(row.written)};
 }
 
 LaunchBytes mlir::mhc::planBytes(plan::EntryOp entry) {

@@ -1,5 +1,6 @@
 //===- FormKernels.cpp - row ops become kernels and launches ----------------===//
 
+#include "mhc/Analysis/KernelFormer.h"
 #include "mhc/Analysis/Rows.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Transforms/Passes.h"
@@ -11,132 +12,6 @@ namespace mlir::mhc {
 #include "mhc/Transforms/Passes.h.inc"
 
 namespace {
-
-/// Ops on parameters alone whose first dimension then counts as rows: casts of weights.
-bool isParameterMap(Operation *op) {
-  return isa<CastOp, ScaleOp>(op) && !hasRows(op->getOperand(0).getType()) && !hasRows(op->getResult(0).getType());
-}
-
-/// Writes a list of row ops as one kernel.
-class Former : public RowContext {
-public:
-  Former(OpBuilder &b, Location loc, Type compute, ArrayRef<Operation *> ops, ArrayRef<Value> outside)
-      : RowContext(b, loc, compute), ops(ops), outside(outside), byRows(isParameterMap(ops[0])) {}
-
-  KernelOp form(StringRef name) {
-    llvm::SetVector<Operation *> set(ops.begin(), ops.end());
-    auto kernel = KernelOp::create(builder, loc, name, compute, builder.getStrArrayAttr({}), ArrayRef<int64_t>{0, 0, 0}, ScheduleAttr(), StringAttr());
-    Block *block = builder.createBlock(&kernel.getBody());
-    SmallVector<Value> inputs = usedInputs();
-    for (Value v : inputs)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
-    SmallVector<Value> outputs, sums;
-    for (Value v : outside)
-      (hasRows(v.getType()) || byRows ? outputs : sums).push_back(v);
-    for (Value v : outputs)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
-    for (Value v : sums)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
-    // A sum that nobody reads still needs a place in its op's row program; it is dropped below.
-    SmallVector<Value> unused;
-    for (Operation *op : ops)
-      for (Value v : op->getResults())
-        if (!hasRows(v.getType()) && !byRows && !arguments.count(v)) {
-          arguments[v] = block->addArgument(memoryType(v.getType()), loc);
-          unused.push_back(v);
-        }
-    builder.setInsertionPointToEnd(block);
-    for (Operation *op : ops) {
-      current = op;
-      cast<RowOpInterface>(op).buildRow(*this);
-    }
-    for (Value v : outputs)
-      RowStoreOp::create(builder, loc, values.at(v), arguments.at(v), isInterleaved(v.getType()));
-    for (Value v : unused) {
-      auto argument = cast<BlockArgument>(arguments.at(v));
-      for (Operation *user : llvm::make_early_inc_range(argument.getUsers()))
-        user->erase();
-      block->eraseArgument(argument.getArgNumber());
-    }
-    eraseDead(*block);
-    bool position = false;
-    kernel.walk([&](RowLoadOp load) { position |= load.getAccess() == Access::position; });
-    if (position)
-      kernel.setIntsAttr(builder.getStrArrayAttr({"S"}));
-    kernel.setSegments({(int64_t)inputs.size(), (int64_t)outputs.size(), (int64_t)sums.size()});
-    launchInputs = inputs;
-    launchResults = outputs;
-    launchResults.append(sums);
-    return kernel;
-  }
-
-  SmallVector<Value> launchInputs, launchResults;
-
-  // RowContext.
-  Value input(Value operand) override {
-    Value &value = values[operand];
-    if (!value) {
-      Type type = byRows ? Type(WideType::get(builder.getContext(), 1, parameterRow(operand.getType()), elementType(operand))) : rowTypeOf(operand.getType());
-      OpBuilder::InsertionGuard guard(builder);
-      value = RowLoadOp::create(builder, loc, type, Access::row, arguments.at(operand), Value(), 1, isInterleaved(operand.getType()));
-    }
-    return value;
-  }
-  Value parameter(Value operand) override { return arguments.at(operand); }
-  Value reduction(unsigned result) override { return arguments.at(current->getResult(result)); }
-  void setResult(unsigned result, Value value) override {
-    Value v = current->getResult(result);
-    Type element = elementType(v);
-    Type have = isa<WideType>(value.getType()) ? cast<WideType>(value.getType()).getElementType() : cast<NarrowType>(value.getType()).getElementType();
-    assert(have == element && "only casts round");
-    (void)have, (void)element;
-    values[v] = value;
-  }
-
-private:
-  static Type elementType(Value v) { return cast<ShapedType>(v.getType()).getElementType(); }
-
-  /// Elements of a row of a parameter that is mapped row by row.
-  static int64_t parameterRow(Type type) {
-    auto shaped = cast<ShapedType>(type);
-    return shaped.getRank() == 1 ? shaped.getDimSize(0) : shaped.getNumElements() / shaped.getDimSize(0);
-  }
-
-  MemRefType memoryType(Type type) {
-    auto shaped = cast<ShapedType>(type);
-    if (byRows)
-      return MemRefType::get({ShapedType::kDynamic, parameterRow(type)}, shaped.getElementType());
-    return MemRefType::get(memoryShape(type), shaped.getElementType());
-  }
-
-  /// Values from outside, without those that give the number of rows only (unless nothing else does).
-  SmallVector<Value> usedInputs() {
-    llvm::SetVector<Value> read, counted;
-    llvm::SetVector<Value> inside;
-    for (Operation *op : ops)
-      inside.insert_range(op->getResults());
-    for (Operation *op : ops)
-      for (OpOperand &operand : op->getOpOperands()) {
-        if (inside.contains(operand.get()))
-          continue;
-        bool counts = isa<ConstantRowsOp, TokenWeightOp>(op) && operand.getOperandNumber() == 0;
-        (counts ? counted : read).insert(operand.get());
-      }
-    return read.takeVector();
-  }
-
-  void eraseDead(Block &block) {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (op.use_empty() && op.getNumResults() && !isa<RowYieldOp>(op))
-        op.erase();
-  }
-
-  SmallVector<Operation *> ops;
-  SmallVector<Value> outside;
-  bool byRows;
-  Operation *current = nullptr;
-  llvm::DenseMap<Value, Value> values, arguments;
-};
 
 /// The names of all places in a location, joined.
 void collectPlaces(Location loc, llvm::SetVector<StringRef> &places) {
@@ -181,6 +56,8 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
     for (KernelOp kernel : module.getOps<KernelOp>())
       known[text(kernel)] = kernel;
     for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isDeclaration())
+        continue;
       // Fusion has respected it; from here on f is simply the argument.
       for (auto layer : llvm::make_early_inc_range(function.getBody().front().getOps<ExternalLayerOp>())) {
         layer.replaceAllUsesWith(layer.getF());
@@ -252,17 +129,12 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
       return;
     }
 
-    SmallVector<Type> types;
-    for (Operation *inner : ops) {
-      llvm::append_range(types, inner->getOperandTypes());
-      llvm::append_range(types, inner->getResultTypes());
-    }
     Operation *position = ops.back()->getParentOp() == op ? op : ops.back();
     OpBuilder b(op->getContext());
     ModuleOp module = getOperation();
     b.setInsertionPointToEnd(module.getBody());
-    Former former(b, b.getUnknownLoc(), computeTypeOf(op->getContext(), types), ops, outside);
-    KernelOp kernel = former.form("_");
+    FormedKernel formed = formKernel(b, ops, outside);
+    KernelOp kernel = formed.kernel;
     std::string key = text(kernel);
     if (auto it = known.find(key); it != known.end()) {
       kernel.erase();
@@ -278,10 +150,10 @@ struct FormKernelsPass : impl::FormKernelsPassBase<FormKernelsPass> {
     }
     b.setInsertionPoint(position);
     SmallVector<Type> results;
-    for (Value v : former.launchResults)
+    for (Value v : formed.results)
       results.push_back(v.getType());
-    auto launch = LaunchOp::create(b, position->getLoc(), results, FlatSymbolRefAttr::get(kernel.getSymNameAttr()), former.launchInputs, b.getStringAttr(placeOf(ops)));
-    for (auto [from, to] : llvm::zip(former.launchResults, launch.getResults())) {
+    auto launch = LaunchOp::create(b, position->getLoc(), results, FlatSymbolRefAttr::get(kernel.getSymNameAttr()), formed.inputs, b.getStringAttr(placeOf(ops)));
+    for (auto [from, to] : llvm::zip(formed.results, launch.getResults())) {
       Value old = replaced[llvm::find(outside, from) - outside.begin()];
       old.replaceAllUsesWith(to);
     }

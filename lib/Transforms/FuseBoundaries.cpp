@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Decision.h"
+#include "mhc/Transforms/Decision.h"
 #include "mhc/Analysis/Rows.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -114,7 +114,7 @@ private:
   /// Moves ops whose result is larger than what they read to the segment of their earliest user, users first.
   void sink() {
     for (Operation &op : llvm::reverse(block)) {
-      if (!fusible(&op) || op.use_empty() || isa<FusionOp>(op))
+      if (!fusible(&op) || op.use_empty())
         continue;
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
@@ -148,9 +148,11 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
 
   void runOnOperation() override {
     func::FuncOp function = getOperation();
-    if (!function.getOps<RecomputeOp>().empty())
+    if (function.isDeclaration() || !function.getOps<RecomputeOp>().empty())
       return; // not differentiated yet
     Block &block = function.getBody().front();
+    // What mhc-fuse-coefficients made is a part of something larger here; what stays alone it makes again.
+    dissolveFusions(block);
     if (rebuild)
       for (Ops &cluster : Segments(block).clusters())
         rebuildStreams(cluster);
@@ -188,11 +190,15 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
                  Twine(count) + " ops of one segment become one kernel; its row of " + Twine(row) + " bytes fits on chip", DecisionFigures{before, after, 0});
   }
 
-  /// On-chip bytes of a unit, by the module's `#mhc.target`.
+  /// On-chip bytes of a unit: the least of the module's targets (`mhc.targets`), since one program serves all of them.
   static int64_t onChipBytes(Operation *op) {
-    if (auto target = op->getParentOfType<ModuleOp>()->getAttrOfType<TargetAttr>("mhc.target"))
-      return target.getOnChipBytes();
-    return TargetAttr::getDefault(op->getContext()).getOnChipBytes();
+    auto targets = op->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>("mhc.targets");
+    if (!targets || targets.empty())
+      return TargetAttr::getDefault(op->getContext()).getOnChipBytes();
+    int64_t least = std::numeric_limits<int64_t>::max();
+    for (auto target : targets.getAsRange<TargetAttr>())
+      least = std::min(least, target.getOnChipBytes());
+    return least;
   }
 
   /// A stream x' = cast(combine(x, f, ..)) that this cluster reads, while it also reads x and f: computing it again saves the read.

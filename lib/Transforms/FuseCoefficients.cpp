@@ -1,6 +1,6 @@
 //===- FuseCoefficients.cpp - the small per-token ops become one ------------===//
 
-#include "Decision.h"
+#include "mhc/Transforms/Decision.h"
 #include "mhc/Analysis/Rows.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -16,6 +16,8 @@ constexpr StringLiteral passName = "mhc-fuse-coefficients";
 
 struct FuseCoefficientsPass : impl::FuseCoefficientsPassBase<FuseCoefficientsPass> {
   void runOnOperation() override {
+    if (getOperation().isDeclaration())
+      return;
     SmallVector<Block *> blocks{&getOperation().getBody().front()};
     getOperation().walk([&](RecomputeOp op) { blocks.push_back(&op.getBody().front()); });
     for (Block *block : blocks)

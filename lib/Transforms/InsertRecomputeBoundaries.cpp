@@ -1,6 +1,6 @@
 //===- InsertRecomputeBoundaries.cpp - blocks of sublayers to recompute -----===//
 
-#include "Decision.h"
+#include "mhc/Transforms/Decision.h"
 #include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -33,7 +33,7 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
 
   void runOnOperation() override {
     func::FuncOp function = getOperation();
-    if (!function->hasAttr("mhc.vjp") || block < 0)
+    if (!function->hasAttr("mhc.vjp") || block < 0 || function.isDeclaration())
       return;
     // A sublayer ends with its combine, or the cast of it.
     SmallVector<CombineOp> combines;
@@ -43,9 +43,11 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
       return;
     auto x = cast<RankedTensorType>(combines[0].getX().getType());
     int64_t n = x.getShape()[1], C = x.getShape()[2], L = combines.size();
+    // Without recomputation every sublayer keeps x, u and RMSNorm(u).
+    int64_t everything = (n + 2) * C * L, bytes = x.getElementTypeBitWidth() / 8;
     int64_t chosen = block;
     if (budget > 0) {
-      // The fewest recomputed sublayers: the largest number of blocks that fits. Within a budget a smaller block keeps more x and recomputes as much; take the cheapest in memory that fits.
+      // The fewest recomputed sublayers: the smallest block that fits.
       chosen = 0;
       for (int64_t candidate = 1; candidate <= L && !chosen; ++candidate)
         if (keptElements(n, C, L, candidate) <= budget)
@@ -60,14 +62,19 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
       for (int64_t candidate = 2; candidate <= L; ++candidate)
         if (keptElements(n, C, L, candidate) < keptElements(n, C, L, chosen))
           chosen = candidate;
+      if (keptElements(n, C, L, chosen) >= everything) {
+        emitDecision(function.getLoc(), passName, "recompute blocks", function, false,
+                     Twine(L) + " sublayers keep " + Twine(everything) + " elements a token; with blocks of " + Twine(chosen) + " it would be " +
+                         Twine(keptElements(n, C, L, chosen)),
+                     DecisionFigures{everything * bytes, keptElements(n, C, L, chosen) * bytes, 0});
+        return;
+      }
     }
     chosen = std::min(chosen, L);
-    int64_t bytes = x.getElementTypeBitWidth() / 8;
-    // Without recomputation every sublayer keeps x, u and RMSNorm(u).
     emitDecision(function.getLoc(), passName, "recompute blocks", function, true,
                  "blocks of " + Twine(chosen) + " of " + Twine(L) + " sublayers keep n C ceil(L / L_r) + (n + 2) C L_r = " +
                      Twine(keptElements(n, C, L, chosen)) + " elements a token",
-                 DecisionFigures{(n + 2) * C * L * bytes, keptElements(n, C, L, chosen) * bytes, (L - (L + chosen - 1) / chosen) * 2 * n * (n + 1) * C});
+                 DecisionFigures{everything * bytes, keptElements(n, C, L, chosen) * bytes, (L - (L + chosen - 1) / chosen) * 2 * n * (n + 1) * C});
     wrapAll(combines, chosen);
   }
 

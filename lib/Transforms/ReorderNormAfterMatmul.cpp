@@ -3,7 +3,7 @@
 #include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Transforms/Passes.h"
 
-#include "Decision.h"
+#include "mhc/Transforms/Decision.h"
 
 namespace mlir::mhc {
 #define GEN_PASS_DEF_REORDERNORMAFTERMATMULPASS

@@ -115,6 +115,7 @@ TEST(Attention, BackwardAgreesWithFiniteDifferences) {
   auto device = plainDevice(2);
   for (const Problem &p : problems) {
     Tensors<double> t(p, random);
+    device->attention(t.args(p));
     device->attentionBackward(t.args(p));
     auto objective = [&] {
       std::vector<double> out = reference(p, t.q, t.k, t.v);
@@ -143,6 +144,7 @@ TEST(Attention, BackwardAgreesWithFiniteDifferences) {
     std::copy(t.k.begin(), t.k.end(), narrow.k.begin());
     std::copy(t.v.begin(), t.v.end(), narrow.v.begin());
     std::copy(t.dout.begin(), t.dout.end(), narrow.dout.begin());
+    device->attention(narrow.args(p));
     device->attentionBackward(narrow.args(p));
     for (size_t i = 0; i < t.dq.size(); ++i)
       ASSERT_NEAR(narrow.dq[i], t.dq[i], 3e-5);
@@ -171,6 +173,73 @@ TEST(Attention, SameBitsForAnyNumberOfThreads) {
     EXPECT_EQ(t.dk, first.dk);
     EXPECT_EQ(t.dv, first.dv);
   }
+}
+
+TEST(Attention, BackwardTakesTheLogSumExpsThatForwardKept) {
+  std::mt19937 random(10);
+  Problem p{1, 70, 2, 1, 8, 8, 0.3};
+  Tensors<float> t(p, random);
+  auto device = plainDevice(1);
+  device->attention(t.args(p));
+  device->attentionBackward(t.args(p));
+  std::vector<float> dv = t.dv;
+  const float two = std::log(2.0f);
+  for (float &value : t.lse)
+    value += two; // half of every probability, and dv is linear in them
+  device->attentionBackward(t.args(p));
+  for (size_t i = 0; i < dv.size(); ++i)
+    ASSERT_NEAR(t.dv[i], dv[i] / 2, 1e-5);
+}
+
+/// What a token must not see leaves no trace, a NaN neither; what it sees does.
+TEST(Attention, MaskedTokensLeaveNoTrace) {
+  std::mt19937 random(11);
+  auto device = plainDevice(2);
+  const Problem p{2, 100, 2, 1, 8, 8, 0.3};
+  Tensors<float> clean(p, random);
+  device->attention(clean.args(p));
+  device->attentionBackward(clean.args(p));
+  // Rows of `a` and `b` from token `from` of the first sequence to `to`, bit for bit.
+  auto same = [&](const std::vector<float> &a, const std::vector<float> &b, int64_t from, int64_t to) {
+    size_t row = a.size() / p.tokens();
+    return std::memcmp(a.data() + from * row, b.data() + from * row, (to - from) * row * sizeof(float)) == 0;
+  };
+  auto spoil = [&](std::vector<float> &values, int64_t token, float value) {
+    size_t row = values.size() / p.tokens();
+    values[token * row + 1] = value;
+  };
+  for (float bad : {NAN, INFINITY})
+    for (int64_t j : {0, 3, 63, 64, 77, 99}) {
+      // Keys and values: earlier queries do not see them.
+      for (auto which : {&Tensors<float>::k, &Tensors<float>::v}) {
+        Tensors<float> t = clean;
+        spoil(t.*which, j, bad);
+        device->attention(t.args(p));
+        device->attentionBackward(t.args(p));
+        EXPECT_TRUE(same(t.out, clean.out, 0, j)) << j;
+        EXPECT_TRUE(same(t.lse, clean.lse, 0, j)) << j;
+        EXPECT_TRUE(same(t.dq, clean.dq, 0, j)) << j;
+        EXPECT_TRUE(same(t.out, clean.out, p.length, p.tokens())) << "the other sequence";
+        EXPECT_TRUE(same(t.dv, clean.dv, p.length, p.tokens())) << "the other sequence";
+        size_t row = t.out.size() / p.tokens();
+        bool visible = which == &Tensors<float>::v || std::isnan(bad); // a score of -inf is the end of its key
+        for (int64_t i = j; visible && i < p.length; ++i)
+          EXPECT_FALSE(std::isfinite(t.out[i * row + 1])) << i << " sees " << j;
+      }
+      // Queries and what comes back to them: later keys are not seen by them, other queries have no part in them.
+      for (auto which : {&Tensors<float>::q, &Tensors<float>::dout}) {
+        Tensors<float> t = clean;
+        spoil(t.*which, j, bad);
+        device->attention(t.args(p));
+        device->attentionBackward(t.args(p));
+        EXPECT_TRUE(same(t.dk, clean.dk, j + 1, p.tokens())) << j;
+        EXPECT_TRUE(same(t.dv, clean.dv, j + 1, p.tokens())) << j;
+        EXPECT_TRUE(same(t.dq, clean.dq, 0, j) && same(t.dq, clean.dq, j + 1, p.tokens())) << j;
+        size_t row = t.dv.size() / p.tokens();
+        for (int64_t i = 0; i <= j; ++i)
+          EXPECT_FALSE(std::isfinite(t.dv[i * row + 1])) << i << " is seen by " << j;
+      }
+    }
 }
 
 TEST(Attention, EmptyIsNothing) {

@@ -1,10 +1,16 @@
 #include "Support.h"
 #include "base/Checked.h"
+#include "base/CpuFeatures.h"
 #include "base/File.h"
 #include "base/Hash.h"
+#include "base/ThreadPool.h"
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <sys/resource.h>
 
 using namespace mhcrt;
 using namespace mhcrt::test;
@@ -102,4 +108,51 @@ TEST(ThreadPool, RunsAllAndRethrowsTheFirstError) {
                  "task 2");
     pool.run(0, [](int64_t) { FAIL(); });
   }
+}
+
+/// Threads that did start must not take the program with them.
+TEST(ThreadPool, SaysThatThreadsAreNotToBeHad) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  auto narrow = [] {
+    // Root is above RLIMIT_NPROC, but nobody above the address space that the stacks need.
+    rlimit limit{uint64_t(1) << 31, uint64_t(1) << 31};
+    setrlimit(RLIMIT_AS, &limit);
+    std::string message = errorOf([] { ThreadPool pool(1024); });
+    std::fprintf(stderr, "%s\n", message.c_str());
+    std::_Exit(message.empty() ? 1 : 0);
+  };
+  EXPECT_EXIT(narrow(), testing::ExitedWithCode(0), "cannot start 1024 threads: the system refuses more than [0-9]+ ");
+  EXPECT_ERROR(chooseThreads(1025), "at most 1024 threads");
+}
+
+/// What CPUID says against what the kernel read from it.
+TEST(CpuFeatures, AgreeWithTheKernel) {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line) && line.rfind("flags", 0) != 0) {
+  }
+  std::istringstream words(line);
+  std::set<std::string> flags{std::istream_iterator<std::string>(words), {}};
+  if (!flags.count("sse2"))
+    GTEST_SKIP() << "no x86-64";
+  const std::pair<const char *, const char *> names[] = {
+      {"sse3", "pni"},           {"ssse3", "ssse3"},           {"sse4.1", "sse4_1"},
+      {"sse4.2", "sse4_2"},      {"popcnt", "popcnt"},         {"cx16", "cx16"},
+      {"sahf", "lahf_lm"},       {"fma", "fma"},               {"movbe", "movbe"},
+      {"avx", "avx"},            {"f16c", "f16c"},             {"lzcnt", "abm"},
+      {"bmi", "bmi1"},           {"avx2", "avx2"},             {"bmi2", "bmi2"},
+      {"avx512f", "avx512f"},    {"avx512dq", "avx512dq"},     {"avx512cd", "avx512cd"},
+      {"avx512bw", "avx512bw"},  {"avx512vl", "avx512vl"},     {"sse4a", "sse4a"},
+      {"prfchw", "3dnowprefetch"}, {"xop", "xop"},             {"fma4", "fma4"},
+      {"tbm", "tbm"},            {"adx", "adx"},               {"avx512ifma", "avx512ifma"},
+      {"avx512vbmi", "avx512vbmi"}, {"avx512vbmi2", "avx512_vbmi2"}, {"gfni", "gfni"},
+      {"avx512vnni", "avx512_vnni"}, {"avx512bitalg", "avx512_bitalg"}, {"avx512vpopcntdq", "avx512_vpopcntdq"},
+      {"avx512fp16", "avx512_fp16"}, {"avxvnni", "avx_vnni"},  {"avx512bf16", "avx512_bf16"}};
+  for (auto [name, flag] : names) {
+    EXPECT_TRUE(isCpuFeature(name)) << name;
+    EXPECT_EQ(missingCpuFeatures({name}).empty(), flags.count(flag) == 1) << name;
+  }
+  EXPECT_EQ(missingCpuFeatures({"x86-64-v3", "x86-64-v4"}), missingCpuFeatures({"x86-64-v4"}));
+  EXPECT_FALSE(isCpuFeature("avx3"));
+  EXPECT_EQ(missingCpuFeatures({"avx3"}), std::vector<std::string>{"avx3"});
 }

@@ -1,6 +1,9 @@
 #include "Support.h"
+#include "base/CpuFeatures.h"
+#include "plan/Call.h"
 #include "plan/Executor.h"
 
+#include <cctype>
 #include <functional>
 
 using namespace mhcrt;
@@ -10,7 +13,7 @@ namespace {
 
 /// Opens the example with the manifest and plan changed.
 std::string refusal(const std::function<void(Json &manifest, Json &plan)> &change, bool toy = false) {
-  Json manifest = toy ? toyManifest() : exampleManifest(), plan = toy ? toyPlan() : examplePlan();
+  Json manifest = toy ? toyManifest() : exampleManifest(), plan = described(toy ? toyPlan() : examplePlan());
   change(manifest, plan);
   return errorOf([&] { openPackage(makePackage(manifest, plan)); });
 }
@@ -77,6 +80,139 @@ TEST(Package, RefusesPlans) {
   expectRefusal(
       "no tensor 'model.x'",
       [](Json &, Json &p) { p["targets"]["cpu"]["entries"]["eval"]["buffers"][3]["tensor"] = "model.x"; }, true);
+}
+
+TEST(Package, RefusesLaunchesThatLeaveTheirBuffers) {
+  auto command = [](Json &p) -> Json & { return entryPlan(p)["commands"][0]; };
+  auto kernel = [](Json &p) -> Json & { return p["targets"]["cpu"]["kernels"][0]; };
+  expectRefusal("kernel 'k' takes 2 buffers, but got 1", [&](Json &, Json &p) { command(p)["args"] = {0}; });
+  expectRefusal("argument 0 of kernel 'k', buffer 0: expected room for 4 elements in each of 2 T rows, but it has 4 T",
+                [&](Json &, Json &p) { command(p)["rows"] = {{"T", 2}}; });
+  expectRefusal("in each of T + 1 rows", [&](Json &, Json &p) { command(p)["rows"] = {{"T", 1}, {"1", 1}}; });
+  expectRefusal("overflows", [&](Json &, Json &p) { command(p)["rows"] = {{"T", INT64_MIN}}; });
+  expectRefusal("cannot be an input", [&](Json &, Json &p) { command(p)["args"] = {0, 0}; });
+  expectRefusal("argument 1 of kernel 'k', buffer 1: it is written, and cannot lie in the memory of argument 0",
+                [&](Json &, Json &p) { command(p)["args"] = {1, 1}; });
+  EXPECT_EQ(refusal([&](Json &, Json &p) {
+              command(p)["args"] = {1, 1};
+              kernel(p)["elementwise"] = true;
+            }),
+            "");
+  expectRefusal("buffer 2: expected room for 4 elements", [&](Json &, Json &p) { command(p)["args"] = {0, 2}; });
+  expectRefusal("in the memory of a reduction", [&](Json &, Json &p) { command(p)["reductions"][0]["out"] = 1; });
+  expectRefusal("expected 4 elements, but got 5", [&](Json &, Json &p) { entryPlan(p)["buffers"][3]["size"] = 5; });
+  expectRefusal("its sum: it is written", [&](Json &, Json &p) { command(p)["reductions"][0]["out"] = 0; });
+  expectRefusal("it is used by something else", [&](Json &, Json &p) { command(p)["reductions"][0]["out"] = 3; });
+  expectRefusal("expected type f64, but got f32", [&](Json &, Json &p) { kernel(p)["args"][0]["dtype"] = "f64"; });
+  expectRefusal("has 2 reductions, but got 1",
+                [&](Json &, Json &p) { kernel(p)["reductions"].push_back(kernel(p)["reductions"][0]); });
+  expectRefusal("'reduces' and 'reductions' disagree", [&](Json &, Json &p) { kernel(p)["reduces"] = false; });
+  expectRefusal("unknown count of rows 'tokens'", [&](Json &, Json &p) { kernel(p)["args"][0]["rows"] = {"tokens"}; });
+  // A table of positions: S rows, and S is one of the kernel's integers.
+  auto positions = [&](Json &p, const Json &length) {
+    kernel(p)["args"].push_back({{"dtype", "f32"}, {"elements", 2}, {"rows", {"position"}}});
+    entryPlan(p)["buffers"].push_back({{"id", 4}, {"dtype", "f32"}, {"size", {{"T", 2}}}, {"kind", "constant"},
+                                       {"generator", {{"kind", "rope_cos"}, {"theta", 10}, {"pairs", 2}}}});
+    command(p)["args"] = {0, 1, 4};
+    kernel(p)["ints"] = {"S"};
+    command(p)["ints"] = {length};
+  };
+  EXPECT_EQ(refusal([&](Json &, Json &p) { positions(p, {{"T", 1}}); }), "");
+  expectRefusal("in each of T + 1 rows", [&](Json &, Json &p) { positions(p, {{"T", 1}, {"1", 1}}); });
+  expectRefusal("positions need the integer 'S'", [&](Json &, Json &p) {
+    positions(p, {{"T", 1}});
+    kernel(p)["ints"] = {"s"};
+  });
+  Json plan = described(examplePlan());
+  positions(plan, 0);
+  Package package = openPackage(makePackage(exampleManifest(), plan));
+  auto device = plainDevice(1);
+  EXPECT_ERROR(Executor(package, *device, "cpu", "forward").bind({{"T", 8}}), "expected an integer S of at least 1");
+  Executor(package, *device, "cpu", "forward").bind({{"T", 0}});
+
+  // Of older compilers.
+  EXPECT_EQ(refusal([&](Json &, Json &p) {
+              for (const char *key : {"args", "reductions", "elementwise"})
+                kernel(p).erase(key);
+            }),
+            "");
+}
+
+TEST(Package, RefusesIndicesThatNobodyChecked) {
+  auto eval = [](Json &p) -> Json & { return p["targets"]["cpu"]["entries"]["eval"]; };
+  auto step = [](Json &p) -> Json & { return p["targets"]["cpu"]["entries"]["train_step"]; };
+  expectRefusal(
+      "buffer 1 holds no token ids that split_tokens has checked",
+      [&](Json &, Json &p) { eval(p)["commands"][2]["args"][0] = 1; }, true);
+  expectRefusal(
+      "buffer 2 holds no token ids",
+      [&](Json &, Json &p) { std::swap(eval(p)["commands"][0], eval(p)["commands"][2]); }, true);
+  expectRefusal(
+      "only split_tokens writes token ids (buffer 2)", [&](Json &, Json &p) { eval(p)["commands"][1]["buffer"] = 2; },
+      true);
+  expectRefusal(
+      "an integer from 1 to 256", [&](Json &, Json &p) { eval(p)["commands"][0]["vocab"] = 257; }, true);
+  expectRefusal(
+      "expected room for 1 elements in each of 256 rows, but it has 3 elements",
+      [&](Json &, Json &p) {
+        eval(p)["buffers"][3]["tensor"] = "model.b";
+        eval(p)["buffers"][3]["size"] = 3;
+      },
+      true);
+  // Ranges of one arena, under two names.
+  expectRefusal(
+      "argument 2 of kernel 'update', buffer 12: it is written, and cannot lie in the memory of argument 3",
+      [&](Json &, Json &p) { step(p)["buffers"].back()["arena"] = "exp_avg"; }, true);
+  expectRefusal(
+      "buffer 10: it is written, and cannot lie in the memory of argument 1",
+      [&](Json &, Json &p) { step(p)["commands"][3]["args"][1] = 4; }, true);
+}
+
+/// What is accepted runs, and touches no memory but its own (which MHC_POISON, the allocator or a sanitizer would tell).
+TEST(Package, WhateverIsAcceptedRuns) {
+  std::mt19937 random(12);
+  const std::string plan = examplePlan()["targets"]["cpu"]["entries"].dump();
+  std::vector<float> x(4 * 9, 1);
+  int ran = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = plan;
+    for (int edit = 0; edit < 1 + round % 3; ++edit) {
+      size_t at = random() % text.size();
+      while (!std::isdigit(static_cast<unsigned char>(text[at])))
+        at = (at + 1) % text.size();
+      text[at] = static_cast<char>('0' + random() % 6);
+    }
+    Json changed = described(examplePlan());
+    changed["targets"]["cpu"]["entries"] = Json::parse(text);
+    errorOf([&] {
+      Package package = openPackage(makePackage(exampleManifest(), changed));
+      std::string target;
+      auto device = openDevice("cpu", package, 1, target);
+      callEntry(
+          package, *device, target, "forward", {{"x", {"f32", {9, 4}}}},
+          [&](const std::string &, void *to) { std::memcpy(to, x.data(), x.size() * sizeof(float)); }, 1);
+      ++ran;
+    });
+  }
+  EXPECT_GT(ran, 10);
+}
+
+TEST(Package, RefusesCodeForAnotherProcessor) {
+  auto message = [](Json requirements) {
+    Json manifest = exampleManifest();
+    manifest["requires"] = std::move(requirements);
+    Package package = openPackage(makePackage(manifest, examplePlan()));
+    std::string target;
+    return errorOf([&] { openDevice("cpu", package, 1, target); });
+  };
+  EXPECT_EQ(message(Json::array()), "");
+  EXPECT_EQ(message({"x86-64-v2"}), "");
+  // No processor has both: AMD's of one decade, and Intel's of another.
+  const std::vector<std::string> lacking = missingCpuFeatures({"fma4", "avxvnniint16"});
+  ASSERT_FALSE(lacking.empty());
+  std::string text = message({"x86-64-v2", "fma4", "avxvnniint16"});
+  EXPECT_EQ(text.rfind("the package's host code needs " + lacking[0], 0), 0u) << text;
+  EXPECT_NE(text.find("which this processor lacks (compile with another --mcpu)"), std::string::npos) << text;
 }
 
 TEST(Package, RefusesWrongSections) {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 namespace mhcrt::test {
@@ -184,6 +185,30 @@ Json toyPlan() {
              {{"op", "launch"}, {"kernel", "norm"}, {"args", {11, 8}}, {"rows", 256}},
              {{"op", "launch"}, {"kernel", "update"}, {"args", {10, 11, 12, 13, 8}}, {"rows", 256}}},
             true);
+  return plan;
+}
+
+Json described(Json plan) {
+  const Json token = Json::parse(R"({"dtype": "f32", "elements": 1, "rows": ["token"]})");
+  auto with = [](Json argument, const char *key, const Json &value) {
+    argument[key] = value;
+    return argument;
+  };
+  const Json id = with(token, "dtype", "i32"), four = with(token, "elements", 4), updated = with(token, "written", true);
+  const Json table = with(token, "rows", {"vocabulary"}), one = {{"dtype", "f32"}, {"elements", 1}};
+  const Json scalars = with(one, "elements", 64), none = Json::array();
+  const std::map<std::string, std::pair<Json, Json>> known = {
+      {"k", {{four, with(four, "written", true)}, {with(one, "elements", 4)}}},
+      {"loss", {{id, id, table, with(table, "written", true), scalars}, {one}}},
+      {"add_loss", {{one, with(scalars, "written", true)}, none}},
+      {"norm", {{token, with(scalars, "written", true)}, none}},
+      {"update", {{updated, token, updated, updated, scalars}, none}}};
+  for (Json &kernel : plan["targets"]["cpu"]["kernels"]) {
+    const auto &[args, reductions] = known.at(kernel["name"].get<std::string>());
+    kernel["args"] = args;
+    kernel["reductions"] = reductions;
+    kernel["elementwise"] = false;
+  }
   return plan;
 }
 

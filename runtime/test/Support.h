@@ -28,6 +28,8 @@ Json exampleManifest();
 Json examplePlan(); ///< entry `forward`: x [T, 4] -> y = 2 x, s [4] = sum over T, by kernel double_and_sum
 Json toyManifest(); ///< a language model with one weight a token (kernels.c)
 Json toyPlan();
+/// The same plan with a kernel table that says what each kernel reads and writes, as compilers write it now.
+Json described(Json plan);
 
 /// A folder that goes when the test ends.
 class Folder {

@@ -39,7 +39,7 @@ struct Toy {
   Folder folder;
   TrainOptions options;
   Toy() {
-    options.package = folder.write("p.mhcpkg", makePackage(toyManifest(), toyPlan()));
+    options.package = folder.write("p.mhcpkg", makePackage(toyManifest(), described(toyPlan())));
     options.data = folder.write("data.txt", text(4000));
   }
 };
@@ -195,6 +195,161 @@ TEST(Train, StopsAfterTenBadStepsAndKeepsTheWeights) {
   EXPECT_EQ(m, std::vector<float>(256)); // no update reached the states
 }
 
+/// Four steps of which the second meets a weight that is NaN: as if it had not been, but for the schedule.
+TEST(Train, CountsTheUpdatesThatWereMade) {
+  Toy s;
+  Json manifest = toyManifest();
+  manifest["training"]["optimizer"]["betas"] = {0.9, 0.999};
+  s.options.package = s.folder.write("p.mhcpkg", makePackage(manifest, toyPlan()));
+  const int64_t steps = 4, rows = 4, length = 9;
+  std::vector<int32_t> tokens(steps * rows * length);
+  for (size_t i = 0; i < tokens.size(); ++i)
+    tokens[i] = static_cast<int32_t>(i * 7 % 200);
+  tokens[rows * length + 5] = 255;
+  std::vector<float> w(256), b(3);
+  for (int i = 0; i < 255; ++i)
+    w[i] = 0.01f * static_cast<float>(i);
+  w[255] = NAN;
+  s.options.data = s.folder.file("tokens.safetensors");
+  s.options.initial = s.folder.file("initial.safetensors");
+  s.options.metrics = s.folder.file("m.jsonl");
+  s.options.save = s.folder.file("after.safetensors");
+  s.options.steps = steps;
+  writeSafeTensors(s.options.data, {{"tokens", DType::I32, {steps, rows, length}, tokens.data()}});
+  writeSafeTensors(*s.options.initial,
+                   {{"model.w", DType::F32, {256}, w.data()}, {"model.b", DType::F32, {3}, b.data()}});
+  train(s.options);
+
+  auto lines = ::rows(*s.options.metrics);
+  ASSERT_EQ(lines.size(), 4u);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(lines[i].contains("skipped"), i == 1) << i;
+  EXPECT_TRUE(lines[1]["gradient_norm"].is_null()); // JSON has no NaN
+
+  std::vector<double> weights(w.begin(), w.end()), m(256), v(256);
+  int updates = 0;
+  for (int step = 0; step < steps; ++step) {
+    if (step == 1)
+      continue;
+    std::vector<double> g(256);
+    for (int row = 0; row < rows; ++row)
+      for (int i = 0; i + 1 < length; ++i) {
+        const int32_t *at = &tokens[(step * rows + row) * length + i];
+        double e = 2 * (weights[at[0]] - weights[at[1]] - 1) / 32;
+        g[at[0]] += e;
+        g[at[1]] -= e;
+      }
+    ++updates;
+    double rate = lines[step]["learning_rate"].get<double>();
+    for (int i = 0; i < 255; ++i) {
+      m[i] = 0.9 * m[i] + 0.1 * g[i];
+      v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
+      weights[i] -= 10 * rate * m[i] / (1 - std::pow(0.9, updates));
+    }
+  }
+  SafeTensorsFile file(*s.options.save);
+  int64_t count = 0;
+  file.read(*file.find("optimizer.step"), &count);
+  EXPECT_EQ(count, 3);
+  std::vector<float> got(256), gotV(256);
+  file.read(*file.find("model.w"), got.data());
+  file.read(*file.find("optimizer.exp_avg_sq.model.w"), gotV.data());
+  for (int i = 0; i < 255; ++i) {
+    ASSERT_NEAR(got[i], weights[i], 1e-5) << i;
+    // fp32's 1 - fp32's 0.999 would be off by 5e-5 of it.
+    ASSERT_NEAR(gotV[i], v[i], 3e-6 * v[i] + 1e-12) << i;
+  }
+}
+
+TEST(Train, RefusesCountsOutOfRange) {
+  Toy s;
+  s.options.steps = 1;
+  s.options.save = s.folder.file("c.safetensors");
+  train(s.options);
+  s.options.resume = s.options.save;
+  // The count stands first: no other tensor has eight bytes an element.
+  std::string good = readText(*s.options.save);
+  size_t at = 8 + static_cast<uint8_t>(good[0]) + 256 * static_cast<uint8_t>(good[1]);
+  for (uint64_t bad : {uint64_t(1) << 63, (uint64_t(1) << 63) - 1, (uint64_t(1) << 40) + 1}) {
+    std::string text = good;
+    std::memcpy(text.data() + at, &bad, sizeof bad);
+    s.folder.write("c.safetensors", text);
+    EXPECT_ERROR(train(s.options), "optimizer.step: expected a number from 0 to 1099511627776");
+  }
+  s.folder.write("c.safetensors", good);
+  EXPECT_EQ(errorOf([&] { train(s.options); }), "");
+}
+
+TEST(Train, WarnsWhereARunIsNotContinuedAsItBegan) {
+  Toy s;
+  s.options.steps = 3;
+  s.options.save = s.folder.file("c.safetensors");
+  s.options.learningRate = 0.25;
+  train(s.options);
+  s.options.resume = s.options.save;
+  auto warnings = [&] {
+    testing::internal::CaptureStderr();
+    train(s.options);
+    std::string all = testing::internal::GetCapturedStderr(), found;
+    for (size_t at = 0; at < all.size();) {
+      size_t end = std::min(all.find('\n', at), all.size());
+      if (all.compare(at, 8, "warning:") == 0)
+        found += all.substr(at, end - at) + "\n";
+      at = end + 1;
+    }
+    return found;
+  };
+  EXPECT_EQ(warnings(), "");
+  s.options.learningRate.reset();
+  s.options.steps = 4;
+  s.options.save.reset();
+  const std::string begin = "warning: " + *s.options.resume + ": the run is not continued as it began: ";
+  EXPECT_EQ(warnings(), begin + "training/batch/steps was 3, now it is 4\n" + begin +
+                            "training/optimizer/learning_rate was 0.25, now it is 0.05\n");
+
+  // Another model of the same tensors is another package; one with other tensors is refused.
+  s.options.learningRate = 0.25;
+  s.options.steps = 3;
+  Json manifest = toyManifest();
+  manifest["model"]["max_position_embeddings"] = 17;
+  s.folder.write("p.mhcpkg", makePackage(manifest, toyPlan()));
+  std::string text = warnings();
+  EXPECT_EQ(text.rfind(begin + "it comes from another package (SHA-256 of the manifest ", 0), 0u) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+  manifest["tensors"][1]["shape"] = {2};
+  manifest["tensors"][1]["init"]["values"] = {1, 2};
+  s.folder.write("p.mhcpkg", makePackage(manifest, toyPlan()));
+  EXPECT_ERROR(train(s.options), "model.b: expected shape [2], but got [3]");
+}
+
+TEST(Train, FindsOutAtOnceThatItCannotSave) {
+  Toy s;
+  s.folder.write("file", "");
+  s.options.metrics = s.folder.file("m.jsonl");
+  for (const char *path : {"no/such/folder/c.safetensors", "file/", "file/c.safetensors"}) {
+    s.options.save = s.folder.file(path);
+    EXPECT_ERROR(train(s.options), *s.options.save + ": cannot create");
+  }
+  s.options.save = "/dev/null";
+  EXPECT_ERROR(train(s.options), "/dev/null: expected a regular file");
+  EXPECT_FALSE(std::filesystem::exists(*s.options.metrics)) << "training began";
+  s.options.save = s.folder.file("new/run/");
+  s.options.steps = 1;
+  train(s.options);
+  EXPECT_TRUE(std::filesystem::exists(s.folder.file("new/run/step-00000001.safetensors")));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(s.folder.file("new/run")), {}), 1) << "the probe is gone";
+}
+
+TEST(Train, ManyEvaluationBatchesAreAllThereAre) {
+  Toy s;
+  s.options.steps = 1;
+  s.options.evalBatches = INT64_MAX;
+  testing::internal::CaptureStdout();
+  train(s.options);
+  std::string all = testing::internal::GetCapturedStdout();
+  EXPECT_NE(all.find("(192 tokens)"), std::string::npos) << all; // 200 held out: 24 rows of 8 and one token more
+}
+
 TEST(Data, SamplesAreAFunctionOfSeedAndStep) {
   Folder folder;
   std::string content = text(5000), path = folder.write("a.txt", content);
@@ -264,4 +419,25 @@ TEST(Program, ExitCodes) {
   EXPECT_EQ(run("train " + s.options.package + " --data=" + s.options.data + " --steps=2 --threads=1"), 0);
   EXPECT_EQ(run("train " + s.options.package + " --data=" + s.options.data + " --steps=0"), 2);
   EXPECT_FALSE(std::filesystem::exists(s.folder.file("o")));
+}
+
+/// What is no number, or none that makes sense, is said before anything else happens.
+TEST(Program, RangesOfNumbers) {
+  Toy s;
+  const std::string train = "train " + s.options.package + " --data=" + s.options.data + " --steps=1 ";
+  for (const char *option :
+       {"--learning-rate=-1", "--learning-rate=1e300", "--learning-rate=1e7", "--learning-rate=' 1'",
+        "--learning-rate='1 '", "--learning-rate=nan", "--learning-rate=inf", "--learning-rate=0x1p3",
+        "--learning-rate=+1", "--learning-rate=1e-999", "--sequences=0", "--sequences=4x", "--sequences=-4",
+        "--sequences=99999999999999999999", "--sequences=1099511627777", "--seed=9223372036854775808", "--seed=1.5",
+        "--save-every=0", "--eval-every=0", "--eval-batches=0", "--eval-batches=9223372036854775807", "--threads=0",
+        "--threads=1025", "--threads=' 2'"})
+    EXPECT_EQ(run(train + option), 2) << option;
+  EXPECT_EQ(run(train + "--learning-rate=0 --seed=-9223372036854775808 --eval-batches=1099511627776"), 0);
+  EXPECT_EQ(run(train + "--sequences=1099511627776"), 1); // the memory for them is not there
+  for (const char *value : {"T=1", "B=99999999999999999999,S=4", "B=-1,S=4", "B=2,S= 4", "B=2", "B=2,S=4,Q=1",
+                            "B=2,B=2,S=4", "B=2,S=", "B,S=4", ""})
+    EXPECT_EQ(run("info " + s.options.package + " '--memory=" + value + "'"), 2) << value;
+  EXPECT_EQ(run("info " + s.options.package + " --memory=B=4611686018427387904,S=4"), 1);
+  EXPECT_EQ(run("info " + s.options.package + " --threads=x"), 2);
 }

@@ -9,7 +9,6 @@
 #include <mhc/Package/Allocator.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <dlfcn.h>
 #include <set>
@@ -53,27 +52,6 @@ Json specJson(const std::vector<TensorSpec> &list) {
     result.push_back({{"name", spec.name}, {"dtype", name(spec.dtype)}, {"shape", shape}});
   }
   return result;
-}
-
-/// "T=4096,B=2"
-Symbols parseSymbols(const std::string &text) {
-  Symbols symbols;
-  for (size_t begin = 0; begin <= text.size();) {
-    size_t end = std::min(text.find(',', begin), text.size());
-    std::string item = text.substr(begin, end - begin);
-    size_t equals = item.find('=');
-    int64_t value = 0;
-    if (equals == std::string::npos || equals == 0)
-      throw UsageError("--memory: expected SYMBOL=VALUE, but got '" + item + "'");
-    const char *to = item.data() + item.size();
-    auto [last, code] = std::from_chars(item.data() + equals + 1, to, value);
-    if (code != std::errc() || last != to || value < 0)
-      throw UsageError(concat("--memory: expected an integer from 0 to ", INT64_MAX, " after '=', but got '", item, "'"));
-    if (!symbols.emplace(item.substr(0, equals), value).second)
-      throw UsageError("--memory: '" + item.substr(0, equals) + "' is given twice");
-    begin = end + 1;
-  }
-  return symbols;
 }
 
 bool isGiven(const Entry &entry, const Symbols &given) {
@@ -203,8 +181,8 @@ int infoCommand(const std::vector<std::string> &arguments) {
   if (options.positional().size() != 1)
     throw UsageError("expected mhc-run info PACKAGE [--json] [--memory=T=4096], or mhc-run info --libs");
   std::optional<Symbols> memory;
-  if (auto text = options.value("memory"))
-    memory = parseSymbols(*text);
+  if (options.value("memory"))
+    memory = options.symbols("memory");
   options.threads(); // has no effect here, but a wrong one is wrong everywhere
   Package package = Package::open(options.positional()[0]);
   if (memory)

@@ -83,6 +83,29 @@ std::optional<double> Options::number(const char *name, double least, double mos
   return parse(name, least, most, "a number");
 }
 
+std::map<std::string, int64_t> Options::symbols(const char *name) const {
+  std::map<std::string, int64_t> symbols;
+  auto text = value(name);
+  if (!text)
+    return symbols;
+  for (size_t begin = 0; begin <= text->size();) {
+    size_t end = std::min(text->find(',', begin), text->size());
+    std::string item = text->substr(begin, end - begin), symbol = item.substr(0, item.find('='));
+    if (symbol.empty() || symbol.size() == item.size())
+      throw UsageError(concat("--", name, ": expected SYMBOL=VALUE, but got '", item, "'"));
+    const char *to = item.data() + item.size();
+    int64_t number = 0;
+    auto [last, code] = std::from_chars(item.data() + symbol.size() + 1, to, number);
+    if (code != std::errc() || last != to || number < 0)
+      throw UsageError(
+          concat("--", name, ": expected an integer from 0 to ", INT64_MAX, " after '=', but got '", item, "'"));
+    if (!symbols.emplace(symbol, number).second)
+      throw UsageError(concat("--", name, ": '", symbol, "' is given twice"));
+    begin = end + 1;
+  }
+  return symbols;
+}
+
 int64_t Options::threads() const { return integer("threads", 1, mostThreads).value_or(0); }
 
 } // namespace mhcrt

@@ -30,6 +30,8 @@ public:
   /// Decimal digits and no more: no spaces, no second reading of what does not fit.
   std::optional<int64_t> integer(const char *name, int64_t least, int64_t most = mostCount) const;
   std::optional<double> number(const char *name, double least, double most) const;
+  /// "T=4096,B=2"; nothing if the option is not given.
+  std::map<std::string, int64_t> symbols(const char *name) const;
   /// --threads as chooseThreads takes it: 0 if it is not given.
   int64_t threads() const;
 
@@ -40,6 +42,7 @@ private:
   std::map<std::string, std::string> given;
 };
 
+int benchCommand(const std::vector<std::string> &arguments);
 int callCommand(const std::vector<std::string> &arguments);
 int infoCommand(const std::vector<std::string> &arguments);
 int trainCommand(const std::vector<std::string> &arguments);

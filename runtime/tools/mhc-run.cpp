@@ -8,12 +8,19 @@
 namespace {
 
 constexpr char help[] =
-    R"(usage: mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE [--device=cpu|cuda] [--threads=N]
+    R"(usage: mhc-run bench PACKAGE ENTRY [--shape=T=4096,...] [options]
+       mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE [--device=cpu|cuda] [--threads=N]
        mhc-run train PACKAGE --data=FILE|DIR [options]
        mhc-run info PACKAGE [--json] [--memory=T=4096,...]
        mhc-run info --libs
        mhc-run --help | --version
 
+bench  measures one entry point on random inputs: time and bytes of each kernel, beside what the machine can do:
+  --shape=T=4096,...       values of the entry's symbols
+  --repeat=N --warmup=N    measured runs (default 11), runs before them (default 2)
+  --seed=N                 of the inputs (default 0)
+  --json                   for programs, with every command of the plan
+  --device=cpu|cuda --threads=N
 call   runs one entry point on the tensors of a safetensors file and writes its outputs to another one.
 info   prints what a package holds; with --memory what its entries need for given sizes.
 train  trains a language model:
@@ -34,7 +41,7 @@ Exit status: 0 success, 1 failure on the input, 2 wrong usage.
 
 int dispatch(const std::vector<std::string> &arguments) {
   if (arguments.empty())
-    throw mhcrt::UsageError("expected a command: call, train or info (see mhc-run --help)");
+    throw mhcrt::UsageError("expected a command: bench, call, info or train (see mhc-run --help)");
   const std::string &command = arguments[0];
   std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (command == "--help" || command == "-h" || command == "help") {
@@ -50,6 +57,8 @@ int dispatch(const std::vector<std::string> &arguments) {
       std::fputs(help, stdout);
       return 0;
     }
+  if (command == "bench")
+    return mhcrt::benchCommand(rest);
   if (command == "call")
     return mhcrt::callCommand(rest);
   if (command == "info")

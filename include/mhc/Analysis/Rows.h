@@ -26,10 +26,10 @@ private:
 
 /// True for ops that become row programs: row ops and fusions of them.
 bool isRowOp(Operation *op);
-/// True if every row operand and result of the op is narrow.
+/// True for row ops (not fusions) whose row operands and results are all narrow.
 bool isNarrowOp(Operation *op);
 
-/// What a set of ops reads from and writes to memory for each token when it runs as one kernel.
+/// What a set of row ops of one block reads from and writes to memory for each token when it runs as one kernel.
 struct Traffic {
   int64_t read = 0, written = 0;
   int64_t total() const { return read + written; }
@@ -41,6 +41,8 @@ SmallVector<Value> externalResults(const llvm::SetVector<Operation *> &ops);
 
 /// Wraps ops of one block into a fusion of `kind`; the block is in topological order afterwards.
 FusionOp makeFusion(const llvm::SetVector<Operation *> &ops, StringRef kind);
+/// Takes the block's fusions apart again.
+void dissolveFusions(Block &block);
 
 } // namespace mlir::mhc
 

@@ -20,6 +20,9 @@ LogicalResult emitCpuKernels(ModuleOp module);
 /// The module's own kernels stay.
 LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target);
 
+/// Erases kernels, and the plans and entries that name them: what is left of a module is code.
+void keepCode(ModuleOp module);
+
 /// How an emitted kernel is launched.
 struct GpuLaunch {
   int64_t tile;    ///< tokens that a block takes at a time

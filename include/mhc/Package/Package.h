@@ -16,14 +16,23 @@ namespace mlir::mhc {
 
 /// What the code of a target consists of.
 struct TargetCode {
+  /// Memory that a kernel reads or writes, as plan.json lists it.
+  struct Argument {
+    std::string dtype;
+    int64_t elements = 0;          ///< of a row, or of the whole where it has no rows
+    std::vector<std::string> rows; ///< what its rows are counted by: token, position, vocabulary
+    bool written = false;
+  };
   /// A kernel as plan.json lists it.
   struct Kernel {
     std::string name;
     int64_t tile = 1, shared = 0, threads = 0;
-    bool reduces = false;
+    bool elementwise = false;
     std::vector<std::string> ints;
+    std::vector<Argument> args, reductions;
   };
   std::vector<Kernel> kernels;
+  std::vector<std::string> requirements;  ///< target cpu: words of the manifest's `requires`
   std::string llvm, object, sharedObject; ///< target cpu
   std::string ptx, cubin;                 ///< GPU targets; no cubin without ptxas
 };

@@ -142,7 +142,8 @@ def FuseCoefficientsPass : Pass<"mhc-fuse-coefficients", "::mlir::func::FuncOp">
     }
     ```
   }];
-  let dependentDialects = ["::mlir::mhc::MhcDialect"];
+  // Kernels are formed to see what they move.
+  let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
@@ -176,7 +177,8 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">];
-  let dependentDialects = ["::mlir::mhc::MhcDialect"];
+  // Kernels are formed to see what they move.
+  let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def FormKernelsPass : Pass<"mhc-form-kernels", "::mlir::ModuleOp"> {

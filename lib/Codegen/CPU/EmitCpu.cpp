@@ -65,7 +65,8 @@ private:
 struct EmitCpuPass : impl::EmitCpuPassBase<EmitCpuPass> {
   void runOnOperation() override {
     if (failed(emitCpuKernels(getOperation())))
-      signalPassFailure();
+      return signalPassFailure();
+    keepCode(getOperation());
   }
 };
 

@@ -18,6 +18,12 @@
 #include "llvm/ADT/SetVector.h"
 
 namespace mlir::mhc {
+void keepCode(ModuleOp module) {
+  for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
+    if (isa<KernelOp>(op) || op.hasAttr("mhc.entry") || op.getName().getDialectNamespace() == "plan")
+      op.erase();
+}
+
 #define GEN_PASS_DEF_SCHEDULEKERNELSPASS
 #include "mhc/Codegen/Passes.h.inc"
 

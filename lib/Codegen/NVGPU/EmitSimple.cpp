@@ -74,8 +74,7 @@ struct EmitSimplePass : impl::EmitSimplePassBase<EmitSimplePass> {
     auto target = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
     if (failed(emitSimpleKernels(getOperation(), target)))
       return signalPassFailure();
-    for (KernelOp kernel : llvm::make_early_inc_range(getOperation().getOps<KernelOp>()))
-      kernel.erase();
+    keepCode(getOperation());
   }
 };
 

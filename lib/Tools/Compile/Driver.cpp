@@ -71,6 +71,9 @@ public:
       return failure();
     if (options.reportParameters)
       return success();
+    // What the passes' cost models go by.
+    auto targets = llvm::map_to_vector(options.targets, [&](const std::string &name) -> Attribute { return TargetAttr::get(context.get(), name); });
+    (*module)->setAttr("mhc.targets", ArrayAttr::get(context.get(), targets));
     if (failed(runPhases()))
       return failure();
     if (options.explain != Explain::none) {

@@ -1,4 +1,5 @@
 #include "base/Checked.h"
+#include "base/CpuFeatures.h"
 #include "package/Package.h"
 
 #include <algorithm>
@@ -162,7 +163,7 @@ Manifest parseManifest(Json document, const std::string &source) {
   if (auto requirements = json.find("requires"))
     manifest.requirements = strings(*requirements);
   for (const std::string &word : manifest.requirements)
-    if (word != "x86-64-v2" && word != "x86-64-v3" && word != "x86-64-v4")
+    if (!isCpuFeature(word))
       fail(source, ": this runtime does not know the required feature '", word, "'");
   manifest.targets = strings(json.at("targets"));
   if (auto arenas = json.find("arenas")) {

@@ -13,6 +13,7 @@
 #include "package/Affine.h"
 #include "package/Zip.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -74,11 +75,26 @@ struct Manifest {
 
 //===- plan.json ----------------------------------------------------------===//
 
+/// Memory that a kernel reads or writes.
+struct KernelArgument {
+  DType dtype = DType::F32;
+  int64_t elements = 0; ///< of a row, or of the whole where it has no rows
+  bool token = false;   ///< rows: one for each of the launch's
+  bool position = false, vocabulary = false; ///< rows: as many as the launch's int S, as many as there are token ids
+  bool written = false;
+};
+
 struct Kernel {
   std::string name, symbol;
   int64_t tile = 1, shared = 0, threads = 0;
   bool reduces = false;
   std::vector<std::string> ints;
+  bool described = false; ///< by the three below; packages of older compilers have nothing of it
+  std::vector<KernelArgument> args, reductions;
+  bool elementwise = false; ///< an output may be the same buffer as an input
+
+  /// Which of `ints` is the length S that positions go by; ints.size() without.
+  size_t lengthIndex() const { return std::find(ints.begin(), ints.end(), "S") - ints.begin(); }
 };
 
 enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant };
@@ -175,6 +191,9 @@ private:
 /// Parts of Package::parse, one file each.
 Manifest parseManifest(Json document, const std::string &source);
 std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest &manifest, const std::string &source);
+/// An error unless the buffers of a launch are what its kernel, which is described, reads and writes.
+void checkLaunch(const Manifest &manifest, const Kernel &kernel, const EntryPlan &plan, const Command &command,
+                 const std::string &where);
 
 } // namespace mhcrt
 

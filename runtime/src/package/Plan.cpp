@@ -216,6 +216,7 @@ private:
       command.op = Op::Fill;
       command.buffer = use(json, "buffer");
       command.value = json.at("value").number();
+      checkNoIds(json, command.buffer);
     } else if (op == "add" || op == "copy") {
       json.only({"op", "at", "src", "dst"});
       command.op = op == "add" ? Op::Add : Op::Copy;
@@ -223,6 +224,7 @@ private:
       command.dst = use(json, "dst");
       if (plan.buffers[command.src].dtype != plan.buffers[command.dst].dtype)
         fail(json.path(), ": expected the same type of src and dst");
+      checkNoIds(json, command.dst);
     } else {
       fail(json.path(), ": unknown op '", op, "'");
     }
@@ -265,6 +267,22 @@ private:
     if (info.reduces != !command.reductions.empty())
       fail(json.path(), ": kernel '", wanted,
            info.reduces ? "' reduces, but there are no reductions" : "' does not reduce, but there are reductions");
+    if (!info.described)
+      return;
+    checkLaunch(manifest, info, plan, command, json.path());
+    // Kernels use token ids as indices, and only split_tokens looks at them first.
+    for (size_t index : command.args)
+      if (isInteger(index) && !tokenIds.count(index))
+        fail(json.path(), ": buffer ", plan.buffers[index].id, " holds no token ids that split_tokens has checked");
+  }
+
+  void checkNoIds(const JsonView &json, size_t index) const {
+    if (isInteger(index))
+      fail(json.path(), ": only split_tokens writes token ids (buffer ", plan.buffers[index].id, ")");
+  }
+
+  bool isInteger(size_t index) const {
+    return plan.buffers[index].dtype == DType::I32 || plan.buffers[index].dtype == DType::I64;
   }
 
   void readGemm(const JsonView &json, Command &command) const {
@@ -335,20 +353,22 @@ private:
     command.length = expression(json.at("length"));
   }
 
-  void readSplitTokens(const JsonView &json, Command &command) const {
+  void readSplitTokens(const JsonView &json, Command &command) {
     json.only({"op", "at", "tokens", "inputs", "targets", "vocab"});
     command.op = Op::SplitTokens;
     command.tokens = use(json, "tokens");
     command.inputs = use(json, "inputs");
     if (auto targets = json.find("targets"); targets && !targets->isNull())
       command.targets = bufferIndex(*targets);
-    command.vocab = json.at("vocab").integer(1, INT32_MAX);
+    command.vocab = json.at("vocab").integer(1, manifest.vocabSize);
     for (size_t index : {command.tokens, command.inputs, command.targets})
       if (index != noBuffer && plan.buffers[index].dtype != DType::I32)
         fail(json.path(), ": expected buffers of type i32");
     const Buffer &tokens = plan.buffers[command.tokens];
     if (tokens.kind != BufferKind::Input)
       fail(json.path(), ": expected 'tokens' to be an input of the entry");
+    tokenIds.insert(command.inputs);
+    tokenIds.insert(command.targets); // noBuffer is no argument's
   }
 
   void readEmbeddingBackward(const JsonView &json, Command &command) const {
@@ -383,12 +403,38 @@ private:
   std::set<std::string> symbols;
   std::unordered_map<std::string, size_t> kernels;
   std::unordered_map<int64_t, size_t> ids;
+  std::set<size_t> tokenIds; // buffers that split_tokens has written
   EntryPlan plan;
   int64_t nextIndex = 0;
 };
 
+KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
+  json.only({"dtype", "elements", "rows", "written"});
+  KernelArgument argument;
+  if (!parseDType(json.at("dtype").string(), argument.dtype))
+    fail(json.path(), ": unknown type '", json.at("dtype").string(), "'");
+  argument.elements = json.at("elements").integer(0);
+  if (auto rows = json.find("rows"))
+    for (size_t i = 0; i < rows->size(); ++i) {
+      const std::string &word = (*rows)[i].string();
+      if (word == "token")
+        argument.token = true;
+      else if (word == "position")
+        argument.position = true;
+      else if (word == "vocabulary")
+        argument.vocabulary = true;
+      else
+        fail(rows->path(), ": unknown count of rows '", word, "'");
+    }
+  if (argument.position && kernel.lengthIndex() == kernel.ints.size())
+    fail(json.path(), ": positions need the integer 'S' among the kernel's ints");
+  if (auto written = json.find("written"))
+    argument.written = written->boolean();
+  return argument;
+}
+
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "ints"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "ints", "args", "reductions", "elementwise"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -402,6 +448,20 @@ Kernel readKernel(const JsonView &json) {
   if (auto ints = json.find("ints"))
     for (size_t i = 0; i < ints->size(); ++i)
       kernel.ints.push_back((*ints)[i].string());
+  kernel.described = json.has("args");
+  if (!kernel.described)
+    return kernel;
+  auto list = [&](const char *key, std::vector<KernelArgument> &arguments) {
+    JsonView items = json.at(key);
+    for (size_t i = 0; i < items.size(); ++i)
+      arguments.push_back(readArgument(items[i], kernel));
+  };
+  list("args", kernel.args);
+  list("reductions", kernel.reductions);
+  if (kernel.reduces == kernel.reductions.empty())
+    fail(json.path(), ": 'reduces' and 'reductions' disagree");
+  if (auto elementwise = json.find("elementwise"))
+    kernel.elementwise = elementwise->boolean();
   return kernel;
 }
 

@@ -108,7 +108,11 @@ private:
       bound.rows = value(command.rows, what);
       for (const Affine &expression : command.ints)
         bound.ints.push_back(expression.evaluate(symbols, what));
-      bound.partials = partialCount(target.kernels[command.kernel], bound.rows);
+      const Kernel &kernel = target.kernels[command.kernel];
+      bool positions = std::any_of(kernel.args.begin(), kernel.args.end(), [](auto &arg) { return arg.position; });
+      if (positions && bound.rows > 0 && bound.ints[kernel.lengthIndex()] < 1) // positions are taken modulo S
+        fail(what, ": expected an integer S of at least 1, but got ", bound.ints[kernel.lengthIndex()]);
+      bound.partials = partialCount(kernel, bound.rows);
       for (const Reduction &reduction : command.reductions) {
         multiples[reduction.partial] = std::max(multiples[reduction.partial], bound.partials);
         need(what, reduction.out, {layout.counts[reduction.partial]});

@@ -18,7 +18,7 @@ struct BoundCommand {
 };
 
 /// Everything about an entry's plan that depends on the symbols' values, checked: no library command can reach beyond
-/// its buffers. (Kernels are code, and trusted.)
+/// its buffers. (What launches reach was checked when the plan was read, for all values: package/LaunchCheck.cpp.)
 struct Layout {
   std::vector<int64_t> counts;   ///< elements of each buffer
   std::vector<uint64_t> offsets; ///< of arena and partials buffers: bytes from the start of the arena

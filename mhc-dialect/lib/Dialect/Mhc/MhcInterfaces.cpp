@@ -9,6 +9,16 @@
 using namespace mlir;
 using namespace mlir::mhc;
 
+bool mhc::isRowsOrParameter(Type type) {
+  auto shaped = cast<ShapedType>(type);
+  if (!shaped.hasRank() || shaped.getRank() < 1)
+    return false;
+  for (auto [i, dim] : llvm::enumerate(shaped.getShape()))
+    if (dim == 0 || (ShapedType::isDynamic(dim) && i != 0))
+      return false;
+  return true;
+}
+
 bool mhc::hasRows(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   return tensor && tensor.getRank() >= 1 && tensor.isDynamicDim(0);

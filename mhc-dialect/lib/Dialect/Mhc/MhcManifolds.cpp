@@ -292,6 +292,8 @@ LogicalResult ConnectionAttr::verify(function_ref<InFlightDiagnostic()> emitErro
     return emitError() << "expected 1 to 8 streams, but got " << streams;
   if (!manifold)
     return emitError() << "expected a manifold";
+  if (topology == "hc" && !isa<UnconstrainedAttr>(manifold))
+    return emitError() << "expected manifold unconstrained with topology \"hc\", but got " << manifold;
   if (!eps || !postScale || !(eps.getValueAsDouble() > 0))
     return emitError() << "expected eps above 0";
   if (coefficientType && !isa<FloatType>(coefficientType))

@@ -102,6 +102,8 @@ static LogicalResult verifyProjection(Operation *op, Value wide, Value narrow, V
   int64_t k = shape[transposed ? 1 : 0], m = shape[transposed ? 0 : 1], row = rowElements(wide.getType());
   if (row % k || k % channels(wide))
     return op->emitOpError("expected phi's ") << k << " rows to divide the row of " << row << " elements into whole streams"; // C1
+  if (tensor(phi).getElementType() != tensor(narrow).getElementType())
+    return op->emitOpError("expected phi of ") << tensor(narrow).getElementType() << ", but got " << phi.getType();
   return expect(op, narrowRow(narrow, row / k * m), "expected a narrow result of groups times columns"); // C2
 }
 LogicalResult ProjectionOp::verify() { return verifyProjection(*this, getV(), getResult(), getPhi(), getTransposed()); }
@@ -128,8 +130,11 @@ LogicalResult SelectVjpOp::verify() { return verifySelect(*this, getIndices(), g
 
 LogicalResult AffineOp::verify() {
   int64_t sum = 0;
-  for (int64_t g : getGroups())
+  for (int64_t g : getGroups()) {
+    if (g < 0)
+      return emitOpError("expected groups of at least 0, but got ") << g; // C1
     sum += g;
+  }
   if (sum != rowElements(getY().getType()))
     return emitOpError("expected groups that add up to ") << rowElements(getY().getType()) << ", but got " << sum; // C1
   if (tensor(getBias()).getNumElements() != sum)
@@ -208,6 +213,57 @@ LogicalResult LinearOp::verify() {
   ArrayRef<int64_t> w = tensor(getW()).getShape();
   return expect(*this, w.size() == 2 && w[1] == rowElements(getX().getType()) && w[0] == rowElements(getY().getType()), "expected x of [T, K], W of [N, K], y of [T, N]");
 }
+LogicalResult LinearDxOp::verify() {
+  ArrayRef<int64_t> w = tensor(getW()).getShape();
+  return expect(*this, w.size() == 2 && w[0] == rowElements(getDy().getType()) && w[1] == rowElements(getDx().getType()), "expected dy of [T, N], W of [N, K], dx of [T, K]");
+}
+LogicalResult LinearDwOp::verify() {
+  ArrayRef<int64_t> w = tensor(getDw()).getShape();
+  return expect(*this, w.size() == 2 && w[0] == rowElements(getDy().getType()) && w[1] == rowElements(getX().getType()), "expected x of [T, K], dy of [T, N], dW of [N, K]");
+}
+LogicalResult EmbeddingVjpOp::verify() {
+  return expect(*this, tensor(getDtable()).getRank() == 2 && channels(getDtable()) == rowElements(getDx().getType()), "expected dx of [T, C] and a table of [V, C]");
+}
+LogicalResult SplitTokensOp::verify() {
+  bool results = getNumResults() == 1 || getNumResults() == 2;
+  for (Value v : getResults())
+    results &= tensor(v).getRank() == 1 && hasRows(v.getType()) && tensor(v).getElementType().isInteger(32);
+  return expect(*this, results && cast<RankedTensorType>(getTokens().getType()).getRank() == 2 && getVocab() >= 1,
+                "expected tokens of [B, S], a vocabulary, and one or two results of i32 rows");
+}
+LogicalResult AttentionVjpOp::verify() {
+  return expect(*this, sameRows(getQ(), getDq()) && sameRows(getK(), getDk()) && sameRows(getV(), getDv()) && sameRows(getOutput(), getGradient()),
+                "expected gradients of the operands' shapes");
+}
+
+static LogicalResult verifyYield(Operation *op, Block &block) {
+  auto yield = dyn_cast<YieldOp>(block.back());
+  if (!yield || yield.getOperandTypes() != op->getResultTypes())
+    return op->emitOpError("expected the body to yield the results"); // C1
+  return success();
+}
+LogicalResult FusionOp::verify() { return verifyYield(*this, getBody().front()); }
+LogicalResult RecomputeOp::verify() { return verifyYield(*this, getBody().front()); }
+
+//===----------------------------------------------------------------------===//
+// Folds: what does nothing
+//===----------------------------------------------------------------------===//
+
+/// The operand, if it stands for the result as it is.
+static OpFoldResult same(Value operand, Value result, bool holds = true) {
+  return holds && operand.getType() == result.getType() ? OpFoldResult(operand) : OpFoldResult();
+}
+OpFoldResult CastOp::fold(FoldAdaptor) { return same(getValue(), getResult()); }
+OpFoldResult ScaleOp::fold(FoldAdaptor) { return same(getValue(), getResult(), getFactor().isExactlyValue(1.0)); }
+OpFoldResult SumOp::fold(FoldAdaptor) { return getValues().size() == 1 ? same(getValues()[0], getResult()) : OpFoldResult(); }
+OpFoldResult ViewOp::fold(FoldAdaptor) { return same(getValue(), getResult()); }
+OpFoldResult SelectOp::fold(FoldAdaptor) {
+  bool inOrder = true;
+  for (auto [i, index] : llvm::enumerate(getIndices()))
+    inOrder &= index == (int64_t)i;
+  return same(getX(), getResult(), inOrder);
+}
+
 LogicalResult AttentionOp::verify() {
   int64_t h = getHeads(), kv = getKvHeads();
   bool divides = h > 0 && kv > 0 && h % kv == 0 && channels(getQ()) % h == 0 && channels(getK()) % kv == 0 && channels(getV()) % kv == 0;

@@ -10,15 +10,6 @@ using namespace mlir::mhc;
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.cpp.inc"
 
-/// Elements of one row (dynamic first dimension) or of the whole (static shape).
-static int64_t rowElements(MemRefType type) {
-  int64_t count = 1;
-  for (int64_t dim : type.getShape())
-    if (!ShapedType::isDynamic(dim))
-      count *= dim;
-  return count;
-}
-
 static int64_t numElements(Type value) {
   if (auto wide = dyn_cast<WideType>(value))
     return wide.getNumElements();
@@ -34,18 +25,23 @@ static Type elementType(Type value) {
 LogicalResult KernelOp::verify() {
   Block &block = getBlock();
   ArrayRef<int64_t> segments = getSegments();
-  if (segments.size() != 3 || segments[0] + segments[1] + segments[2] != (int64_t)block.getNumArguments())
+  if (segments.size() != 3 || llvm::any_of(segments, [](int64_t s) { return s < 0; }) || segments[0] + segments[1] + segments[2] != (int64_t)block.getNumArguments())
     return emitOpError("expected three segments that add up to ") << block.getNumArguments() << " arguments"; // C1
   if (!getCompute().isF32() && !getCompute().isF64())
     return emitOpError("expected compute type f32 or f64, but got ") << getCompute();
   for (auto [i, type] : llvm::enumerate(block.getArgumentTypes())) {
     auto memref = dyn_cast<MemRefType>(type);
-    if (!memref || !memref.getLayout().isIdentity() || memref.getRank() < 1 ||
-        llvm::any_of(memref.getShape().drop_front(), [](int64_t d) { return ShapedType::isDynamic(d); }))
+    if (!memref || !memref.getLayout().isIdentity() || !isRowsOrParameter(memref))
       return emitOpError("expected argument ") << i << " to be a memref, dynamic in its first dimension at most, but got " << type; // C2
     bool reduction = (int64_t)i >= segments[0] + segments[1];
     if (reduction && (!memref.hasStaticShape() || memref.getElementType() != getCompute()))
       return emitOpError("expected reduction ") << i << " of static shape and type " << getCompute() << ", but got " << type; // C3
+  }
+  if (std::optional<ScheduleAttr> schedule = getSchedule()) {
+    if (llvm::any_of(block, [](Operation &op) { return !isa<PhaseOp>(op); }))
+      return emitOpError("expected a scheduled kernel to be made of phases"); // C4
+    if (schedule->getTile() < 1 || schedule->getVector() < 1 || schedule->getChannelBlock() < 0 || schedule->getThreads() < 0)
+      return emitOpError("expected a schedule of at least one token and one lane, but got ") << *schedule;
   }
   return success();
 }
@@ -55,7 +51,7 @@ LogicalResult RowLoadOp::verify() {
   bool gather = getAccess() == Access::gather;
   if (gather != bool(getIndex()))
     return emitOpError("expected an index with gather, and with gather alone"); // C2
-  int64_t have = rowElements(source);
+  int64_t have = mhc::rowElements(source);
   if (getAccess() == Access::row && source.hasStaticShape())
     return emitOpError("expected an argument with a row for each token, but got ") << source;
   if (getAccess() == Access::uniform && !source.hasStaticShape())
@@ -73,15 +69,50 @@ LogicalResult RowStoreOp::verify() {
   auto target = cast<MemRefType>(getTarget().getType());
   if (elementType(getValue().getType()) != target.getElementType())
     return emitOpError("expected element type ") << target.getElementType() << ", but got " << getValue().getType(); // C1
-  if (numElements(getValue().getType()) != rowElements(target))
-    return emitOpError("expected ") << rowElements(target) << " elements, but got " << getValue().getType(); // C2
+  if (numElements(getValue().getType()) != mhc::rowElements(target))
+    return emitOpError("expected ") << mhc::rowElements(target) << " elements, but got " << getValue().getType(); // C2
   return success();
 }
 
+LogicalResult RowCastOp::verify() {
+  Type from = getValue().getType(), to = getResult().getType();
+  bool same = isa<WideType>(from) == isa<WideType>(to) && numElements(from) == numElements(to);
+  if (auto wide = dyn_cast<WideType>(from))
+    same = same && cast<WideType>(to).getStreams() == wide.getStreams();
+  if (!same)
+    return emitOpError("expected the shape to stay, but got ") << from << " and " << to; // C1
+  return success();
+}
+
+LogicalResult PhaseOp::verify() {
+  Block &block = getBody().front();
+  auto yield = dyn_cast<RowYieldOp>(block.back());
+  if (!yield || yield.getOperandTypes() != getResultTypes())
+    return emitOpError("expected the block to yield the results"); // C2
+  for (Operation &op : block.without_terminator()) {
+    bool wide = llvm::any_of(llvm::concat<const Type>(llvm::to_vector(op.getOperandTypes()), llvm::to_vector(op.getResultTypes())),
+                             [](Type type) { return isa<WideType>(type); });
+    // Parameters and indices may be loaded where they are read.
+    bool narrow = isa<RowNarrowOp>(op) || (isa<RowStoreOp, RowSumTokensOp>(op) && !wide);
+    if (getRole() == PhaseRole::wide ? narrow : wide)
+      return op.emitOpError("expected no such op in a ") << stringifyPhaseRole(getRole()) << " phase"; // C1
+  }
+  return success();
+}
+
+/// What a value of a row is to scalar code: i32 for indices, the kernel's compute type for the rest.
+static bool isScalarOf(Type scalar, Type row) { return elementType(row).isInteger() ? scalar == elementType(row) : isa<FloatType>(scalar); }
+
 LogicalResult RowMapOp::verify() {
   WideType result = getResult().getType();
-  if (getBody().front().getNumArguments() != getInputs().size())
+  Block &block = getBody().front();
+  if (block.getNumArguments() != getInputs().size())
     return emitOpError("expected one region argument for each operand");
+  for (auto [argument, input] : llvm::zip(block.getArguments(), getInputs()))
+    if (!isScalarOf(argument.getType(), input.getType()))
+      return emitOpError("expected a scalar of ") << input.getType() << ", but got " << argument.getType();
+  if (!isa<RowYieldOp>(block.back()) || block.back().getNumOperands() != 1 || !isa<FloatType>(block.back().getOperand(0).getType()))
+    return emitOpError("expected the region to yield one floating-point scalar");
   for (Value input : getInputs()) {
     if (auto wide = dyn_cast<WideType>(input.getType())) {
       if (wide.getChannels() != result.getChannels() || (wide.getStreams() != 1 && wide.getStreams() != result.getStreams()))
@@ -131,6 +162,8 @@ static LogicalResult verifyProjection(Operation *op, WideType wide, NarrowType n
     return op->emitOpError("expected groups of ") << k << " elements and " << m << " columns, but got " << wide << " and " << narrow;
   if (k % wide.getChannels())
     return op->emitOpError("expected groups of whole streams");
+  if (weight.getElementType() != narrow.getElementType())
+    return op->emitOpError("expected a parameter of ") << narrow.getElementType() << ", but got " << weight;
   return success();
 }
 
@@ -159,7 +192,7 @@ LogicalResult RowNarrowOp::verify() {
 }
 
 LogicalResult RowSumTokensOp::verify() {
-  int64_t target = rowElements(cast<MemRefType>(getTarget().getType())), have = numElements(getValue().getType());
+  int64_t target = mhc::rowElements(getTarget().getType()), have = numElements(getValue().getType());
   auto wide = dyn_cast<WideType>(getValue().getType());
   if (target != have && !(wide && target == wide.getChannels()))
     return emitOpError("expected a target of as many elements as ") << getValue().getType();

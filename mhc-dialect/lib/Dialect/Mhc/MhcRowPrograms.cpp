@@ -577,7 +577,7 @@ void AdamwOp::buildRow(RowContext &c) {
   Value w = c.input(getW()), g = c.input(getG()), m = c.input(getM()), v = c.input(getV());
   Value factor = c.uniform(getFactor(), c.narrow({1}));
   SmallVector<Value> inputs{w, g, m, v, factor};
-  for (int64_t i : {0, 1, 2, 5, 6, 7, 8})
+  for (int64_t i : {0, 1, 2, 5, 6, 7, 8, 11, 12})
     inputs.push_back(pickScalars(c, getScalars(), {i}, false));
   Type type = unrounded(c, w);
   // Each result is a map of its own over the same operands; common code is merged when the phase is lowered.
@@ -585,10 +585,10 @@ void AdamwOp::buildRow(RowContext &c) {
     return c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange x) {
       Scalar s = scalar(c, b, l);
       Value w = x[0], g = s.mul(x[1], x[4]), m = x[2], v = x[3];
-      Value lr = x[5], s1 = x[6], s2 = x[7], decay = x[8], b1 = x[9], b2 = x[10], eps = x[11], one = s.constant(1), zero = s.constant(0);
+      Value lr = x[5], s1 = x[6], s2 = x[7], decay = x[8], b1 = x[9], b2 = x[10], eps = x[11], rest1 = x[12], rest2 = x[13], zero = s.constant(0);
       Value skip = s.less(x[4], zero);
-      Value m1 = s.add(s.mul(b1, m), s.mul(s.sub(one, b1), g));
-      Value v1 = s.add(s.mul(b2, v), s.mul(s.sub(one, b2), s.mul(g, g)));
+      Value m1 = s.add(s.mul(b1, m), s.mul(rest1, g));
+      Value v1 = s.add(s.mul(b2, v), s.mul(rest2, s.mul(g, g)));
       if (result == 1)
         return s.select(skip, m, m1);
       if (result == 2)

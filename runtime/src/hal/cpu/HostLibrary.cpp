@@ -1,3 +1,4 @@
+#include "base/CpuFeatures.h"
 #include "hal/cpu/CpuDevice.h"
 
 #include <cerrno>
@@ -43,39 +44,11 @@ HostKernel HostLibrary::find(const std::string &symbol) const {
 }
 
 void checkCpuFeatures(const std::vector<std::string> &requirements) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  std::string missing;
-  auto need = [&](bool has, const char *feature) {
-    if (!has)
-      missing += (missing.empty() ? "" : ", ") + std::string(feature);
-  };
-  for (const std::string &level : requirements) {
-    missing.clear();
-    need(__builtin_cpu_supports("sse4.2"), "sse4.2");
-    need(__builtin_cpu_supports("popcnt"), "popcnt");
-    if (level == "x86-64-v3" || level == "x86-64-v4") {
-      need(__builtin_cpu_supports("avx"), "avx");
-      need(__builtin_cpu_supports("avx2"), "avx2");
-      need(__builtin_cpu_supports("fma"), "fma");
-      need(__builtin_cpu_supports("bmi"), "bmi");
-      need(__builtin_cpu_supports("bmi2"), "bmi2");
-    }
-    if (level == "x86-64-v4") {
-      need(__builtin_cpu_supports("avx512f"), "avx512f");
-      need(__builtin_cpu_supports("avx512bw"), "avx512bw");
-      need(__builtin_cpu_supports("avx512cd"), "avx512cd");
-      need(__builtin_cpu_supports("avx512dq"), "avx512dq");
-      need(__builtin_cpu_supports("avx512vl"), "avx512vl");
-    }
-    if (!missing.empty())
-      fail("the package was compiled for ", level, ", but this processor lacks ", missing,
-           " (compile with another --mcpu)");
-  }
-#else
-  if (!requirements.empty())
-    fail("the package was compiled for ", requirements[0], ", but this is another kind of processor");
-#endif
+  std::string list;
+  for (const std::string &feature : missingCpuFeatures(requirements))
+    list += (list.empty() ? "" : ", ") + feature;
+  if (!list.empty())
+    fail("the package's host code needs ", list, ", which this processor lacks (compile with another --mcpu)");
 }
 
 } // namespace mhcrt

@@ -16,6 +16,8 @@ class NarrowType;
 // Tensors with rows
 //===----------------------------------------------------------------------===//
 
+/// At least one dimension, none of size 0, dynamic in the first at most: what everything below relies on.
+bool isRowsOrParameter(Type shaped);
 /// True if the tensor has a row for each token (its first dimension is dynamic).
 bool hasRows(Type tensor);
 /// True if its rows are narrow: encoding `#mhc.narrow`, or no dimension but the tokens'.

@@ -8,10 +8,11 @@ def Mhc_CastOp : Mhc_Row<"cast", [Differentiable]> {
   let summary = "rounds to nearest even (or widens)";
   let description = [{
     The only op that rounds. Gradients pass straight through. Also on parameters: matrices are rounded to the model's dtype where they are used.
-    No pass adds, moves or drops it. (C1) shapes and encodings agree.
+    No pass adds, moves or drops it, save one to the type that is there already. (C1) shapes and encodings agree.
   }];
   let arguments = (ins Mhc_Tensor:$value);
   let results = (outs Mhc_Tensor:$result);
+  let hasFolder = 1;
 }
 
 def Mhc_SumOp : Mhc_Row<"sum", [Differentiable]> {
@@ -19,6 +20,7 @@ def Mhc_SumOp : Mhc_Row<"sum", [Differentiable]> {
   let description = "(C1) operands have the result's shape.";
   let arguments = (ins Variadic<Mhc_Tensor>:$values);
   let results = (outs Mhc_Tensor:$result);
+  let hasFolder = 1;
 }
 
 def Mhc_ScaleOp : Mhc_Row<"scale", [Differentiable]> {
@@ -26,6 +28,7 @@ def Mhc_ScaleOp : Mhc_Row<"scale", [Differentiable]> {
   let description = "(C1) the result has the operand's shape.";
   let arguments = (ins Mhc_Tensor:$value, F64Attr:$factor);
   let results = (outs Mhc_Tensor:$result);
+  let hasFolder = 1;
 }
 
 def Mhc_RmsNormOp : Mhc_Row<"rms_norm", [Differentiable]> {
@@ -161,14 +164,16 @@ def Mhc_ViewOp : Mhc_Op<"view", [Pure, Differentiable]> {
   let description = "[T, H*D] as [T*H, 2, D/2] and back. (C1) element types agree.";
   let arguments = (ins Mhc_Tensor:$value);
   let results = (outs Mhc_Tensor:$result);
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
 def Mhc_SplitTokensOp : Mhc_Op<"split_tokens", [Pure]> {
   let summary = "tokens [B, S+1] as inputs and targets [B*S]";
-  let description = "Refuses tokens outside 0..vocab-1 at run time. With one result tokens are [B, S].";
-  let arguments = (ins Mhc_Tensor:$tokens, I64Attr:$vocab);
+  let description = "Refuses tokens outside 0..vocab-1 at run time. With one result tokens are [B, S]. (C1) tokens have two dimensions, there are one or two results of i32 rows, vocab is at least 1.";
+  let arguments = (ins RankedTensorOf<[I32]>:$tokens, I64Attr:$vocab);
   let results = (outs Variadic<Mhc_Tensor>:$results);
+  let hasVerifier = 1;
 }
 
 def Mhc_LinearOp : Mhc_Op<"linear", [Pure, Differentiable]> {
@@ -180,13 +185,17 @@ def Mhc_LinearOp : Mhc_Op<"linear", [Pure, Differentiable]> {
 }
 def Mhc_LinearDxOp : Mhc_Op<"linear_dx", [Pure]> {
   let summary = "dx = dy W";
+  let description = "(C1) dy is [T, N], W [N, K], dx [T, K].";
   let arguments = (ins Mhc_Tensor:$dy, Mhc_Tensor:$w);
   let results = (outs Mhc_Tensor:$dx);
+  let hasVerifier = 1;
 }
 def Mhc_LinearDwOp : Mhc_Op<"linear_dw", [Pure]> {
   let summary = "dW = dy^T x, fp32";
+  let description = "(C1) x is [T, K], dy [T, N], dW [N, K].";
   let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$dy);
   let results = (outs Mhc_Tensor:$dw);
+  let hasVerifier = 1;
 }
 
 def Mhc_AttentionOp : Mhc_Op<"attention", [Pure, Differentiable]> {
@@ -201,15 +210,19 @@ def Mhc_AttentionOp : Mhc_Op<"attention", [Pure, Differentiable]> {
 }
 def Mhc_AttentionVjpOp : Mhc_Op<"attention_vjp", [Pure]> {
   let summary = "VJP of `mhc.attention`";
+  let description = "(C1) gradients have their operands' shapes, `gradient` and `output` have the result's.";
   let arguments = (ins Mhc_Tensor:$q, Mhc_Tensor:$k, Mhc_Tensor:$v, Mhc_Tensor:$output, Mhc_Tensor:$lse, Mhc_Tensor:$gradient,
                        I64Attr:$heads, I64Attr:$kv_heads, F64Attr:$scale);
   let results = (outs Mhc_Tensor:$dq, Mhc_Tensor:$dk, Mhc_Tensor:$dv);
+  let hasVerifier = 1;
 }
 
 def Mhc_EmbeddingVjpOp : Mhc_Op<"embedding_vjp", [Pure]> {
   let summary = "dtable[v] = sum over the tokens t with tokens[t] = v of dx[t], fp32, in the order of the tokens";
+  let description = "(C1) dtable is [V, C], dx [T, C].";
   let arguments = (ins Mhc_Tensor:$tokens, Mhc_Tensor:$dx);
   let results = (outs Mhc_Tensor:$dtable);
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -231,7 +244,7 @@ def Mhc_AdamwOp : Mhc_Row<"adamw"> {
   let summary = "one AdamW step";
   let description = [{
     g' = factor g; m' = b1 m + (1-b1) g'; v' = b2 v + (1-b2) g'^2; w' = w - lr wd w - lr (m' s1) / (sqrt(v' s2) + eps), s1 = 1/(1-b1^s), s2 = 1/(1-b2^s); where v' is 0 the Adam term is 0;
-    wd = 0 without `decayed`. lr, s1, s2, wd, b1, b2, eps: scalars[0, 1, 2, 5, 6, 7, 8]. factor < 0: w, m, v as they are. Denormals are not flushed.
+    wd = 0 without `decayed`. lr, s1, s2, wd, b1, b2, eps, 1 - b1, 1 - b2: scalars[0, 1, 2, 5, 6, 7, 8, 11, 12] (the complements are not fp32 differences). factor < 0: w, m, v as they are. Denormals are not flushed.
   }];
   let arguments = (ins Mhc_Tensor:$w, Mhc_Tensor:$g, Mhc_Tensor:$m, Mhc_Tensor:$v, Mhc_Tensor:$factor, Mhc_Tensor:$scalars, UnitAttr:$decayed);
   let results = (outs Mhc_Tensor:$w_next, Mhc_Tensor:$m_next, Mhc_Tensor:$v_next);

@@ -58,6 +58,7 @@ def Mhc_SelectOp : Mhc_Row<"select", [Differentiable]> {
   let description = "out[t, e] = x[t, indices[e]], e counts the elements of out's row, row-major. (C1) as many indices as elements; (C2) indices lie inside x's row.";
   let arguments = (ins Mhc_Tensor:$x, DenseI64ArrayAttr:$indices);
   let results = (outs Mhc_Tensor:$result);
+  let hasFolder = 1;
 }
 def Mhc_SelectVjpOp : Mhc_Row<"select_vjp"> {
   let summary = "VJP of `mhc.select`: scatters, zero elsewhere";
@@ -96,7 +97,7 @@ def Mhc_ActivationVjpOp : Mhc_Row<"activation_vjp"> {
 
 def Mhc_ProjectOp : Mhc_Row<"project", [Differentiable]> {
   let summary = "projects a matrix a token onto a manifold";
-  let description = "H[t] = project(Z[t]); [T, n, n] -> [T, n, n] (identity: Z gives the rows only). (C1) H is square and narrow; (C2) Z has H's shape.";
+  let description = "H[t] = project(Z[t]); [T, n, n] -> [T, n, n]. (C1) H is square and narrow; (C2) Z has H's shape.";
   let arguments = (ins Mhc_Tensor:$z, Mhc_AnyManifold:$manifold);
   let results = (outs Mhc_Tensor:$h);
 }

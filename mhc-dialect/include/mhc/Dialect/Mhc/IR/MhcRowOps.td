@@ -15,6 +15,10 @@ include "mlir/IR/RegionKindInterface.td"
 
 class Mhc_RowOp<string mnemonic, list<Trait> traits = []> : Op<Mhc_Dialect, "row." # mnemonic, traits>;
 
+/// An argument of a kernel.
+def Mhc_Memory : Type<And<[AnyMemRef.predicate, CPred<"::mlir::mhc::isRowsOrParameter($_self)">, CPred<"::llvm::cast<::mlir::MemRefType>($_self).getLayout().isIdentity()">]>,
+                       "memref with identity layout and positive sizes, dynamic in its first dimension at most", "::mlir::MemRefType">;
+
 def Mhc_RowValue : AnyTypeOf<[Mhc_WideType, Mhc_NarrowType]>;
 
 
@@ -26,7 +30,7 @@ def Mhc_KernelOp : Op<Mhc_Dialect, "kernel", [Symbol, IsolatedFromAbove, SingleB
     integers beside the number of rows (`S`: the sequence length that `position` accesses go by). `compute` is the type of all arithmetic (f32 or f64).
 
     Labelled constraints: (C1) `segments` has three entries that add up to the number of arguments; (C2) every argument is a memref with identity
-    layout, dynamic in its first dimension at most; (C3) reductions have static shapes and the compute type.
+    layout, dynamic in its first dimension at most; (C3) reductions have static shapes and the compute type; (C4) a scheduled kernel is made of phases alone.
 
     ```mlir
     mhc.kernel @pre attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>} {
@@ -52,7 +56,7 @@ def Mhc_KernelOp : Op<Mhc_Dialect, "kernel", [Symbol, IsolatedFromAbove, SingleB
   }];
 }
 
-def Mhc_RowLoadOp : Mhc_RowOp<"load", [Pure]> {
+def Mhc_RowLoadOp : Mhc_RowOp<"load"> {
   let summary = "reads a row, or a parameter";
   let description = [{
     `row`: the token's own row of a token-major argument. `uniform`: a whole parameter of static shape, the same for every token. `gather`: row number `index` (a `narrow<1xi32>`)
@@ -60,7 +64,7 @@ def Mhc_RowLoadOp : Mhc_RowOp<"load", [Pure]> {
     A row [n, C] or [C] is loaded as `wide<nxC>` (any split of the row's elements into streams and channels is allowed: the row is contiguous),
     or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone.
   }];
-  let arguments = (ins Mhc_AccessAttr:$access, AnyMemRef:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_AccessAttr:$access, Arg<Mhc_Memory, "", [MemRead]>:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved);
   let results = (outs Mhc_RowValue:$result);
   let assemblyFormat = "$access $source (`[` $index^ `:` type($index) `]`)? attr-dict `:` type($source) `->` type($result)";
   let hasVerifier = 1;
@@ -69,16 +73,18 @@ def Mhc_RowLoadOp : Mhc_RowOp<"load", [Pure]> {
 def Mhc_RowStoreOp : Mhc_RowOp<"store"> {
   let summary = "writes the token's row";
   let description = "With `interleaved` wide<nxC> is written as [C, n]. (C1) element types agree (rounding is `mhc.row.cast`'s); (C2) element counts agree.";
-  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_RowValue:$value, Arg<Mhc_Memory, "", [MemRead, MemWrite]>:$target, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $target attr-dict `:` type($value) `,` type($target)";
   let hasVerifier = 1;
 }
 
 def Mhc_RowCastOp : Mhc_RowOp<"cast", [Pure]> {
   let summary = "rounds to another element type (to nearest even)";
+  let description = "(C1) the shape stays.";
   let arguments = (ins Mhc_RowValue:$value);
   let results = (outs Mhc_RowValue:$result);
   let assemblyFormat = "$value attr-dict `:` type($value) `->` type($result)";
+  let hasVerifier = 1;
 }
 
 def Mhc_RowMapOp : Mhc_RowOp<"map", [Pure, SingleBlock, RecursiveMemoryEffects]> {
@@ -132,21 +138,21 @@ def Mhc_RowReduceOp : Mhc_RowOp<"reduce", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Mhc_RowProjectOp : Mhc_RowOp<"project", [Pure]> {
+def Mhc_RowProjectOp : Mhc_RowOp<"project"> {
   let summary = "wide times a parameter with few columns";
   let description = [{
     out[g, m] = sum_k x[g, k] w[k, m]. The row's n*C elements are taken as G groups of K = nC/G; w is memref<KxM> (`transposed`: memref<MxK>), k = stream*C + channel (`interleaved`: channel*s + stream, s streams a group); out is `narrow<GxM>`.
   }];
-  let arguments = (ins Mhc_WideType:$value, AnyMemRef:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_WideType:$value, Arg<Mhc_Memory, "", [MemRead]>:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_NarrowType:$result);
   let assemblyFormat = "$value `,` $weight attr-dict `:` type($value) `,` type($weight) `->` type($result)";
   let hasVerifier = 1;
 }
 
-def Mhc_RowProjectTOp : Mhc_RowOp<"project_t", [Pure]> {
+def Mhc_RowProjectTOp : Mhc_RowOp<"project_t"> {
   let summary = "narrow times the transpose of a parameter with few columns";
   let description = "out[g, k] = sum_m z[g, m] w[k, m]: the transpose of `mhc.row.project`, w as there.";
-  let arguments = (ins Mhc_NarrowType:$value, AnyMemRef:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_NarrowType:$value, Arg<Mhc_Memory, "", [MemRead]>:$weight, UnitAttr:$transposed, UnitAttr:$interleaved);
   let results = (outs Mhc_WideType:$result);
   let assemblyFormat = "$value `,` $weight attr-dict `:` type($value) `,` type($weight) `->` type($result)";
   let hasVerifier = 1;
@@ -187,7 +193,7 @@ def Mhc_RowSumTokensOp : Mhc_RowOp<"sum_tokens"> {
     lies as [C, n].
     The sum's order is fixed: within a partial by token, then over the partials.
   }];
-  let arguments = (ins Mhc_RowValue:$value, AnyMemRef:$target, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_RowValue:$value, Arg<Mhc_Memory, "", [MemRead, MemWrite]>:$target, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $target attr-dict `:` type($value) `,` type($target)";
   let hasVerifier = 1;
 }
@@ -195,7 +201,7 @@ def Mhc_RowSumTokensOp : Mhc_RowOp<"sum_tokens"> {
 def Mhc_RowOuterTokensOp : Mhc_RowOp<"outer_tokens"> {
   let summary = "adds the outer product of a wide and a narrow value into a reduction";
   let description = "target[k, m] += sum_g x[g, k] z[g, m]: the gradient of `mhc.row.project`'s parameter; target as the parameter there.";
-  let arguments = (ins Mhc_WideType:$value, Mhc_NarrowType:$narrow, AnyMemRef:$target, UnitAttr:$transposed, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_WideType:$value, Mhc_NarrowType:$narrow, Arg<Mhc_Memory, "", [MemRead, MemWrite]>:$target, UnitAttr:$transposed, UnitAttr:$interleaved);
   let assemblyFormat = "$value `,` $narrow `,` $target attr-dict `:` type($value) `,` type($narrow) `,` type($target)";
   let hasVerifier = 1;
 }
@@ -205,12 +211,13 @@ def Mhc_PhaseOp : Op<Mhc_Dialect, "phase", [SingleBlock, HasParent<"KernelOp">]>
   let description = [{
     A scheduled kernel is a list of phases. A `wide` phase runs over the channels once: it holds wide primitives and the reductions that they feed. A `narrow` phase holds the
     narrow code between. Only narrow values pass from phase to phase (they stay on chip); what a later phase needs of a wide value it loads again or computes
-    again inside itself.
+    again inside itself. (C1) wide phases hold no narrow code, narrow phases no wide values; (C2) the block yields the results.
   }];
   let arguments = (ins Mhc_PhaseRoleAttr:$role);
   let results = (outs Variadic<Mhc_NarrowType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$role (`:` type($results)^)? attr-dict-with-keyword $body";
+  let hasVerifier = 1;
 }
 
 #endif // MHC_ROW_OPS

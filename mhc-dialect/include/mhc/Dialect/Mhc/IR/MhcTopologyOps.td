@@ -129,30 +129,31 @@ def Mhc_RecomputeOp : Op<Mhc_Dialect, "recompute", [SingleBlock, RecursiveMemory
   let summary = "sublayers whose topology ops run again in the backward pass";
   let description = [{
     Made by `mhc-insert-recompute-boundaries` around whole sublayers. Of the values computed inside, only those marked by `mhc.keep` survive the forward pass (f, and what F's backward
-    needs); backward starts with clones of the others' ops. `mhc-differentiate` dissolves the region.
+    needs); backward starts with clones of the others' ops. `mhc-differentiate` dissolves the region. (C1) the body yields the results.
   }];
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "(`:` type($results)^)? attr-dict-with-keyword $body";
+  let hasVerifier = 1;
 }
 
 def Mhc_KeepOp : Mhc_Op<"keep", [Pure, SameOperandsAndResultType]> {
   let summary = "marks a value inside `mhc.recompute` that survives the forward pass";
   let arguments = (ins Mhc_Tensor:$value);
   let results = (outs Mhc_Tensor:$result);
-  let hasFolder = 0;
 }
 
 def Mhc_FusionOp : Op<Mhc_Dialect, "fusion", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "row ops that become one kernel";
   let description = [{
     Made by the fusion passes; `kind` says which (`coefficients`, `boundary`, `chain`). The body uses values from outside directly and yields what is used
-    outside. Kernel formation writes it as one `mhc.kernel`.
+    outside. Kernel formation writes it as one `mhc.kernel`. (C1) the body yields the results.
   }];
   let arguments = (ins StrAttr:$kind);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$kind (`:` type($results)^)? attr-dict-with-keyword $body";
+  let hasVerifier = 1;
 }
 
 def Mhc_LaunchOp : Op<Mhc_Dialect, "launch", [Pure]> {

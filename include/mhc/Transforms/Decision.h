@@ -1,6 +1,6 @@
 //===- Decision.h - the remark of a pass's decision -------------------------===//
-#ifndef MHC_LIB_TRANSFORMS_DECISION_H
-#define MHC_LIB_TRANSFORMS_DECISION_H
+#ifndef MHC_TRANSFORMS_DECISION_H
+#define MHC_TRANSFORMS_DECISION_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Remarks.h"
@@ -34,4 +34,4 @@ inline void emitDecision(Location loc, StringRef pass, StringRef name, Operation
 
 } // namespace mlir::mhc
 
-#endif // MHC_LIB_TRANSFORMS_DECISION_H
+#endif // MHC_TRANSFORMS_DECISION_H

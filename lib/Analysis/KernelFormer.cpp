@@ -1,0 +1,182 @@
+//===- KernelFormer.cpp - row ops as one kernel -----------------------------===//
+
+#include "mhc/Analysis/KernelFormer.h"
+
+using namespace mlir;
+using namespace mlir::mhc;
+
+namespace {
+
+/// Ops on parameters alone whose first dimension then counts as rows: casts of weights.
+bool isParameterMap(Operation *op) {
+  return isa<CastOp, ScaleOp>(op) && !hasRows(op->getOperand(0).getType()) && !hasRows(op->getResult(0).getType());
+}
+
+/// Writes a list of row ops as one kernel.
+class Former : public RowContext {
+public:
+  Former(OpBuilder &b, Location loc, Type compute, ArrayRef<Operation *> ops, ArrayRef<Value> outside)
+      : RowContext(b, loc, compute), ops(ops), outside(outside), byRows(isParameterMap(ops[0])) {}
+
+  FormedKernel form() {
+    auto kernel = KernelOp::create(builder, loc, "_", compute, builder.getStrArrayAttr({}), ArrayRef<int64_t>{0, 0, 0}, ScheduleAttr(), StringAttr());
+    Block *block = builder.createBlock(&kernel.getBody());
+    SmallVector<Value> inputs = usedInputs();
+    for (Value v : inputs)
+      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+    SmallVector<Value> outputs, sums;
+    for (Value v : outside)
+      (hasRows(v.getType()) || byRows ? outputs : sums).push_back(v);
+    for (Value v : outputs)
+      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+    for (Value v : sums)
+      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+    // A sum that nobody reads still needs a place in its op's row program; it is dropped below.
+    SmallVector<Value> unused;
+    for (Operation *op : ops)
+      for (Value v : op->getResults())
+        if (!hasRows(v.getType()) && !byRows && !arguments.count(v)) {
+          arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+          unused.push_back(v);
+        }
+    builder.setInsertionPointToEnd(block);
+    for (Operation *op : ops) {
+      current = op;
+      loc = op->getLoc(); // for messages about what an op's row program became
+      cast<RowOpInterface>(op).buildRow(*this);
+    }
+    loc = kernel.getLoc();
+    for (Value v : outputs)
+      RowStoreOp::create(builder, loc, values.at(v), arguments.at(v), isInterleaved(v.getType()));
+    for (Value v : unused) {
+      auto argument = cast<BlockArgument>(arguments.at(v));
+      for (Operation *user : llvm::make_early_inc_range(argument.getUsers()))
+        user->erase();
+      block->eraseArgument(argument.getArgNumber());
+    }
+    eraseDead(*block);
+    // What nothing reads is not passed, unless nothing else tells the number of rows.
+    bool rows = !outputs.empty() || llvm::any_of(inputs, [&](Value v) { return readsRows(arguments.at(v)); });
+    for (size_t i = inputs.size(); i-- > 0;) {
+      bool counts = !rows && (hasRows(inputs[i].getType()) || byRows);
+      rows |= counts;
+      if (counts || !block->getArgument(i).use_empty())
+        continue;
+      block->eraseArgument(i);
+      inputs.erase(inputs.begin() + i);
+    }
+    bool position = false;
+    kernel.walk([&](RowLoadOp load) { position |= load.getAccess() == Access::position; });
+    if (position)
+      kernel.setIntsAttr(builder.getStrArrayAttr({"S"}));
+    kernel.setSegments({(int64_t)inputs.size(), (int64_t)outputs.size(), (int64_t)sums.size()});
+    FormedKernel formed{kernel, inputs, outputs};
+    formed.results.append(sums);
+    return formed;
+  }
+
+  // RowContext.
+  Value input(Value operand) override {
+    Value &value = values[operand];
+    if (!value) {
+      Type type = byRows ? Type(WideType::get(builder.getContext(), 1, parameterRow(operand.getType()), elementType(operand))) : rowTypeOf(operand.getType());
+      OpBuilder::InsertionGuard guard(builder);
+      value = RowLoadOp::create(builder, loc, type, Access::row, arguments.at(operand), Value(), 1, isInterleaved(operand.getType()));
+    }
+    return value;
+  }
+  Value parameter(Value operand) override { return arguments.at(operand); }
+  Value reduction(unsigned result) override { return arguments.at(current->getResult(result)); }
+  void setResult(unsigned result, Value value) override {
+    Value v = current->getResult(result);
+    Type element = elementType(v);
+    Type have = isa<WideType>(value.getType()) ? cast<WideType>(value.getType()).getElementType() : cast<NarrowType>(value.getType()).getElementType();
+    assert(have == element && "only casts round");
+    (void)have, (void)element;
+    values[v] = value;
+  }
+
+private:
+  /// True if the argument has a row for each token, and it is read.
+  static bool readsRows(Value argument) {
+    return llvm::any_of(argument.getUsers(), [](Operation *user) {
+      auto load = dyn_cast<RowLoadOp>(user);
+      return load && load.getAccess() == Access::row;
+    });
+  }
+  static Type elementType(Value v) { return cast<ShapedType>(v.getType()).getElementType(); }
+
+  /// Elements of a row of a parameter that is mapped row by row.
+  static int64_t parameterRow(Type type) {
+    auto shaped = cast<ShapedType>(type);
+    return shaped.getRank() == 1 ? shaped.getDimSize(0) : shaped.getNumElements() / shaped.getDimSize(0);
+  }
+
+  MemRefType memoryType(Type type) {
+    auto shaped = cast<ShapedType>(type);
+    if (byRows)
+      return MemRefType::get({ShapedType::kDynamic, parameterRow(type)}, shaped.getElementType());
+    return MemRefType::get(memoryShape(type), shaped.getElementType());
+  }
+
+  /// Values from outside, without those that give the number of rows only (unless nothing else does).
+  SmallVector<Value> usedInputs() {
+    llvm::SetVector<Value> read, counted;
+    llvm::SetVector<Value> inside;
+    for (Operation *op : ops)
+      inside.insert_range(op->getResults());
+    for (Operation *op : ops)
+      for (OpOperand &operand : op->getOpOperands()) {
+        if (inside.contains(operand.get()))
+          continue;
+        bool counts = isa<ConstantRowsOp, TokenWeightOp>(op) && operand.getOperandNumber() == 0;
+        (counts ? counted : read).insert(operand.get());
+      }
+    return read.takeVector();
+  }
+
+  void eraseDead(Block &block) {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (op.use_empty() && op.getNumResults())
+        op.erase();
+  }
+
+  SmallVector<Operation *> ops;
+  SmallVector<Value> outside;
+  bool byRows;
+  Operation *current = nullptr;
+  llvm::DenseMap<Value, Value> values, arguments;
+};
+
+} // namespace
+
+FormedKernel mlir::mhc::formKernel(OpBuilder &b, ArrayRef<Operation *> ops, ArrayRef<Value> outside) {
+  SmallVector<Type> types;
+  for (Operation *op : ops) {
+    llvm::append_range(types, op->getOperandTypes());
+    llvm::append_range(types, op->getResultTypes());
+  }
+  return Former(b, b.getUnknownLoc(), computeTypeOf(b.getContext(), types), ops, outside).form();
+}
+
+/// Bytes of a token's row of an argument; 0 for parameters, sums and tables that all tokens share.
+static int64_t rowTraffic(KernelOp kernel, unsigned index) {
+  BlockArgument argument = kernel.getBlock().getArgument(index);
+  auto type = cast<MemRefType>(argument.getType());
+  int64_t row = rowElements(type) * (type.getElementTypeBitWidth() / 8);
+  for (Operation *user : argument.getUsers()) {
+    auto load = dyn_cast<RowLoadOp>(user);
+    if (load && load.getAccess() == Access::gather)
+      return type.hasStaticShape() ? row / type.getDimSize(0) : row;
+    if (!type.hasStaticShape() && (isa<RowStoreOp>(user) || (load && load.getAccess() == Access::row)))
+      return row;
+  }
+  return 0;
+}
+
+Traffic mlir::mhc::kernelTraffic(KernelOp kernel) {
+  Traffic traffic;
+  for (int64_t i = 0, e = kernel.getNumInputs() + kernel.getNumOutputs(); i < e; ++i)
+    (i < kernel.getNumInputs() ? traffic.read : traffic.written) += rowTraffic(kernel, i);
+  return traffic;
+}
