@@ -27,6 +27,13 @@ if os.path.exists(os.path.join(config.mhc_tools_dir, "mhc-run")):
     config.available_features.add("mhc-run")
 if shutil.which("ptxas", path=config.environment["PATH"] + os.pathsep + "/usr/local/cuda/bin"):
     config.available_features.add("ptxas")
+else:
+    lit_config.note("ptxas was not found (on PATH, in /usr/local/cuda/bin): PTX is written but not assembled")
+config.substitutions.append(("%mlir_include", os.path.join(os.path.dirname(config.llvm_tools_dir), "include")))
+if shutil.which("mlir-tblgen", path=config.environment["PATH"]):
+    config.available_features.add("mlir-tblgen")
+else:
+    lit_config.note("mlir-tblgen was not found (package mlir-22-tools): docs/reference is not compared")
 for tool in ("unzip", "readelf"):
     if shutil.which(tool, path=config.environment["PATH"]):
         config.available_features.add(tool)

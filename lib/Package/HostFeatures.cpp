@@ -18,14 +18,14 @@ using llvm::StringRef;
 namespace {
 
 /// Of the system, of cryptography, of tiles: code gets these instructions by asking for them, which ours never does. A
-/// processor may hide them from a virtual machine, and the code runs all the same. What is not in this list is required,
-/// so a feature that a later LLVM adds is one requirement too many rather than one too few.
+/// processor may hide them from a virtual machine, and the code runs all the same. What is not in this list is
+/// required, so a feature that a later LLVM adds is one requirement too many rather than one too few.
 constexpr llvm::StringLiteral neverChosen[] = {
-    "64bit",  "aes",     "cldemote",   "clflushopt", "clwb",      "clzero",   "enqcmd",   "fsgsbase", "hreset",
-    "invpcid", "kl",     "lwp",        "movdir64b",  "movdiri",   "mwaitx",   "pclmul",   "pconfig",  "pku",
-    "prefetchi", "ptwrite", "raoint",  "rdpid",      "rdpru",     "rdrnd",    "rdseed",   "rtm",      "serialize",
-    "sgx",    "sha",     "sha512",     "shstk",      "sm3",       "sm4",      "tsxldtrk", "uintr",    "usermsr",
-    "vaes",   "vpclmulqdq", "waitpkg", "wbnoinvd",   "widekl",    "xsave",    "xsavec",   "xsaveopt", "xsaves"};
+    "64bit",     "aes",        "cldemote", "clflushopt", "clwb",    "clzero", "enqcmd",   "fsgsbase", "hreset",
+    "invpcid",   "kl",         "lwp",      "movdir64b",  "movdiri", "mwaitx", "pclmul",   "pconfig",  "pku",
+    "prefetchi", "ptwrite",    "raoint",   "rdpid",      "rdpru",   "rdrnd",  "rdseed",   "rtm",      "serialize",
+    "sgx",       "sha",        "sha512",   "shstk",      "sm3",     "sm4",    "tsxldtrk", "uintr",    "usermsr",
+    "vaes",      "vpclmulqdq", "waitpkg",  "wbnoinvd",   "widekl",  "xsave",  "xsavec",   "xsaveopt", "xsaves"};
 
 /// What the subtarget of a processor has, by the names that LLVM knows (Host.cpp: emitHostObject makes it).
 std::set<std::string> featuresOf(StringRef cpu) {
@@ -67,9 +67,7 @@ std::vector<std::string> without(const std::set<std::string> &features, const st
 } // namespace
 
 llvm::Expected<std::vector<std::string>> mlir::mhc::hostRequirements(StringRef cpu) {
-  auto error = [&](const llvm::Twine &message) {
-    return llvm::createStringError("--mcpu=" + cpu + ": " + message);
-  };
+  auto error = [&](const llvm::Twine &message) { return llvm::createStringError("--mcpu=" + cpu + ": " + message); };
   if (cpu != "native" && llvm::X86::parseArchX86(cpu, /*Only64Bit=*/true) == llvm::X86::CK_None)
     return error("unknown processor; expected x86-64-v3, x86-64-v4, native, or a name such as znver4 or "
                  "skylake-avx512");

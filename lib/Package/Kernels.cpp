@@ -57,8 +57,8 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
   return argument;
 }
 
-/// A kernel whose every element depends on the same element of its inputs may write over them (planning goes by the same
-/// rule). To be asked before the kernel is cut into phases.
+/// A kernel whose every element depends on the same element of its inputs may write over them (planning goes by this
+/// rule, too). To be asked before the kernel is cut into phases.
 static bool isElementwise(KernelOp kernel) {
   return llvm::all_of(kernel.getBlock(), [](Operation &op) {
     auto load = dyn_cast<RowLoadOp>(op);
@@ -123,22 +123,32 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   if (!lookupNVPTXChip(chip))
     return emitError(loc) << "unknown target '" << chip << "'; expected cpu, " << listNVPTXChips();
   PassManager pm(kernels.getContext());
-  pm.addPass(createEmitSimplePass());
+  EmitSimplePassOptions options;
+  for (const TargetCode::LibraryKernel &kernel : code.library)
+    options.library.push_back(kernel.symbol);
+  pm.addPass(createEmitSimplePass(options));
   if (failed(pm.run(kernels)))
     return failure();
   auto modules = kernels.getOps<gpu::GPUModuleOp>();
   if (!llvm::hasSingleElement(modules))
     return emitError(loc) << "expected one gpu.module of emitted kernels";
   gpu::GPUModuleOp gpuModule = *modules.begin();
-  for (TargetCode::Kernel &kernel : code.kernels) {
-    auto function = gpuModule.lookupSymbol<LLVM::LLVMFuncOp>(kernel.name);
+  auto describeLaunch = [&](StringRef name, auto &kernel) -> LogicalResult {
+    auto function = gpuModule.lookupSymbol<LLVM::LLVMFuncOp>(name);
     std::optional<GpuLaunch> launch = function ? getGpuLaunch(function) : std::nullopt;
     if (!launch)
-      return emitError(loc) << "expected emitted code of kernel '" << kernel.name << "'";
+      return emitError(loc) << "expected emitted code of kernel '" << name << "'";
     kernel.tile = launch->tile;
     kernel.threads = launch->threads;
     kernel.shared = launch->shared;
-  }
+    return success();
+  };
+  for (TargetCode::Kernel &kernel : code.kernels)
+    if (failed(describeLaunch(kernel.name, kernel)))
+      return failure();
+  for (TargetCode::LibraryKernel &kernel : code.library)
+    if (failed(describeLaunch(kernel.symbol, kernel)))
+      return failure();
   FailureOr<std::string> ptx = emitPtx(gpuModule, chip);
   if (failed(ptx))
     return failure();
@@ -162,6 +172,9 @@ FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target,
   }
   OwningOpRef<ModuleOp> kernels = cloneKernels(module);
   code.kernels = listKernels(*kernels);
+  if (target != "cpu")
+    for (std::string &symbol : listLibraryKernels(module))
+      code.library.push_back({std::move(symbol)});
   if (failed(schedule(*kernels, target == "cpu" ? "cpu" : "simple")))
     return failure();
   addSchedules(*kernels, code.kernels);
@@ -182,12 +195,38 @@ FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module) {
   return tiles;
 }
 
+/// Why a GPU has no code for the command; empty if it has.
+static std::string whyMissing(plan::CommandInterface command) {
+  SmallVector<plan::BufferUse> uses;
+  command.getBufferUses(uses);
+  bool isLibrary = !isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(command);
+  StringRef name = command->getName().stripDialect();
+  for (const plan::BufferUse &use : uses) {
+    Type type = use.buffer.getDefiningOp<plan::BufferOp>().getElementType();
+    if (isLibrary && !type.isF32() && !type.isBF16() && !(type.isInteger(32) && !isa<plan::AddOp>(command))) {
+      std::string text = ("'" + name + "' on ").str();
+      llvm::raw_string_ostream(text) << type;
+      return text;
+    }
+  }
+  auto tooLarge = [&](auto op) {
+    int64_t most = std::max(op.getHeadDim(), op.getValueDim());
+    return most <= maxGpuHeadDim ? "" : ("'" + name + "' with heads of " + Twine(most) + " elements").str();
+  };
+  if (auto attention = dyn_cast<plan::AttentionOp>(*command))
+    return tooLarge(attention);
+  if (auto attention = dyn_cast<plan::AttentionBackwardOp>(*command))
+    return tooLarge(attention);
+  return "";
+}
+
 std::vector<MissingCommand> mlir::mhc::findMissingCommands(ModuleOp module, StringRef target) {
   std::vector<MissingCommand> missing;
   if (target == "cpu")
     return missing;
   module.walk([&](plan::CommandInterface command) {
-    if (isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(command))
+    std::string why = whyMissing(command);
+    if (why.empty())
       return;
     // A model has hundreds of the same op: the first of each speaks for the others.
     auto same = llvm::find_if(
@@ -196,7 +235,7 @@ std::vector<MissingCommand> mlir::mhc::findMissingCommands(ModuleOp module, Stri
       ++same->count;
       return;
     }
-    std::string text = ("target " + target + " has no code for '" + command->getName().stripDialect() + "' yet").str();
+    std::string text = ("target " + target + " has no code for " + why).str();
     if (auto at = command->getAttrOfType<StringAttr>("at"))
       text += " (" + at.str() + ")";
     missing.push_back({command, text, 1});

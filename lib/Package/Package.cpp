@@ -82,6 +82,16 @@ Json kernelList(const TargetCode &code) {
   return list;
 }
 
+Json libraryList(const TargetCode &code) {
+  Json list = Json::array();
+  for (const TargetCode::LibraryKernel &kernel : code.library)
+    list.push_back({{"symbol", kernel.symbol},
+                    {"tile", kernel.tile},
+                    {"shared", kernel.shared},
+                    {"threads", kernel.threads}});
+  return list;
+}
+
 void addCode(StringRef target, TargetCode &&code, Members &members) {
   if (target == "cpu") {
     members.emplace_back("host/kernels.so", std::move(code.sharedObject));
@@ -124,6 +134,8 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
       return failure();
     Json &plan = plans[target] = Json::object();
     plan["kernels"] = kernelList(*code);
+    if (!code->library.empty())
+      plan["library"] = libraryList(*code);
     Json &entries = plan["entries"] = Json::object();
     for (auto entry : module.getOps<plan::EntryOp>())
       entries[entry.getSymName().str()] = writeEntry(entry);

@@ -113,7 +113,11 @@ LogicalResult mlir::mhc::optimizeModule(llvm::Module &module, llvm::TargetMachin
         llvm::FunctionAnalysisManager functions;
         llvm::CGSCCAnalysisManager sccs;
         llvm::ModuleAnalysisManager modules;
-        llvm::PassBuilder builder(&machine);
+        // Kernels arrive as the vector code that their schedule means: the loop and SLP vectorisers find nothing in them but take a third of the
+        // time, and unrolling what was not unrolled on purpose only makes more of it.
+        llvm::PipelineTuningOptions tuning;
+        tuning.LoopVectorization = tuning.SLPVectorization = tuning.LoopInterleaving = tuning.LoopUnrolling = false;
+        llvm::PassBuilder builder(&machine, tuning);
         functions.registerPass([&] { return llvm::TargetLibraryAnalysis(makeLibraryInfo(machine.getTargetTriple())); });
         builder.registerModuleAnalyses(modules);
         builder.registerCGSCCAnalyses(sccs);

@@ -25,6 +25,10 @@ constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
 /// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
 constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
+/// Sublayers that backward computes again in one kernel. Between them there is no layer that would cut the kernel; each adds reductions over the row, for which
+/// the kernel goes over it once more, while what a cut costs, one more read of the stream, stays the same.
+constexpr int64_t recomputedSublayers = 8;
+
 using Ops = llvm::SetVector<Operation *>;
 
 int64_t separateTraffic(const Ops &ops) {
@@ -103,11 +107,21 @@ private:
 
   /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
   int64_t earliest(Operation *op) {
-    int64_t segment = 0;
+    int64_t segment = 0, sublayers = 0;
     forEachOperandDef(op, [&](Operation *def) {
       bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def);
-      segment = std::max(segment, segments.lookup(def) + (same ? 0 : 1));
+      int64_t least = segments.lookup(def) + (same ? 0 : 1);
+      if (least > segment)
+        sublayers = 0;
+      segment = std::max(segment, least);
+      if (least == segment && same)
+        sublayers = std::max(sublayers, recomputed.lookup(def));
     });
+    if (isa<CombineOp>(op) && op->hasAttr(recomputedMark) && ++sublayers > recomputedSublayers) {
+      ++segment;
+      sublayers = 1;
+    }
+    recomputed[op] = sublayers;
     return segment;
   }
 
@@ -121,6 +135,19 @@ private:
         Operation *at = block.findAncestorOpInBlock(*user);
         bool same = fusible(at) && domains.of(at) == domains.of(&op);
         latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
+      }
+      if (op.hasAttr(recomputedMark)) {
+        // As in `earliest`, counted from the other end.
+        int64_t after = 0;
+        for (Operation *user : op.getUsers())
+          if (Operation *at = block.findAncestorOpInBlock(*user); segments.lookup(at) == latest)
+            after = std::max(after, following.lookup(at));
+        after += isa<CombineOp>(op);
+        if (after > recomputedSublayers && latest > segments[&op]) {
+          --latest;
+          after = isa<CombineOp>(op);
+        }
+        following[&op] = after;
       }
       if (latest <= segments[&op])
         continue;
@@ -141,6 +168,10 @@ private:
   Block &block;
   RowDomains domains;
   llvm::DenseMap<Operation *, int64_t> segments;
+  /// Recomputed sublayers in front of an op in its segment.
+  llvm::DenseMap<Operation *, int64_t> recomputed;
+  /// Recomputed sublayers from an op to the end of its segment.
+  llvm::DenseMap<Operation *, int64_t> following;
 };
 
 struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {

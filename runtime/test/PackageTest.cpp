@@ -111,7 +111,10 @@ TEST(Package, RefusesLaunchesThatLeaveTheirBuffers) {
   // A table of positions: S rows, and S is one of the kernel's integers.
   auto positions = [&](Json &p, const Json &length) {
     kernel(p)["args"].push_back({{"dtype", "f32"}, {"elements", 2}, {"rows", {"position"}}});
-    entryPlan(p)["buffers"].push_back({{"id", 4}, {"dtype", "f32"}, {"size", {{"T", 2}}}, {"kind", "constant"},
+    entryPlan(p)["buffers"].push_back({{"id", 4},
+                                       {"dtype", "f32"},
+                                       {"size", {{"T", 2}}},
+                                       {"kind", "constant"},
                                        {"generator", {{"kind", "rope_cos"}, {"theta", 10}, {"pairs", 2}}}});
     command(p)["args"] = {0, 1, 4};
     kernel(p)["ints"] = {"S"};
@@ -150,8 +153,7 @@ TEST(Package, RefusesIndicesThatNobodyChecked) {
   expectRefusal(
       "only split_tokens writes token ids (buffer 2)", [&](Json &, Json &p) { eval(p)["commands"][1]["buffer"] = 2; },
       true);
-  expectRefusal(
-      "an integer from 1 to 256", [&](Json &, Json &p) { eval(p)["commands"][0]["vocab"] = 257; }, true);
+  expectRefusal("an integer from 1 to 256", [&](Json &, Json &p) { eval(p)["commands"][0]["vocab"] = 257; }, true);
   expectRefusal(
       "expected room for 1 elements in each of 256 rows, but it has 3 elements",
       [&](Json &, Json &p) {
@@ -168,7 +170,8 @@ TEST(Package, RefusesIndicesThatNobodyChecked) {
       [&](Json &, Json &p) { step(p)["commands"][3]["args"][1] = 4; }, true);
 }
 
-/// What is accepted runs, and touches no memory but its own (which MHC_POISON, the allocator or a sanitizer would tell).
+/// What is accepted runs, and touches no memory but its own (which MHC_POISON, the allocator or a sanitizer would
+/// tell).
 TEST(Package, WhateverIsAcceptedRuns) {
   std::mt19937 random(12);
   const std::string plan = examplePlan()["targets"]["cpu"]["entries"].dump();

@@ -194,12 +194,13 @@ Json described(Json plan) {
     argument[key] = value;
     return argument;
   };
-  const Json id = with(token, "dtype", "i32"), four = with(token, "elements", 4), updated = with(token, "written", true);
+  const Json id = with(token, "dtype", "i32"), four = with(token, "elements", 4),
+             updated = with(token, "written", true);
   const Json table = with(token, "rows", {"vocabulary"}), one = {{"dtype", "f32"}, {"elements", 1}};
   const Json scalars = with(one, "elements", 64), none = Json::array();
   const std::map<std::string, std::pair<Json, Json>> known = {
-      {"k", {{four, with(four, "written", true)}, {with(one, "elements", 4)}}},
-      {"loss", {{id, id, table, with(table, "written", true), scalars}, {one}}},
+      {"k", {{four, with(four, "written", true)}, Json::array({with(one, "elements", 4)})}},
+      {"loss", {{id, id, table, with(table, "written", true), scalars}, Json::array({one})}},
       {"add_loss", {{one, with(scalars, "written", true)}, none}},
       {"norm", {{token, with(scalars, "written", true)}, none}},
       {"update", {{updated, token, updated, updated, scalars}, none}}};

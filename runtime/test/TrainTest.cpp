@@ -425,13 +425,30 @@ TEST(Program, ExitCodes) {
 TEST(Program, RangesOfNumbers) {
   Toy s;
   const std::string train = "train " + s.options.package + " --data=" + s.options.data + " --steps=1 ";
-  for (const char *option :
-       {"--learning-rate=-1", "--learning-rate=1e300", "--learning-rate=1e7", "--learning-rate=' 1'",
-        "--learning-rate='1 '", "--learning-rate=nan", "--learning-rate=inf", "--learning-rate=0x1p3",
-        "--learning-rate=+1", "--learning-rate=1e-999", "--sequences=0", "--sequences=4x", "--sequences=-4",
-        "--sequences=99999999999999999999", "--sequences=1099511627777", "--seed=9223372036854775808", "--seed=1.5",
-        "--save-every=0", "--eval-every=0", "--eval-batches=0", "--eval-batches=9223372036854775807", "--threads=0",
-        "--threads=1025", "--threads=' 2'"})
+  for (const char *option : {"--learning-rate=-1",
+                             "--learning-rate=1e300",
+                             "--learning-rate=1e7",
+                             "--learning-rate=' 1'",
+                             "--learning-rate='1 '",
+                             "--learning-rate=nan",
+                             "--learning-rate=inf",
+                             "--learning-rate=0x1p3",
+                             "--learning-rate=+1",
+                             "--learning-rate=1e-999",
+                             "--sequences=0",
+                             "--sequences=4x",
+                             "--sequences=-4",
+                             "--sequences=99999999999999999999",
+                             "--sequences=1099511627777",
+                             "--seed=9223372036854775808",
+                             "--seed=1.5",
+                             "--save-every=0",
+                             "--eval-every=0",
+                             "--eval-batches=0",
+                             "--eval-batches=9223372036854775807",
+                             "--threads=0",
+                             "--threads=1025",
+                             "--threads=' 2'"})
     EXPECT_EQ(run(train + option), 2) << option;
   EXPECT_EQ(run(train + "--learning-rate=0 --seed=-9223372036854775808 --eval-batches=1099511627776"), 0);
   EXPECT_EQ(run(train + "--sequences=1099511627776"), 1); // the memory for them is not there

@@ -53,7 +53,8 @@ void toy_norm(void *const *args, const int64_t *ints, int64_t begin, int64_t end
   scalars[17] = sum - sum == 0 ? 1 : -1;
 }
 
-/* Adam without its denominator, ten times as fast: m = beta1 m + (1 - beta1) g, v likewise of g g, w -= 10 rate m / (1 - beta1^s). */
+/* Adam without its denominator, ten times as fast: m = beta1 m + (1 - beta1) g, v likewise of g g, w -= 10 rate m / (1
+ * - beta1^s). */
 void toy_update(void *const *args, const int64_t *ints, int64_t begin, int64_t end, int64_t partial) {
   float *w = args[0], *m = args[2], *v = args[3];
   const float *g = args[1], *scalars = args[4];

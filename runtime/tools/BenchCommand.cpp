@@ -63,7 +63,8 @@ void printTable(const BenchResult &result) {
   std::printf("%-*s %8s %12s %7s %11s %11s %8s  %s\n", column, "kernel", "launches", "us", "share", "read MB",
               "written MB", "GB/s", "place");
   for (const BenchItem &item : kernels)
-    printItem(item, sum, column, item.launches > 1 ? concat(item.at, " and ", item.launches - 1, " more") : item.at);
+    printItem(item, sum, column,
+              item.launches > 1 && !item.at.empty() ? concat(item.at, " and ", item.launches - 1, " more") : item.at);
   BenchItem total;
   total.name = "total";
   total.launches = static_cast<int64_t>(result.commands.size());

@@ -30,7 +30,7 @@ void printLibraries() {
   std::printf("%-10s %s\n", "cpu gemm", blas::description().c_str());
   look("openblas", {"libopenblas.so.0", "libopenblas.so"});
   look("libcuda", {"libcuda.so.1"});
-  look("cublaslt", {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", "libcublasLt.so"});
+  std::printf("%-10s %s\n", "cublaslt", describeCublasLt().c_str());
   look("cudnn", {"libcudnn.so.9", "libcudnn.so.8", "libcudnn.so"});
   look("nccl", {"libnccl.so.2", "libnccl.so"});
   std::printf("%-10s %s\n", "gpu", describeCuda().c_str());
@@ -77,7 +77,8 @@ void checkSymbols(const Manifest &manifest, const Symbols &given) {
     if (!known.count(symbol))
       throw UsageError("--memory: no entry has a symbol '" + symbol + "' (there are: " + list(known) + ")");
     if (!used.count(symbol))
-      throw UsageError("--memory: no entry goes by '" + symbol + "' and what else is given (there are: " + list(known) + ")");
+      throw UsageError("--memory: no entry goes by '" + symbol + "' and what else is given (there are: " + list(known) +
+                       ")");
   }
 }
 

@@ -36,7 +36,8 @@ public:
   int64_t threads() const;
 
 private:
-  template <typename Number> std::optional<Number> parse(const char *name, Number least, Number most, const char *what) const;
+  template <typename Number>
+  std::optional<Number> parse(const char *name, Number least, Number most, const char *what) const;
 
   std::vector<std::string> words;
   std::map<std::string, std::string> given;

@@ -114,11 +114,8 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
   mhc.phase wide {
     %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
     // expected-error @below {{expected wide code in a wide phase}}
-    %2 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
-    ^bb0(%a: f32):
-      mhc.row.yield %a : f32
-    }
-    %3 = mhc.row.mix %2, %1 : !mhc.narrow<1xf32>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
+    %2 = mhc.row.cast %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xbf16>
+    %3 = mhc.row.mix %2, %1 : !mhc.narrow<1xbf16>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
     mhc.row.store %3, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
     mhc.row.yield
   }
@@ -126,12 +123,12 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
 
 // -----
 
-mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
-^bb0(%x: memref<?x1xf32>, %w: memref<64x1xf32>, %y: memref<?x1xf32>):
+mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
     // expected-error @below {{expected narrow code in a narrow phase}}
-    %1 = mhc.row.project_t %0, %w : !mhc.narrow<1xf32>, memref<64x1xf32> -> !mhc.wide<1x64xf32>
+    %c = arith.constant 1.0 : f32
     mhc.row.store %0, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
     mhc.row.yield
   }

@@ -77,25 +77,25 @@ mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64:
 
 mhc.kernel @parameter attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
 ^bb0(%x: memref<?x64xf32>, %w: memref<64x2xbf16>):
-  %0 = mhc.phase wide : !mhc.narrow<2xf32> {
+  %0 = mhc.phase wide : !mhc.narrow<2xbf16> {
     %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
     // expected-error @below {{expected a parameter of f32, but got 'memref<64x2xbf16>'}}
-    %2 = mhc.row.project %1, %w : !mhc.wide<1x64xf32>, memref<64x2xbf16> -> !mhc.narrow<2xf32>
-    mhc.row.yield %2 : !mhc.narrow<2xf32>
+    %2 = mhc.row.project %1, %w : !mhc.wide<1x64xf32>, memref<64x2xbf16> -> !mhc.narrow<2xbf16>
+    mhc.row.yield %2 : !mhc.narrow<2xbf16>
   }
 }
 
 // -----
 
 mhc.kernel @parameter_t attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
-^bb0(%h: memref<?x2xf32>, %w: memref<64x2xbf16>, %y: memref<?x64xf32>):
-  %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
-    %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
-    mhc.row.yield %1 : !mhc.narrow<2xf32>
+^bb0(%h: memref<?x2xbf16>, %w: memref<64x2xbf16>, %y: memref<?x64xf32>):
+  %0 = mhc.phase narrow : !mhc.narrow<2xbf16> {
+    %1 = mhc.row.load row %h : memref<?x2xbf16> -> !mhc.narrow<2xbf16>
+    mhc.row.yield %1 : !mhc.narrow<2xbf16>
   }
   mhc.phase wide {
     // expected-error @below {{expected a parameter of f32, but got 'memref<64x2xbf16>'}}
-    %1 = mhc.row.project_t %0, %w : !mhc.narrow<2xf32>, memref<64x2xbf16> -> !mhc.wide<1x64xf32>
+    %1 = mhc.row.project_t %0, %w : !mhc.narrow<2xbf16>, memref<64x2xbf16> -> !mhc.wide<1x64xf32>
     mhc.row.store %1, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
     mhc.row.yield
   }
@@ -186,11 +186,8 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
   mhc.phase wide {
     %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
     // expected-error @below {{expected wide code in a wide phase}}
-    %2 = mhc.row.narrow %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xf32> {
-    ^bb0(%a: f32):
-      mhc.row.yield %a : f32
-    }
-    %3 = mhc.row.mix %2, %1 : !mhc.narrow<1xf32>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
+    %2 = mhc.row.cast %0 : !mhc.narrow<1xf32> -> !mhc.narrow<1xbf16>
+    %3 = mhc.row.mix %2, %1 : !mhc.narrow<1xbf16>, !mhc.wide<1x64xf32> -> !mhc.wide<1x64xf32>
     mhc.row.store %3, %y : !mhc.wide<1x64xf32>, memref<?x64xf32>
     mhc.row.yield
   }
@@ -198,12 +195,12 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
 
 // -----
 
-mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
-^bb0(%x: memref<?x1xf32>, %w: memref<64x1xf32>, %y: memref<?x1xf32>):
+mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
     // expected-error @below {{expected narrow code in a narrow phase}}
-    %1 = mhc.row.project_t %0, %w : !mhc.narrow<1xf32>, memref<64x1xf32> -> !mhc.wide<1x64xf32>
+    %c = arith.constant 1.0 : f32
     mhc.row.store %0, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
     mhc.row.yield
   }

@@ -1,4 +1,10 @@
 // RUN: mhc-opt %s -split-input-file -mhc-differentiate | FileCheck %s
+// RUN: mhc-opt %s -split-input-file -mhc-differentiate -remarks-filter='.*' -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK --implicit-check-not=remark:
+
+// One remark a function: what forward keeps for backward (rows of channels; arguments are there anyway), and what backward computes again.
+// REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 0 rows of 0 bytes a token; backward computes 0 ops again"
+// REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 1 rows of 32 bytes a token; backward computes 1 ops again"
+// REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 0 rows of 0 bytes a token; backward computes 0 ops again"
 
 // Parts are added in fp32 and rounded once; the matmul that gives the only part rounds it itself; a parameter's gradient stays fp32.
 // CHECK-LABEL: func.func @forward

@@ -218,14 +218,6 @@ func.func @forward(%t: tensor<4x9xi32> {mhc.name = "tokens"}) -> (tensor<?xi32> 
 
 // -----
 
-func.func @forward(%t: tensor<?x?xi32> {mhc.name = "tokens", mhc.shift = 1 : i64}) -> (tensor<?xi32> {mhc.name = "inputs"}) attributes {mhc.entry, mhc.symbols = ["B", "S"]} {
-  // expected-error @+1 {{expected inputs, or inputs and targets}}
-  %0:3 = mhc.split_tokens %t {vocab = 8 : i64} : (tensor<?x?xi32>) -> (tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
-  return %0#0 : tensor<?xi32>
-}
-
-// -----
-
 func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
   // expected-error @+1 {{expected rows to be summed by kernels after phase 'kernels'}}
   %0 = mhc.sum %x, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>

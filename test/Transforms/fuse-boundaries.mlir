@@ -11,6 +11,7 @@
 // REMARK: remark: [Missed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="the kernel would have to read more to compute x' again than x' itself", bytes_after=24, bytes_before=16, bytes_saved=-8, flops_added=32
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="4 ops of one segment
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="2 ops of one segment
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=coefficients_first | Reason="3 ops of one segment become one kernel; its row of 96 bytes fits on chip", bytes_after=112, bytes_before=136, bytes_saved=24, flops_added=0
 
 // Combine, aggregate and norm stand in one segment; the matmul ends it.
 // CHECK-LABEL: func.func @forward
@@ -66,8 +67,8 @@ func.func @rows_differ(%x: tensor<?x8xf32>) -> tensor<?x2x2xf32> {
 
 // -----
 
-// Must not fuse: the row does not fit on a unit of this target.
-module attributes {mhc.target = #mhc.target<name = "tiny", units = 1, onChipBytes = 64, copyRate = 1, fmaRate = 1>} {
+// Must not fuse: the row does not fit on a unit of one of the targets, and one program serves all of them.
+module attributes {mhc.targets = [#mhc.target<name = "large", units = 1, onChipBytes = 4096, copyRate = 1, fmaRate = 1>, #mhc.target<name = "tiny", units = 1, onChipBytes = 64, copyRate = 1, fmaRate = 1>]} {
   // CHECK-LABEL: func.func @too_large
   // CHECK-NOT: mhc.fusion
   func.func @too_large(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
@@ -118,4 +119,24 @@ func.func @rebuild_refused(%x: tensor<?x1x8xbf16>, %f: tensor<?x8xbf16>, %pre: t
   %dx, %dh = mhc.aggregate_vjp %1, %pre, %du : (tensor<?x1x8xbf16>, tensor<?x1xf32, #mhc.narrow>, tensor<?x8xbf16>) -> (tensor<?x1x8xf32>, tensor<?x1xf32, #mhc.narrow>)
   %4 = mhc.sum %dx, %x : (tensor<?x1x8xf32>, tensor<?x1x8xbf16>) -> tensor<?x1x8xf32>
   return %dx, %dh, %4 : tensor<?x1x8xf32>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1x8xf32>
+}
+
+// -----
+
+// What mhc-fuse-coefficients made before is taken apart again, and becomes a part of the boundary.
+// CHECK-LABEL: func.func @coefficients_first
+// CHECK-NOT: mhc.fusion "coefficients"
+// CHECK: %[[K:.*]]:2 = mhc.fusion "boundary" : tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32> {
+// CHECK-NEXT: mhc.affine
+// CHECK-NEXT: mhc.activation
+// CHECK-NEXT: mhc.aggregate
+// CHECK: return %[[K]]#0, %[[K]]#1
+func.func @coefficients_first(%x: tensor<?x2x8xf32>, %q: tensor<?x2xf32, #mhc.narrow>, %alpha: tensor<1xf32>, %bias: tensor<2xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>) {
+  %h = mhc.fusion "coefficients" : tensor<?x2xf32, #mhc.narrow> {
+    %z = mhc.affine %q, %alpha, %bias {groups = array<i64: 2>} : (tensor<?x2xf32, #mhc.narrow>, tensor<1xf32>, tensor<2xf32>) -> tensor<?x2xf32, #mhc.narrow>
+    %0 = mhc.activation %z {kind = #mhc<activation_kind sigmoid>} : (tensor<?x2xf32, #mhc.narrow>) -> tensor<?x2xf32, #mhc.narrow>
+    mhc.yield %0 : tensor<?x2xf32, #mhc.narrow>
+  }
+  %u = mhc.aggregate %x, %h : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  return %h, %u : tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>
 }

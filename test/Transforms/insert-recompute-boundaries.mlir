@@ -5,6 +5,10 @@
 // RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries{budget=63}))' -remarks-filter='.*' 2>&1 | FileCheck %s --check-prefix=BUDGET --implicit-check-not=mhc.recompute
 // BUDGET: [Missed] recompute blocks | Category:mhc-insert-recompute-boundaries | Function=forward | Reason="no block size keeps at most 63 elements a token"
 
+// By the formula two sublayers keep as much without blocks (4 C L = 64 elements), and nothing is wrapped; a block size or a budget that is asked for is taken as above.
+// RUN: mhc-opt %s -pass-pipeline='builtin.module(func.func(mhc-insert-recompute-boundaries))' -remarks-filter='.*' 2>&1 | FileCheck %s --check-prefix=REFUSED --implicit-check-not=mhc.recompute
+// REFUSED: [Missed] recompute blocks | Category:mhc-insert-recompute-boundaries | Function=forward | Reason="2 sublayers keep 64 elements a token; with blocks of 1 it would be 64", bytes_after=256, bytes_before=256, bytes_saved=0, flops_added=0
+
 // n C ceil(L / L_r) + (n + 2) C L_r with n = 2, C = 8, L = 2: 64 elements for blocks of 1.
 // CHECK: [Passed] recompute blocks {{.*}} Reason="blocks of 1 of 2 sublayers keep n C ceil(L / L_r) + (n + 2) C L_r = 64 elements a token"
 // CHECK-LABEL: func.func @forward

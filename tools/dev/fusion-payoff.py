@@ -217,7 +217,7 @@ def compile_all(options, work):
         description = work / f"c{channels}.json"
         description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": options.streams,
                                            "depth": options.depth}))
-        flags = VARIANTS[variant] + ([f"--mcpu={options.mcpu}"] if options.mcpu else [])
+        flags = VARIANTS[variant] + ([f"--mcpu={options.mcpu}"] if options.mcpu else []) + [f"--target={options.target}"]
         compiler = options.bin / "mhc-compile"
         output([compiler, description, "-o", work / f"{name}.mhcpkg", *flags])
         ir = output([compiler, description, "--compile-to=kernels", "-o", "-", *flags])
@@ -303,6 +303,7 @@ def main():
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--mcpu", help="of the host code (mhc-compile --mcpu)")
+    parser.add_argument("--target", default="cpu", help="of the packages (mhc-compile --target)")
     parser.add_argument("--repeat", type=int, default=5, help="runs of which bench takes the median")
     parser.add_argument("--rounds", type=int, default=3, help="times that bench is started; the fastest counts")
     parser.add_argument("--kernels", action="store_true", help="print each kernel")

@@ -10,6 +10,8 @@
 #include "mlir/Pass/Pass.h"
 
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace mlir::mhc {
 
@@ -20,6 +22,13 @@ LogicalResult emitCpuKernels(ModuleOp module);
 /// The module's own kernels stay.
 LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target);
 
+/// Emits one of the kernels behind library commands (attention, tokens, ..) by its name, unless it is there already.
+LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target);
+/// Elements of a head, of keys or values, that attention kernels of a GPU take at most.
+constexpr int64_t maxGpuHeadDim = 256;
+/// The names of those that the commands of a module's plans need on a GPU, sorted.
+std::vector<std::string> listLibraryKernels(ModuleOp module);
+
 /// Erases kernels, and the plans and entries that name them: what is left of a module is code.
 void keepCode(ModuleOp module);
 
@@ -29,6 +38,7 @@ struct GpuLaunch {
   int64_t threads; ///< of a block
   int64_t shared;  ///< bytes of dynamic shared memory of a block
 };
+void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch);
 /// What the emission of a kernel said; nullopt for functions of other origin.
 std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function);
 

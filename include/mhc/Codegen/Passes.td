@@ -87,7 +87,7 @@ def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
   let description = [{
     Each scheduled `mhc.kernel` becomes an `llvm.func` with `nvvm.kernel` of the package's GPU ABI in `gpu.module @kernels`. A block owns tiles of tokens;
     in wide code a warp takes a token, its lanes the channels; in narrow code a thread takes a token. `math` ops are left for `mhc-expand-math`.
-    Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added.
+    Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added, and what `library` names of the kernels behind library commands.
 
     ```mlir
     mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>, segments = array<i64: 1, 1, 0>} {
@@ -117,6 +117,7 @@ def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
       ...
     ```
   }];
+  let options = [ListOption<"library", "library", "std::string", "library kernels to add, by name (mhc_attention_bf16_64_64, ..)">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect",
                            "::mlir::NVVM::NVVMDialect", "::mlir::gpu::GPUDialect"];

@@ -10,6 +10,7 @@ def DifferentiatePass : Pass<"mhc-differentiate", "::mlir::ModuleOp"> {
     For each function with `mhc.vjp = "name"`, a function of that name: the forward pass, then the gradients by reverse accumulation through the ops' own VJPs. Arguments with `mhc.grad = "d.."` get a gradient result of that
     name; each result with `mhc.cotangent = "d.."` adds an argument, its gradient; `mhc.cotangent = ""` is a loss (gradient 1). `mhc.keep_results`: the forward results are returned too. The parts of a value's gradient are added in the compute type; a row of
     channels is then rounded to the value's own type, once. `mhc.recompute` is dissolved: backward starts each block with clones of the ops whose results were not kept.
+    A remark says what the forward part keeps for backward, and how many ops run again.
 
     ```mlir
     func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: tensor<8x8xf32> {mhc.name = "w", mhc.grad = "dw"})

@@ -32,6 +32,12 @@ struct TargetCode {
     std::vector<Argument> args, reductions;
   };
   std::vector<Kernel> kernels;
+  /// GPU targets: a kernel behind library commands, and how it is launched.
+  struct LibraryKernel {
+    std::string symbol;
+    int64_t tile = 1, shared = 0, threads = 0;
+  };
+  std::vector<LibraryKernel> library;
   std::vector<std::string> requirements;  ///< target cpu: words of the manifest's `requires`
   std::string llvm, object, sharedObject; ///< target cpu
   std::string ptx, cubin;                 ///< GPU targets; no cubin without ptxas

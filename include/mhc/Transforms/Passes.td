@@ -74,40 +74,63 @@ def InsertRecomputeBoundariesPass : Pass<"mhc-insert-recompute-boundaries", "::m
   let summary = "wrap blocks of sublayers whose topology is recomputed in the backward pass";
   let description = [{
     Sublayers of a function that is to be differentiated are grouped into blocks of L_r. Memory a token, in elements of the streams' type (math: Eq. 20 of the paper):
-    `n C ceil(L / L_r) + (n + 2) C L_r`. `block = 0` takes the L_r that minimises it; `budget` (elements a token) the smallest recomputation that fits. Each block becomes `mhc.recompute`; what F computes, and its output, is
-    marked by `mhc.keep` and survives; the topology ops and F's leading norm run again. With n = 2, C = 8, L = 2 blocks of one sublayer keep 64 elements and a block of both 80:
+    `n C ceil(L / L_r) + (n + 2) C L_r`. `block = 0` takes the L_r that minimises it, and refuses where that is no less than the `(n + 2) C L` that all sublayers keep without blocks;
+    `budget` (elements a token) takes the smallest recomputation that fits. Each block becomes `mhc.recompute`; what F computes, and its output, is marked by `mhc.keep` and survives; the
+    topology ops and F's leading norm run again. With n = 4, C = 8, L = 4 blocks of one sublayer keep 176 elements, of two 160, of four 224, and no blocks 192:
 
     ```mlir
-    func.func @forward(%x: tensor<?x2x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
-                       %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> attributes {mhc.vjp = "backward"} {
-      %u0 = mhc.aggregate %x, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
-      %f0 = mhc.linear %u0, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
-      %x1 = mhc.combine %x, %f0, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
-      %u1 = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
-      %f1 = mhc.linear %u1, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
-      %x2 = mhc.combine %x1, %f1, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
-      return %x2 : tensor<?x2x8xf32>
+    !x = tensor<?x4x8xf32>
+    !u = tensor<?x8xf32>
+    !h = tensor<?x4xf32, #mhc.narrow>
+    !m = tensor<?x4x4xf32, #mhc.narrow>
+    !w = tensor<8x8xf32>
+    func.func @forward(%x: !x, %pre: !h, %post: !h, %res: !m, %w: !w) -> !x attributes {mhc.vjp = "backward"} {
+      %u0 = mhc.aggregate %x, %pre : (!x, !h) -> !u
+      %f0 = mhc.linear %u0, %w : (!u, !w) -> !u
+      %x1 = mhc.combine %x, %f0, %post, %res : (!x, !u, !h, !m) -> !x
+      %u1 = mhc.aggregate %x1, %pre : (!x, !h) -> !u
+      %f1 = mhc.linear %u1, %w : (!u, !w) -> !u
+      %x2 = mhc.combine %x1, %f1, %post, %res : (!x, !u, !h, !m) -> !x
+      %u2 = mhc.aggregate %x2, %pre : (!x, !h) -> !u
+      %f2 = mhc.linear %u2, %w : (!u, !w) -> !u
+      %x3 = mhc.combine %x2, %f2, %post, %res : (!x, !u, !h, !m) -> !x
+      %u3 = mhc.aggregate %x3, %pre : (!x, !h) -> !u
+      %f3 = mhc.linear %u3, %w : (!u, !w) -> !u
+      %x4 = mhc.combine %x3, %f3, %post, %res : (!x, !u, !h, !m) -> !x
+      return %x4 : !x
     }
     ```
     becomes
     ```mlir
-    func.func @forward(%x: tensor<?x2x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
-                       %w: tensor<8x8xf32>) -> tensor<?x2x8xf32> attributes {mhc.vjp = "backward"} {
-      %x1 = mhc.recompute : tensor<?x2x8xf32> {
-        %u = mhc.aggregate %x, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
-        %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
-        %k = mhc.keep %f : (tensor<?x8xf32>) -> tensor<?x8xf32>
-        %0 = mhc.combine %x, %k, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
-        mhc.yield %0 : tensor<?x2x8xf32>
+    !x = tensor<?x4x8xf32>
+    !u = tensor<?x8xf32>
+    !h = tensor<?x4xf32, #mhc.narrow>
+    !m = tensor<?x4x4xf32, #mhc.narrow>
+    !w = tensor<8x8xf32>
+    func.func @forward(%x: !x, %pre: !h, %post: !h, %res: !m, %w: !w) -> !x attributes {mhc.vjp = "backward"} {
+      %x2 = mhc.recompute : !x {
+        %u0 = mhc.aggregate %x, %pre : (!x, !h) -> !u
+        %f0 = mhc.linear %u0, %w : (!u, !w) -> !u
+        %k0 = mhc.keep %f0 : (!u) -> !u
+        %0 = mhc.combine %x, %k0, %post, %res : (!x, !u, !h, !m) -> !x
+        %u1 = mhc.aggregate %0, %pre : (!x, !h) -> !u
+        %f1 = mhc.linear %u1, %w : (!u, !w) -> !u
+        %k1 = mhc.keep %f1 : (!u) -> !u
+        %1 = mhc.combine %0, %k1, %post, %res : (!x, !u, !h, !m) -> !x
+        mhc.yield %1 : !x
       }
-      %x2 = mhc.recompute : tensor<?x2x8xf32> {
-        %u = mhc.aggregate %x1, %pre : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
-        %f = mhc.linear %u, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
-        %k = mhc.keep %f : (tensor<?x8xf32>) -> tensor<?x8xf32>
-        %0 = mhc.combine %x1, %k, %post, %res : (tensor<?x2x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
-        mhc.yield %0 : tensor<?x2x8xf32>
+      %x4 = mhc.recompute : !x {
+        %u0 = mhc.aggregate %x2, %pre : (!x, !h) -> !u
+        %f0 = mhc.linear %u0, %w : (!u, !w) -> !u
+        %k0 = mhc.keep %f0 : (!u) -> !u
+        %0 = mhc.combine %x2, %k0, %post, %res : (!x, !u, !h, !m) -> !x
+        %u1 = mhc.aggregate %0, %pre : (!x, !h) -> !u
+        %f1 = mhc.linear %u1, %w : (!u, !w) -> !u
+        %k1 = mhc.keep %f1 : (!u) -> !u
+        %1 = mhc.combine %0, %k1, %post, %res : (!x, !u, !h, !m) -> !x
+        mhc.yield %1 : !x
       }
-      return %x2 : tensor<?x2x8xf32>
+      return %x4 : !x
     }
     ```
   }];
@@ -150,8 +173,9 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
   let summary = "everything between two layers becomes one kernel";
   let description = [{
     Row ops are cut into segments at the ops that are none (matmul, attention, an external layer): no path leaves a segment and comes back, so the connected ops of one segment may run as one kernel. A boundary is then the combine of sublayer l with the coefficients and the aggregate of
-    sublayer l+1 and the norm that its layer begins with; in backward likewise. First, a cheap op whose result is larger than its operands moves to the segment of its only user (`sink`). Then, in backward, a stream that the
-    kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own. A segment is refused if its row does not fit on chip (`#mhc.target`).
+    sublayer l+1 and the norm that its layer begins with; in backward likewise. First, a cheap op whose result is larger than its operands moves to the segment of its first user (`sink`). Then, in backward, a stream that the
+    kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own. A segment is refused if its row does not fit on chip (the least of the module's `mhc.targets`). Fusions of `mhc-fuse-coefficients` are taken apart first:
+    where an op of theirs stands at a boundary it goes into that kernel, and what then is left over that pass fuses again.
 
     ```mlir
     func.func @forward(%x: tensor<?x2x8xf32>, %f: tensor<?x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>,

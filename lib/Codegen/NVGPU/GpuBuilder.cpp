@@ -73,6 +73,18 @@ Value GpuBuilder::shuffle(Value value, int64_t lanes) {
                               NVVM::ShflKind::bfly, /*return_value_and_is_valid=*/UnitAttr());
 }
 
+Value GpuBuilder::sharedMemory(gpu::GPUModuleOp module) {
+  static constexpr StringLiteral name = "mhc_shared";
+  auto global = module.lookupSymbol<LLVM::GlobalOp>(name);
+  if (!global) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    global = LLVM::GlobalOp::create(b, loc, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
+                                    LLVM::Linkage::External, name, Attribute(), /*alignment=*/16, /*addrSpace=*/3);
+  }
+  return LLVM::AddressOfOp::create(b, loc, global);
+}
+
 Value GpuBuilder::lane(Value vector, int64_t i) {
   return isa<VectorType>(vector.getType()) ? Value(vector::ExtractOp::create(b, loc, vector, i)) : vector;
 }

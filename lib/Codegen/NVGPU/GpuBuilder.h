@@ -11,6 +11,7 @@
 #include "mhc/Codegen/RowEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -61,6 +62,8 @@ protected:
   void when(Value condition, function_ref<void()> body);
   void barrier() { NVVM::BarrierOp::create(b, loc); }
   Value shuffle(Value value, int64_t lanes);
+  /// The block's dynamic shared memory, which all kernels of a module name alike.
+  Value sharedMemory(gpu::GPUModuleOp module);
 
   Value lane(Value vector, int64_t i);
   Value vectorOf(ArrayRef<Value> lanes);

@@ -2,6 +2,8 @@
 
 #include "SimpleEmitter.h"
 
+#include "mhc/Codegen/Passes.h"
+
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numeric>
@@ -10,7 +12,6 @@ namespace mlir::mhc::nvgpu {
 
 /// Shared memory that every chip has for one block (sm_80: 163 KiB).
 static constexpr int64_t sharedLimit = 160 * 1024;
-static constexpr StringLiteral sharedName = "mhc_shared";
 
 SimpleEmitter::SimpleEmitter(OpBuilder &builder, KernelOp kernel, gpu::GPUModuleOp target)
     : GpuBuilder(builder, kernel.getLoc(), kernel.getCompute()), kernel(kernel), target(target) {
@@ -77,15 +78,7 @@ LogicalResult SimpleEmitter::run() {
   laneOf = bitAnd(thread, warpSize - 1);
   warp = shiftRight(thread, 5);
   Value blockIndex = NVVM::BlockIdXOp::create(b, loc, i32Type), blocks = NVVM::GridDimXOp::create(b, loc, i32Type);
-  auto sharedGlobal = target.lookupSymbol<LLVM::GlobalOp>(sharedName);
-  if (!sharedGlobal) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(target.getBody());
-    sharedGlobal = LLVM::GlobalOp::create(b, loc, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
-                                          LLVM::Linkage::External, sharedName, Attribute(), /*alignment=*/16,
-                                          /*addrSpace=*/3);
-  }
-  shared = LLVM::AddressOfOp::create(b, loc, sharedGlobal);
+  shared = sharedMemory(target);
   rows = entry->getArgument(block.getNumArguments());
   for (auto [i, name] : llvm::enumerate(kernel.getInts()))
     if (cast<StringAttr>(name).getValue() == "S")
@@ -120,9 +113,7 @@ LogicalResult SimpleEmitter::run() {
   if (bytes > sharedLimit)
     return kernel.emitOpError("expected at most ")
            << sharedLimit << " bytes of narrow values for a tile of " << tile << " tokens, but got " << bytes;
-  function->setAttr("mhc.launch", b.getDictionaryAttr({b.getNamedAttr("tile", b.getI64IntegerAttr(tile)),
-                                                       b.getNamedAttr("threads", b.getI64IntegerAttr(threads)),
-                                                       b.getNamedAttr("shared", b.getI64IntegerAttr(bytes))}));
+  setGpuLaunch(function, {tile, threads, bytes});
   return success();
 }
 
@@ -164,10 +155,19 @@ Value SimpleEmitter::rowOf(RowLoadOp load, const Token &at, function_ref<Value(V
   llvm_unreachable("all kinds of access are above");
 }
 
+/// What a load of wide values takes: a row, also where the argument's first dimension is known (a table that is gathered
+/// from), or the whole of a uniform argument.
+static MemRefType loadedType(RowLoadOp load) {
+  auto type = cast<MemRefType>(load.getSource().getType());
+  if (type.hasStaticShape() && load.getAccess() != Access::uniform)
+    return MemRefType::get(type.getShape().drop_front(), type.getElementType());
+  return type;
+}
+
 /// Finds, once a token, the row that a load or store of wide values reaches.
 void SimpleEmitter::locate(Operation *op, Token &at) {
   if (auto load = dyn_cast<RowLoadOp>(op); load && isa<WideType>(load.getResult().getType())) {
-    auto type = cast<MemRefType>(load.getSource().getType());
+    MemRefType type = loadedType(load);
     Value row = rowOf(load, at, [&](Value narrow) { return narrowAt(narrow, 0, at.local); });
     Value offset = load.getAccess() == Access::uniform ? row : mul(row, rowElements(type));
     at.pointers[op] = address(pointer(load.getSource()), type.getElementType(), offset);
@@ -189,10 +189,7 @@ std::pair<Value, int64_t> SimpleEmitter::chunkAddress(Operation *op, MemRefType 
 }
 
 Value SimpleEmitter::loadStream(RowLoadOp op, int64_t stream) {
-  auto type = cast<MemRefType>(op.getSource().getType());
-  // A gathered row is a row of its own, whatever the argument's first dimension.
-  if (type.hasStaticShape() && op.getAccess() != Access::uniform)
-    type = MemRefType::get(type.getShape().drop_front(), type.getElementType());
+  MemRefType type = loadedType(op);
   auto [place, alignment] = chunkAddress(op, type, stream);
   return load(storedType(type.getElementType()), place, alignment);
 }

@@ -105,7 +105,7 @@ static void readManifold(Object &object, HyperConnection &hc) {
 }
 
 /// Reads what is written of `convention` over the preset's values, without asking whether it has an effect.
-static void readConvention(Object &convention, Object &sinkhorn, Object &rms, Object &mapping, Convention &out) {
+static void readConvention(Object &convention, Object &sinkhorn, Object &rms, Object &mapping, bool fp64, Convention &out) {
   convention.only({"res_application", "sinkhorn", "rms", "norm_weight", "pre_eps", "post_scale", "coefficient_dtype",
                    "layout", "phi_layout", "pre_source", "f_bias", "mappings"});
   convention.read("res_application", out.transposedRes, resApplications);
@@ -127,7 +127,7 @@ static void readConvention(Object &convention, Object &sinkhorn, Object &rms, Ob
 
   rms.only({"form", "eps"});
   rms.read("form", out.rms.inverseOfRootPlusEps, rmsForms);
-  rms.read("eps", out.rms.eps, interval::positiveFp32);
+  rms.read("eps", out.rms.eps, fp64 ? interval::positive : interval::positiveFp32);
 
   mapping.only({"pre", "post", "res"});
   mapping.read("pre", out.pre, mappings);
@@ -179,7 +179,7 @@ static void refuseWithoutEffect(Object &object, Object &convention, Object &sink
   }
 }
 
-void readHyperConnection(Object &object, HyperConnection &hc, bool ofLanguageModel) {
+void readHyperConnection(Object &object, HyperConnection &hc, bool fp64, bool ofLanguageModel) {
   if (ofLanguageModel) {
     hc.topology = Topology::residual;
     object.read("topology", hc.topology, modelTopologies);
@@ -218,7 +218,7 @@ void readHyperConnection(Object &object, HyperConnection &hc, bool ofLanguageMod
       for (const char *key : {"res_application", "layout", "phi_layout", "pre_source", "mappings"})
         convention.refuse(key, why + " of a language model");
   }
-  readConvention(convention, sinkhorn, rms, mapping, hc.convention);
+  readConvention(convention, sinkhorn, rms, mapping, fp64, hc.convention);
   if (object.failed())
     return;
 
@@ -244,7 +244,7 @@ void readHyperConnectionKind(Object &object, HyperConnectionKind &out, bool chai
     object.require({"depth"});
     object.read("depth", out.depth, 1, maxBlocks);
   }
-  readHyperConnection(object, out.hc, /*ofLanguageModel=*/false);
+  readHyperConnection(object, out.hc, out.dtype == Dtype::fp64, /*ofLanguageModel=*/false);
   if (object.failed())
     return;
   int64_t phi = mulSizes(out.hc.phiRows(out.hiddenSize), out.hc.phiColumns());

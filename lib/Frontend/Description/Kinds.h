@@ -14,7 +14,7 @@ void readOptimizerKind(Object &, OptimizerStepKind &);
 void readLanguageModel(Object &, LanguageModel &);
 
 /// The fields topology, hc_mult, preset, manifold and convention.
-void readHyperConnection(Object &, HyperConnection &, bool ofLanguageModel);
+void readHyperConnection(Object &, HyperConnection &, bool fp64, bool ofLanguageModel);
 /// The fields of a router beside the experts' number; `ofLanguageModel` adds capacity_factor.
 void readRouter(Object &, Router &, bool ofLanguageModel);
 /// The rules that tie the router's groups to the number of experts. False if the rules of `checkTopk` cannot be asked.

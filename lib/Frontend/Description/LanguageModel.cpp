@@ -206,7 +206,7 @@ static void readFeedForward(Object &object, LanguageModel &model) {
 void readResidual(Object &object, LanguageModel &model) {
   Object residual = object.object("residual");
   residual.only({"topology", "hc_mult", "preset", "convention", "manifold", "readout", "branch_scale"});
-  readHyperConnection(residual, model.residual, /*ofLanguageModel=*/true);
+  readHyperConnection(residual, model.residual, model.dtype == Dtype::fp64, /*ofLanguageModel=*/true);
   using Parametrization = Training::Parametrization;
   const Parametrization::Kind kind = model.training.parametrization.kind;
   model.branchScale = kind == Parametrization::hyperp || kind == Parametrization::mupPlusPlus

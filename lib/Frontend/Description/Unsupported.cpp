@@ -19,7 +19,12 @@ struct Limit {
 
 using Limits = std::vector<Limit>;
 
-Limits limitsOf(const HyperConnectionKind &) { return {}; }
+Limits limitsOf(const HyperConnection &hc, const std::string &prefix) {
+  // Backward keeps two rows of factors an iteration, on the stack of each thread.
+  return {{prefix + "convention.sinkhorn.iterations", hc.convention.sinkhorn.iterations > 500,
+           "more than 500 Sinkhorn iterations"}};
+}
+Limits limitsOf(const HyperConnectionKind &kind) { return limitsOf(kind.hc, ""); }
 
 Limits limitsOf(const MoeRouterKind &kind) {
   return {
@@ -47,6 +52,8 @@ Limits limitsOf(const LanguageModel &model) {
       {"training.schedule.kind", t.schedule.kind == Training::Schedule::phased, "schedule 'phases'"},
       {"training.batch.ramp", t.batch.ramp.has_value(), "a batch ramp"},
   };
+  for (Limit &limit : limitsOf(model.residual, "residual."))
+    limits.push_back(std::move(limit));
   return limits;
 }
 

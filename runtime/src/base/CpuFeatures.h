@@ -7,8 +7,8 @@
 
 namespace mhcrt {
 
-/// Words of a manifest's `requires`: a level ("x86-64-v3") or a feature as LLVM names it ("avx512bf16"). Known are those
-/// whose instructions a code generator may choose by itself.
+/// Words of a manifest's `requires`: a level ("x86-64-v3") or a feature as LLVM names it ("avx512bf16"). Known are
+/// those whose instructions a code generator may choose by itself.
 bool isCpuFeature(const std::string &word);
 
 /// The features among `words` (a level stands for several) that this processor or its system lacks.

@@ -11,14 +11,19 @@
 namespace mhcrt {
 
 ThreadPool::ThreadPool(int threads) {
+  // An object that was never complete has no destructor call, and that of a thread that runs ends the program: those
+  // that did start are joined here.
   try {
     for (int i = 1; i < threads; ++i)
       workers.emplace_back([this] { work(); });
   } catch (const std::system_error &problem) {
     size_t started = workers.size();
-    join(); // no destructor runs for an object that was never complete, and that of a running std::thread ends the program
-    fail("cannot start ", threads, " threads: the system refuses more than ", started + 1, " (", problem.code().message(),
-         "; fewer: --threads or MHC_THREADS)");
+    join();
+    fail("cannot start ", threads, " threads: the system refuses more than ", started + 1, " (",
+         problem.code().message(), "; fewer: --threads or MHC_THREADS)");
+  } catch (...) {
+    join();
+    throw;
   }
 }
 

@@ -218,7 +218,7 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
   result.seconds = median(totals);
   result.copyRate = rates.copyRate();
   result.multiplyAddRate = rates.multiplyAddRate();
-  std::vector<Traffic> traffic = planTraffic(package.manifest(), plan, prepared.layout());
+  std::vector<Traffic> traffic = planTraffic(target, plan, prepared.layout());
   std::map<std::string, size_t> byName;
   std::vector<std::vector<double>> sums; // by kernel, one a repeat
   for (size_t i = 0; i < commands.size(); ++i) {

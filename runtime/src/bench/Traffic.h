@@ -16,7 +16,7 @@ struct Traffic {
 /// A launch moves its arguments that have rows, times its rows: what `mhc-compile --explain` counts. Parameters, tables
 /// by position and partial sums are small beside the rows and stay in caches; they count nothing. A library command
 /// moves its operands.
-std::vector<Traffic> planTraffic(const Manifest &manifest, const EntryPlan &plan, const Layout &layout);
+std::vector<Traffic> planTraffic(const TargetPlan &target, const EntryPlan &plan, const Layout &layout);
 
 } // namespace mhcrt
 

@@ -10,6 +10,7 @@
 #include "base/DType.h"
 #include "package/Package.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -88,6 +89,15 @@ public:
   virtual std::vector<double> finish() = 0;
 };
 
+/// Work that was recorded, to be asked for again as a whole.
+class Recording {
+public:
+  virtual ~Recording() = default;
+  /// False once the device has moved memory that the work uses.
+  virtual bool isValid() const = 0;
+  virtual void replay() = 0;
+};
+
 class Device {
 public:
   virtual ~Device() = default;
@@ -102,7 +112,12 @@ public:
   virtual void copyOut(void *hostTo, const void *from, uint64_t bytes) = 0;
   virtual void copy(void *to, const void *from, uint64_t bytes) = 0;
   virtual void fillBytes(void *to, uint8_t value, uint64_t bytes) = 0;
+  /// Waits for all that was asked of the device. What only the device could find out is thrown here: a token outside
+  /// the vocabulary.
   virtual void synchronize() {}
+  /// Records what `work` asks of the device, without doing it; the work must have been done once before, the same way.
+  /// Null where the device does not record: then nothing was done.
+  virtual std::unique_ptr<Recording> record(const std::function<void()> & /*work*/) { return nullptr; }
 
   virtual void fill(void *to, DType type, int64_t count, double value) = 0;
   virtual void add(void *to, const void *from, DType type, int64_t count);
@@ -128,8 +143,8 @@ public:
   virtual std::unique_ptr<Timeline> timeline();
   /// Copies as fast as the memory allows: for large blocks that nobody reads soon.
   virtual void streamCopy(void *to, const void *from, uint64_t bytes) { copy(to, from, bytes); }
-  /// Keeps all arithmetic units busy with fp32 multiply-adds for some milliseconds and returns the number of
-  /// floating-point operations that this took; 0 if the device has no such code.
+  /// Keeps all units busy with fp32 multiply-adds, on vectors as the package's code may use, for some milliseconds.
+  /// Returns the number of floating-point operations; 0 if the device has no such code.
   virtual double spinMultiplyAdds() { return 0; }
 
 protected:

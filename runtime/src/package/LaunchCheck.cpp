@@ -38,7 +38,8 @@ struct Range {
 Range rangeOf(const Manifest &manifest, const Buffer &buffer) {
   constexpr int scalars = 4;
   auto from = [&](int space, int64_t begin) { // a size that depends on symbols may reach anywhere
-    return Range{space, begin, buffer.size.terms.empty() ? begin + std::max<int64_t>(0, buffer.size.constant) : INT64_MAX};
+    return Range{space, begin,
+                 buffer.size.terms.empty() ? begin + std::max<int64_t>(0, buffer.size.constant) : INT64_MAX};
   };
   switch (buffer.kind) {
   case BufferKind::Parameter:
@@ -105,14 +106,18 @@ private:
       need(count);
   }
 
-  /// Whether the two may share memory. Temporaries that are alive together never do, nor do the caller's tensors.
+  /// Whether `a`, which is written, may share memory with `b`. Temporaries that are alive together never do, nor do the
+  /// caller's tensors.
   bool overlap(const Buffer &a, const Buffer &b) const {
     if (&a == &b)
       return true;
-    bool tensors = a.kind == BufferKind::Input || a.kind == BufferKind::Output;
-    if (tensors && a.kind == b.kind && a.tensor == b.tensor) { // slices as fractions of the tensor
+    if (a.kind == BufferKind::Arena || a.kind == BufferKind::Partials || b.kind == BufferKind::Arena)
+      return false;
+    if (a.kind == BufferKind::Output) { // slices, as fractions of the tensor
       using Wide = unsigned __int128;
-      return Wide(a.slice) * b.slices < Wide(b.slice + 1) * a.slices && Wide(b.slice) * a.slices < Wide(a.slice + 1) * b.slices;
+      return b.kind == BufferKind::Output && a.tensor == b.tensor &&
+             Wide(a.slice) * b.slices < Wide(b.slice + 1) * a.slices &&
+             Wide(b.slice) * a.slices < Wide(a.slice + 1) * b.slices;
     }
     Range x = rangeOf(manifest, a), y = rangeOf(manifest, b);
     return x.space >= 0 && x.space == y.space && x.begin < y.end && y.begin < x.end;

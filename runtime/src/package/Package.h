@@ -78,8 +78,8 @@ struct Manifest {
 /// Memory that a kernel reads or writes.
 struct KernelArgument {
   DType dtype = DType::F32;
-  int64_t elements = 0; ///< of a row, or of the whole where it has no rows
-  bool token = false;   ///< rows: one for each of the launch's
+  int64_t elements = 0;                      ///< of a row, or of the whole where it has no rows
+  bool token = false;                        ///< rows: one for each of the launch's
   bool position = false, vocabulary = false; ///< rows: as many as the launch's int S, as many as there are token ids
   bool written = false;
 };
@@ -95,6 +95,11 @@ struct Kernel {
 
   /// Which of `ints` is the length S that positions go by; ints.size() without.
   size_t lengthIndex() const { return std::find(ints.begin(), ints.end(), "S") - ints.begin(); }
+};
+
+/// A kernel behind library commands; its arguments are those that the runtime gives (docs/design/package.md).
+struct LibraryKernel {
+  int64_t tile = 1, shared = 0, threads = 0;
 };
 
 enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant };
@@ -161,6 +166,7 @@ struct EntryPlan {
 
 struct TargetPlan {
   std::vector<Kernel> kernels;
+  std::map<std::string, LibraryKernel> library; ///< by symbol
   std::map<std::string, EntryPlan> entries;
 };
 

@@ -481,6 +481,15 @@ std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest
       if (!kernelNames.insert(target.kernels.back().name).second)
         fail(kernels[i].path(), ": the kernel '", target.kernels.back().name, "' occurs twice");
     }
+    if (auto library = json.find("library"))
+      for (size_t i = 0; i < library->size(); ++i) {
+        JsonView item = (*library)[i];
+        item.only({"symbol", "tile", "shared", "threads"});
+        LibraryKernel kernel{item.at("tile").integer(1, INT32_MAX), item.at("shared").integer(0, INT32_MAX),
+                             item.at("threads").integer(1, 1024)};
+        if (!target.library.emplace(item.at("symbol").string(), kernel).second)
+          fail(item.path(), ": the library kernel '", item.at("symbol").string(), "' occurs twice");
+      }
     json.at("entries").members([&](const std::string &entryName, const JsonView &entryJson) {
       auto entry = manifest.entries.find(entryName);
       if (entry == manifest.entries.end())

@@ -13,8 +13,12 @@ Executor::Executor(const Package &package, Device &device, const std::string &ta
   if (found == target->entries.end())
     fail(package.source(), ": target '", targetName, "' has no plan for entry '", entryName, "'");
   plan = &found->second;
-  const char *flag = std::getenv("MHC_POISON");
-  poison = flag && std::string(flag) == "1";
+  auto isOn = [](const char *variable) {
+    const char *flag = std::getenv(variable);
+    return flag && std::string(flag) == "1";
+  };
+  poison = isOn("MHC_POISON");
+  synchronous = isOn("MHC_SYNCHRONOUS");
   scalarMemory = DeviceMemory(device, sizeof(Scalars));
 }
 
@@ -22,6 +26,8 @@ void Executor::bind(const Symbols &values) {
   if (hasLayout && symbols == values)
     return;
   hasLayout = false;
+  recording.reset();
+  lastAddress.clear();
   bound = layOut(package.manifest(), *entry, *target, *plan, values,
                  [&](const Kernel &kernel, int64_t rows) { return device.partials(kernel, rows); });
   symbols = values;
@@ -105,7 +111,8 @@ void Executor::addresses(const Run &run) {
   }
 }
 
-void Executor::run(const Run &run) {
+/// Everything of a run but its commands.
+void Executor::begin(const Run &run) {
   if (!hasLayout)
     fail("entry '", entry->name, "' runs before its symbols are bound");
   addresses(run);
@@ -122,12 +129,112 @@ void Executor::run(const Run &run) {
     scalars[scalar::InverseTokens] = static_cast<float>(1.0 / (static_cast<double>(b->second) * static_cast<double>(s->second)));
   device.copyIn(scalarMemory.data(), scalars.data(), sizeof scalars);
   microBatch = 0;
-  if (run.passed)
-    run.passed(nullptr);
-  commands(plan->commands, run);
+}
+
+void Executor::run(const Run &run) {
+  begin(run);
+  issue(run);
   device.synchronize();
   if (run.scalars)
     device.copyOut(run.scalars->data(), scalarMemory.data(), sizeof(Scalars));
+}
+
+void Executor::issue(const Run &run) {
+  bool same = address == lastAddress && run.microBatches == lastMicroBatches;
+  lastAddress = address;
+  lastMicroBatches = run.microBatches;
+  if (recording && (!same || !recording->isValid()))
+    recording.reset();
+  // What passes one by one cannot be a whole.
+  if (same && !run.passed && !synchronous) {
+    if (!recording)
+      recording = device.record([&] { commands(plan->commands, run); });
+    if (recording)
+      return recording->replay();
+    address = lastAddress; // in case it was given up half-way
+    microBatch = 0;
+  }
+  if (run.passed)
+    run.passed(nullptr);
+  commands(plan->commands, run);
+}
+
+namespace {
+struct Found { // ends a run
+  std::string where;
+};
+
+bool isFinite(const char *data, DType type, int64_t count) {
+  auto all = [&](const auto *values, auto widen) {
+    for (int64_t i = 0; i < count; ++i)
+      if (!std::isfinite(widen(values[i])))
+        return false;
+    return true;
+  };
+  auto same = [](auto value) { return value; };
+  switch (type) {
+  case DType::BF16:
+    return all(reinterpret_cast<const uint16_t *>(data), [](uint16_t value) { return fromBf16(value); });
+  case DType::F32:
+    return all(reinterpret_cast<const float *>(data), same);
+  case DType::F64:
+    return all(reinterpret_cast<const double *>(data), same);
+  case DType::I32:
+  case DType::I64:
+    return true;
+  }
+  return true;
+}
+} // namespace
+
+bool Executor::hasNonFinite(const Command &command) {
+  std::vector<size_t> written;
+  if (command.op == Op::Launch) {
+    const Kernel &kernel = target->kernels[command.kernel];
+    for (size_t i = 0; i < kernel.args.size() && i < command.args.size(); ++i)
+      if (kernel.args[i].written)
+        written.push_back(command.args[i]);
+    for (const Reduction &reduction : command.reductions)
+      written.push_back(reduction.out);
+  } else {
+    for (size_t index : {command.c, command.op == Op::AttentionBackward ? noBuffer : command.out, command.dq, command.dk,
+                         command.dv, command.dst})
+      if (index != noBuffer)
+        written.push_back(index);
+  }
+  Memory values;
+  for (size_t index : written) {
+    const Buffer &buffer = plan->buffers[index];
+    if (buffer.kind == BufferKind::Scalars) // the clip threshold may well be infinite
+      continue;
+    uint64_t bytes = bound.counts[index] * byteSize(buffer.dtype);
+    if (values.size() < bytes)
+      values = Memory(bytes);
+    device.copyOut(values.data(), address[index], bytes);
+    if (!isFinite(values.data(), buffer.dtype, bound.counts[index]))
+      return true;
+  }
+  return false;
+}
+
+std::string Executor::findNonFinite(const Run &run) {
+  Run checked = run;
+  checked.passed = [&](const Command *passed) {
+    if (passed && hasNonFinite(*passed))
+      throw Found{concat(name(passed->op),
+                         passed->op == Op::Launch ? " of kernel '" + target->kernels[passed->kernel].name + "'" : "",
+                         passed->at.empty() ? "" : " (" + passed->at + ")")};
+  };
+  begin(checked);
+  try {
+    issue(checked);
+    device.synchronize();
+  } catch (const Found &found) {
+    lastAddress.clear();
+    device.synchronize();
+    return found.where;
+  }
+  return "";
 }
 
 void Executor::commands(const std::vector<Command> &list, const Run &run) {
@@ -146,6 +253,8 @@ void Executor::commands(const std::vector<Command> &list, const Run &run) {
     }
     try {
       command(item);
+      if (synchronous)
+        device.synchronize();
     } catch (const Error &problem) {
       if (item.at.empty() || item.op == Op::SplitTokens) // a bad token is the input's fault, not a place's
         throw;

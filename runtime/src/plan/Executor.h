@@ -55,9 +55,15 @@ public:
     std::function<void(const Command *)> passed;
   };
   void run(const Run &run);
+  /// Runs the commands one by one, up to the first that leaves a NaN or infinity behind, and says which one it was; ""
+  /// if none does.
+  std::string findNonFinite(const Run &run);
 
 private:
+  void begin(const Run &run);
   void addresses(const Run &run);
+  void issue(const Run &run);
+  bool hasNonFinite(const Command &command);
   void commands(const std::vector<Command> &list, const Run &run);
   void command(const Command &command);
   void launch(const Command &command, const BoundCommand &values);
@@ -68,7 +74,7 @@ private:
   const TargetPlan *target;
   const Entry *entry;
   const EntryPlan *plan;
-  bool hasLayout = false, poison = false;
+  bool hasLayout = false, poison = false, synchronous = false;
   Symbols symbols;
   Layout bound;
   DeviceMemory arena, scalarMemory;
@@ -76,6 +82,10 @@ private:
   std::vector<char *> address;              ///< by buffer, for the run in progress
   std::vector<void *> args;
   int64_t microBatch = 0;
+  // A run on the same memory as the one before repeats its commands: they are then asked for as a whole.
+  std::unique_ptr<Recording> recording;
+  std::vector<char *> lastAddress;
+  int64_t lastMicroBatches = 0;
 };
 
 } // namespace mhcrt

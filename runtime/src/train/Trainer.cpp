@@ -215,9 +215,13 @@ private:
     if (bad)
       std::fprintf(stderr, "step %lld: loss %g, gradient norm %g%s\n", static_cast<long long>(number), loss, norm,
                    updated ? "" : ": the update is left out");
-    if (badSteps >= mostBadSteps)
+    if (badSteps >= mostBadSteps) {
+      // The step once more: its tokens and weights are still there.
+      std::string where = stepExecutor->findNonFinite(stepRun);
       fail("step ", number, ": loss or gradient norm have not been finite for ", mostBadSteps, " steps, since step ",
-           number - mostBadSteps + 1);
+           number - mostBadSteps + 1,
+           where.empty() ? "" : "; the first command of the step with a NaN or infinity in its result: " + where);
+    }
   }
 
   void report(int64_t first) {

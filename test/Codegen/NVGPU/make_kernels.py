@@ -141,10 +141,11 @@ def backward(n, c, groups, columns, transposed, t):
                    ("gram", f"{n}x{n}xf32"), ("dphi", w)], body)
 
 
-def lookup(c):
-    return kernel(f"lookup_{c}", (4, 2, 0), [("ids", "?xi32"), ("table", f"?x{c}xf32"), ("cos", f"?x{c}xf32"), ("gain", f"{c}xf32"), ("y", f"?x{c}xbf16"), ("n", "?x2xbf16")], f"""
+def lookup(c, rows="?"):
+    """Tables are looked up in; the number of their rows is known or not."""
+    return kernel(f"lookup_{c}_{rows.replace('?', 'any')}", (4, 2, 0), [("ids", "?xi32"), ("table", f"{rows}x{c}xf32"), ("cos", f"?x{c}xf32"), ("gain", f"{c}xf32"), ("y", f"?x{c}xbf16"), ("n", "?x2xbf16")], f"""
   %0 = mhc.row.load row %ids : memref<?xi32> -> !mhc.narrow<1xi32>
-  %1 = mhc.row.load gather %table[%0 : !mhc.narrow<1xi32>] : memref<?x{c}xf32> -> {wide(1, c, 'f32')}
+  %1 = mhc.row.load gather %table[%0 : !mhc.narrow<1xi32>] : memref<{rows}x{c}xf32> -> {wide(1, c, 'f32')}
   %2 = mhc.row.load position %cos {{divisor = 2 : i64}} : memref<?x{c}xf32> -> {wide(1, c, 'f32')}
   %3 = mhc.row.load uniform %gain : memref<{c}xf32> -> {wide(1, c, 'f32')}
   %4 = mhc.row.map %1, %2, %3, %0 : {wide(1, c, 'f32')}, {wide(1, c, 'f32')}, {wide(1, c, 'f32')}, !mhc.narrow<1xi32> -> {wide(1, c, 'f32')} {{
@@ -219,7 +220,7 @@ def source():
                  (8, 32, 2, 80, True, "f32"), (1, 300, 1, 3, False, "bf16"), (4, 128, 4, 2, True, "bf16"), (1, 1, 1, 1, False, "f32"), (4, 1024, 1, 24, False, "bf16")):
         text.append(backward(*args))
     for c in (2, 31, 256, 1000):
-        text.append(lookup(c))
+        text += [lookup(c), lookup(c, "19")]
     text += [softmax(33, 1), softmax(256, 3), softmax(5, 2), softmax(1024, 1)]
     return "\n".join(text)
 

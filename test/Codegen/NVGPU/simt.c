@@ -8,7 +8,7 @@
 #include <ucontext.h>
 
 enum { stackBytes = 128 * 1024, maxThreads = 1024 };
-enum State { ready, atBarrier, inShuffle, inVote, done };
+enum State { ready, atBarrier, inShuffle, inVote, inBallot, done };
 static struct Thread {
   ucontext_t context;
   char *stack;
@@ -45,6 +45,12 @@ _Bool sim_any(_Bool value) {
   wait(inVote);
   return threads[self].value;
 }
+int32_t sim_ballot(_Bool value) {
+  int self = current;
+  threads[self].value = value;
+  wait(inBallot);
+  return threads[self].value;
+}
 int32_t sim_cvt(float high, float low) {
   float values[2] = {low, high};
   uint32_t words[2];
@@ -75,16 +81,16 @@ static int releaseWarp(int first) {
       return 0;
     state = threads[t].state;
   }
-  if (state != inShuffle && state != inVote)
+  if (state != inShuffle && state != inVote && state != inBallot)
     return 0;
-  uint32_t values[32], vote = 0;
+  uint32_t values[32], ballot = 0;
   for (int i = 0; i < 32; ++i) {
     values[i] = threads[first + i].value;
-    vote |= threads[first + i].state == inVote && values[i];
+    ballot |= (uint32_t)(threads[first + i].state == state && state != inShuffle && values[i]) << i;
   }
   for (int i = 0; i < 32; ++i)
     if (threads[first + i].state != done) {
-      threads[first + i].value = state == inVote ? vote : values[i ^ threads[first + i].lanes];
+      threads[first + i].value = state == inVote ? ballot != 0 : state == inBallot ? ballot : values[i ^ threads[first + i].lanes];
       threads[first + i].state = ready;
     }
   return 1;

@@ -36,6 +36,7 @@ def host_text(text):
         (r"nvvm\.barrier", "llvm.call @sim_barrier() : () -> ()"),
         (r"nvvm\.shfl\.sync +bfly %\S+, (%\S+), (%\S+), %\S+ +: f32 -> f32", r"llvm.call @sim_shfl(\1, \2) : (f32, i32) -> f32"),
         (r"nvvm\.vote\.sync +any %\S+, (%\S+) -> i1", r"llvm.call @sim_any(\1) : (i1) -> i1"),
+        (r"nvvm\.vote\.sync +ballot %\S+, (%\S+) -> i32", r"llvm.call @sim_ballot(\1) : (i1) -> i32"),
         (r"(%\w+) = nvvm\.convert\.f32x2\.to\.bf16x2 +(%\w+), (%\w+) .*", converted),
         (r'llvm\.call_intrinsic "llvm\.nvvm\.ex2\.approx\.ftz"', "llvm.call @sim_ex2"),
         (r'llvm\.call_intrinsic "llvm\.nvvm\.lg2\.approx\.ftz\.f"', "llvm.call @sim_lg2"),
@@ -52,6 +53,7 @@ def host_text(text):
   llvm.func @sim_barrier()
   llvm.func @sim_shfl(f32, i32) -> f32
   llvm.func @sim_any(i1) -> i1
+  llvm.func @sim_ballot(i1) -> i32
   llvm.func @sim_cvt(f32, f32) -> i32
   llvm.func @sim_ex2(f32) -> f32
   llvm.func @sim_lg2(f32) -> f32
@@ -67,18 +69,25 @@ def host_text(text):
         for i, t in enumerate(types):
             wrappers += f"    %p{i} = llvm.getelementptr %a[{i}] : (!llvm.ptr) -> !llvm.ptr, i64\n    %v{i} = llvm.load %p{i} : !llvm.ptr -> {t}\n"
         wrappers += f"    llvm.call @{name}({', '.join(f'%v{i}' for i in range(len(types)))}) : ({', '.join(types)}) -> ()\n    llvm.return\n  }}\n"
+        wrappers += f"  llvm.func @arguments_of_{name}() -> i32 {{\n    %n = llvm.mlir.constant({len(types)} : i32) : i32\n    llvm.return %n : i32\n  }}\n"
     aliases = "".join(line + "\n" for line in text.split("\n") if line.startswith("#"))
     return aliases + "module {" + declarations + text[start:end] + wrappers + "}"
 
 
-def build(mhc_opt, source, options=""):
-    folder = tempfile.mkdtemp()
-    scheduled = run([mhc_opt, f"--mhc-schedule-kernels=family=simple {options}", "-"], source)
-    simple = run([mhc_opt, "--mhc-emit-simple", "--mhc-nvptx-lowering", "-"], scheduled)
+def build_gpu(mhc_opt, source, folder, library=()):
+    """The kernels of a scheduled module and those of the library, as a shared object; and how each is launched."""
+    emit = "--mhc-emit-simple" + (f"=library={','.join(library)}" if library else "")
+    simple = run([mhc_opt, emit, "--mhc-nvptx-lowering", "-"], source)
     launches = {m[0]: {k: int(v) for k, v in re.findall(r"(\w+) = (\d+)", m[1])}
                 for m in re.findall(r"llvm\.func @(\w+)\(.*mhc\.launch = \{([^}]*)\}", simple)}
     run([mhc_opt, f"--mhc-write-host=emit=object output={folder}/gpu.o", "-", "-o", "/dev/null"], host_text(simple))
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt.c", f"{folder}/gpu.o", "-lm"], check=True)
+    return launches
+
+
+def build(mhc_opt, source, options=""):
+    folder = tempfile.mkdtemp()
+    launches = build_gpu(mhc_opt, run([mhc_opt, f"--mhc-schedule-kernels=family=simple {options}", "-"], source), folder)
     run([mhc_opt, "--mhc-schedule-kernels=family=cpu", "--mhc-emit-cpu", "--mhc-host-lowering",
          f"--mhc-write-host=emit=shared output={folder}/cpu.so", "-", "-o", "/dev/null"], source)
     return ctypes.CDLL(f"{folder}/gpu.so"), ctypes.CDLL(f"{folder}/cpu.so"), launches
@@ -193,4 +202,5 @@ def main():
     print("all agree")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -65,6 +65,62 @@ mhc.kernel @kernel_c3_type attributes {compute = f64, ints = [], segments = arra
 
 // -----
 
+// expected-error @+1 {{expected argument 0 to be a memref, dynamic in its first dimension at most, but got 'memref<?x0xf32>'}}
+mhc.kernel @kernel_c2_empty attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x0xf32>):
+}
+
+// -----
+
+// expected-error @+1 {{expected a scheduled kernel to be made of phases}}
+mhc.kernel @kernel_c4 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expected a schedule of at least one token and one lane, but got #mhc.schedule<"cpu", tile = 0, vector = 8, channelBlock = 64, threads = 0>}}
+mhc.kernel @kernel_schedule attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", tile = 0, vector = 8, channelBlock = 64, threads = 0>} {
+^bb0:
+}
+
+// -----
+
+func.func @memory_layout(%x: memref<?x8xf32, strided<[16, 1]>>) {
+  // expected-error @+1 {{operand #0 must be memref with identity layout and positive sizes, dynamic in its first dimension at most}}
+  %0 = mhc.row.load row %x : memref<?x8xf32, strided<[16, 1]>> -> !mhc.wide<1x8xf32>
+  return
+}
+
+// -----
+
+func.func @memory_empty(%x: memref<?x0xf32>) {
+  // expected-error @+1 {{operand #0 must be memref with identity layout and positive sizes, dynamic in its first dimension at most}}
+  %0 = mhc.row.load row %x : memref<?x0xf32> -> !mhc.wide<1x8xf32>
+  return
+}
+
+// -----
+
+func.func @memory_rank(%x: memref<f32>) {
+  // expected-error @+1 {{operand #0 must be memref with identity layout and positive sizes, dynamic in its first dimension at most}}
+  %0 = mhc.row.load uniform %x : memref<f32> -> !mhc.narrow<1xf32>
+  return
+}
+
+// -----
+
+func.func @memory_dynamic(%x: memref<?x8xf32>, %w: memref<?x?xf32>) {
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  // expected-error @+1 {{operand #1 must be memref with identity layout and positive sizes, dynamic in its first dimension at most}}
+  %1 = mhc.row.project %0, %w : !mhc.wide<1x8xf32>, memref<?x?xf32> -> !mhc.narrow<2xf32>
+  return
+}
+
+// -----
+
 mhc.kernel @load_c1 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
 ^bb0(%x: memref<?x2x8xf32>):
   // expected-error @+1 {{expected 16 elements, but got '!mhc.wide<2x4xf32>'}}
@@ -141,6 +197,24 @@ mhc.kernel @store_c2 attributes {compute = f32, ints = [], segments = array<i64:
 
 // -----
 
+mhc.kernel @cast_c1 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x2x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x2x8xf32> -> !mhc.wide<2x8xf32>
+  // expected-error @+1 {{expected the shape to stay, but got '!mhc.wide<2x8xf32>' and '!mhc.wide<1x16xbf16>'}}
+  %1 = mhc.row.cast %0 : !mhc.wide<2x8xf32> -> !mhc.wide<1x16xbf16>
+}
+
+// -----
+
+mhc.kernel @cast_c1_kind attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  // expected-error @+1 {{expected the shape to stay, but got '!mhc.wide<1x8xf32>' and '!mhc.narrow<8xbf16>'}}
+  %1 = mhc.row.cast %0 : !mhc.wide<1x8xf32> -> !mhc.narrow<8xbf16>
+}
+
+// -----
+
 mhc.kernel @map_arguments attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>} {
 ^bb0(%x: memref<?x2x8xf32>, %y: memref<?x8xf32>):
   %0 = mhc.row.load row %x : memref<?x2x8xf32> -> !mhc.wide<2x8xf32>
@@ -149,6 +223,31 @@ mhc.kernel @map_arguments attributes {compute = f32, ints = [], segments = array
   %3 = mhc.row.map %0, %1 : !mhc.wide<2x8xf32>, !mhc.wide<1x8xf32> -> !mhc.wide<2x8xf32> {
   ^bb0(%a: f32):
     mhc.row.yield %a : f32
+  }
+}
+
+// -----
+
+mhc.kernel @map_scalar attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x2x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x2x8xf32> -> !mhc.wide<2x8xf32>
+  // expected-error @+1 {{expected a scalar of '!mhc.wide<2x8xf32>', but got 'i32'}}
+  %1 = mhc.row.map %0 : !mhc.wide<2x8xf32> -> !mhc.wide<2x8xf32> {
+  ^bb0(%a: i32):
+    %b = arith.sitofp %a : i32 to f32
+    mhc.row.yield %b : f32
+  }
+}
+
+// -----
+
+mhc.kernel @map_yield attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x2x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x2x8xf32> -> !mhc.wide<2x8xf32>
+  // expected-error @+1 {{expected the region to yield one floating-point scalar}}
+  %1 = mhc.row.map %0 : !mhc.wide<2x8xf32> -> !mhc.wide<2x8xf32> {
+  ^bb0(%a: f32):
+    mhc.row.yield
   }
 }
 
@@ -342,6 +441,24 @@ mhc.kernel @outer_tokens_streams attributes {compute = f32, ints = [], segments 
 
 // -----
 
+mhc.kernel @project_type attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>} {
+^bb0(%x: memref<?x8xf32>, %w: memref<8x2xbf16>):
+  %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+  // expected-error @+1 {{expected a parameter of 'f32', but got 'memref<8x2xbf16>'}}
+  %1 = mhc.row.project %0, %w : !mhc.wide<1x8xf32>, memref<8x2xbf16> -> !mhc.narrow<2xf32>
+}
+
+// -----
+
+mhc.kernel @project_t_type attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>} {
+^bb0(%h: memref<?x2xf32>, %w: memref<8x2xbf16>):
+  %0 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
+  // expected-error @+1 {{expected a parameter of 'f32', but got 'memref<8x2xbf16>'}}
+  %1 = mhc.row.project_t %0, %w : !mhc.narrow<2xf32>, memref<8x2xbf16> -> !mhc.wide<1x8xf32>
+}
+
+// -----
+
 mhc.kernel @narrow_arguments attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
 ^bb0(%z: memref<?x2xf32>):
   %2 = mhc.row.load row %z : memref<?x2xf32> -> !mhc.narrow<2xf32>
@@ -380,4 +497,69 @@ mhc.kernel @sum_tokens_narrow attributes {compute = f32, ints = [], segments = a
   %2 = mhc.row.load row %z : memref<?x2xf32> -> !mhc.narrow<2xf32>
   // expected-error @+1 {{expected a target of as many elements as '!mhc.narrow<2xf32>'}}
   mhc.row.sum_tokens %2, %s : !mhc.narrow<2xf32>, memref<1xf32>
+}
+
+// -----
+
+mhc.kernel @phase_c1_wide attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%h: memref<?x2xf32>, %y: memref<?x2xf32>):
+  %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
+    %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
+    mhc.row.yield %1 : !mhc.narrow<2xf32>
+  }
+  mhc.phase wide {
+    // expected-error @+1 {{expected no such op in a wide phase}}
+    %1 = mhc.row.narrow %0 : !mhc.narrow<2xf32> -> !mhc.narrow<1xf32> {
+    ^bb0(%a: f32, %b: f32):
+      mhc.row.yield %a : f32
+    }
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @phase_c1_wide_store attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%h: memref<?x2xf32>, %y: memref<?x2xf32>):
+  mhc.phase wide {
+    %0 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
+    // expected-error @+1 {{expected no such op in a wide phase}}
+    mhc.row.store %0, %y : !mhc.narrow<2xf32>, memref<?x2xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @phase_c1_narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%x: memref<?x8xf32>, %y: memref<?x1xf32>):
+  mhc.phase narrow {
+    // expected-error @+1 {{expected no such op in a narrow phase}}
+    %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
+    %1 = mhc.row.reduce add %0 : !mhc.wide<1x8xf32> -> !mhc.narrow<1xf32>
+    mhc.row.store %1, %y : !mhc.narrow<1xf32>, memref<?x1xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @phase_c2 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%h: memref<?x2xf32>):
+  // expected-error @+1 {{expected the block to yield the results}}
+  %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
+    %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
+    mhc.row.yield
+  }
+}
+
+// -----
+
+mhc.kernel @phase_c2_type attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+^bb0(%h: memref<?x2xf32>):
+  // expected-error @+1 {{expected the block to yield the results}}
+  %0 = mhc.phase narrow : !mhc.narrow<1x2xf32> {
+    %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
+    mhc.row.yield %1 : !mhc.narrow<2xf32>
+  }
 }

@@ -239,6 +239,27 @@ func.func @combine_vjp(%x: tensor<?x2x8xf32>, %f: tensor<?x8xf32>, %p: tensor<?x
 
 // -----
 
+func.func @recompute_c1(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected the body to yield the results}}
+  %0 = mhc.recompute : tensor<?x8xf32> {
+    mhc.yield
+  }
+  return
+}
+
+// -----
+
+func.func @fusion_c1(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected the body to yield the results}}
+  %0 = mhc.fusion "chain" : tensor<?x8xbf16> {
+    %1 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x8xf32>) -> tensor<?x8xf32>
+    mhc.yield %1 : tensor<?x8xf32>
+  }
+  return
+}
+
+// -----
+
 func.func @rms_c1(%x: tensor<?x4x8xf32>) {
   // expected-error @+1 {{expected the groups to divide the streams}}
   %0 = mhc.rms %x {eps = 1.0e-6 : f64} : (tensor<?x4x8xf32>) -> tensor<?x3xf32, #mhc.narrow>
@@ -343,6 +364,14 @@ func.func @projection_dw_phi(%x: tensor<?x2x8xf32>, %dm: tensor<?x1x4xf32, #mhc.
 
 // -----
 
+func.func @projection_type(%v: tensor<?x2x8xf32>, %phi: tensor<16x4xbf16>) {
+  // expected-error @+1 {{expected phi of 'f32', but got 'tensor<16x4xbf16>'}}
+  %0 = mhc.projection %v, %phi : (tensor<?x2x8xf32>, tensor<16x4xbf16>) -> tensor<?x1x4xf32, #mhc.narrow>
+  return
+}
+
+// -----
+
 func.func @divide_c1(%m: tensor<?x1x4xf32, #mhc.narrow>, %r: tensor<?x1xf32, #mhc.narrow>) {
   // expected-error @+1 {{expected the result to have m's shape}}
   %0 = mhc.divide %m, %r : (tensor<?x1x4xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x4xf32, #mhc.narrow>
@@ -410,6 +439,14 @@ func.func @select_vjp_c2(%g: tensor<?x2xf32, #mhc.narrow>) {
 func.func @affine_c1(%y: tensor<?x4xf32, #mhc.narrow>, %a: tensor<2xf32>, %b: tensor<4xf32>) {
   // expected-error @+1 {{expected groups that add up to 4, but got 5}}
   %0 = mhc.affine %y, %a, %b {groups = array<i64: 2, 3>} : (tensor<?x4xf32, #mhc.narrow>, tensor<2xf32>, tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow>
+  return
+}
+
+// -----
+
+func.func @affine_c1_negative(%y: tensor<?x4xf32, #mhc.narrow>, %a: tensor<2xf32>, %b: tensor<4xf32>) {
+  // expected-error @+1 {{expected groups of at least 0, but got -1}}
+  %0 = mhc.affine %y, %a, %b {groups = array<i64: 5, -1>} : (tensor<?x4xf32, #mhc.narrow>, tensor<2xf32>, tensor<4xf32>) -> tensor<?x4xf32, #mhc.narrow>
   return
 }
 
@@ -703,9 +740,81 @@ func.func @view_c1(%v: tensor<?x8xf32>) {
 
 // -----
 
+func.func @split_tokens_c1(%t: tensor<?x8x8xi32>) {
+  // expected-error @+1 {{expected tokens of [B, S], a vocabulary, and one or two results of i32 rows}}
+  %0 = mhc.split_tokens %t {vocab = 8 : i64} : (tensor<?x8x8xi32>) -> tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @split_tokens_c1_results(%t: tensor<?x?xi32>) {
+  // expected-error @+1 {{expected tokens of [B, S], a vocabulary, and one or two results of i32 rows}}
+  %0:3 = mhc.split_tokens %t {vocab = 8 : i64} : (tensor<?x?xi32>) -> (tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+  return
+}
+
+// -----
+
+func.func @split_tokens_c1_none(%t: tensor<?x?xi32>) {
+  // expected-error @+1 {{expected tokens of [B, S], a vocabulary, and one or two results of i32 rows}}
+  mhc.split_tokens %t {vocab = 8 : i64} : (tensor<?x?xi32>) -> ()
+  return
+}
+
+// -----
+
+func.func @split_tokens_c1_type(%t: tensor<?x?xi32>) {
+  // expected-error @+1 {{expected tokens of [B, S], a vocabulary, and one or two results of i32 rows}}
+  %0 = mhc.split_tokens %t {vocab = 8 : i64} : (tensor<?x?xi32>) -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @split_tokens_c1_vocabulary(%t: tensor<?x?xi32>) {
+  // expected-error @+1 {{expected tokens of [B, S], a vocabulary, and one or two results of i32 rows}}
+  %0 = mhc.split_tokens %t {vocab = 0 : i64} : (tensor<?x?xi32>) -> tensor<?xi32>
+  return
+}
+
+// -----
+
 func.func @linear_c1(%x: tensor<?x8xf32>, %w: tensor<4x9xf32>) {
   // expected-error @+1 {{expected x of [T, K], W of [N, K], y of [T, N]}}
   %0 = mhc.linear %x, %w : (tensor<?x8xf32>, tensor<4x9xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_dx_c1(%dy: tensor<?x4xf32>, %w: tensor<5x8xf32>) {
+  // expected-error @+1 {{expected dy of [T, N], W of [N, K], dx of [T, K]}}
+  %0 = mhc.linear_dx %dy, %w : (tensor<?x4xf32>, tensor<5x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @linear_dx_c1_result(%dy: tensor<?x4xf32>, %w: tensor<4x8xf32>) {
+  // expected-error @+1 {{expected dy of [T, N], W of [N, K], dx of [T, K]}}
+  %0 = mhc.linear_dx %dy, %w : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @linear_dw_c1(%x: tensor<?x8xf32>, %dy: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected x of [T, K], dy of [T, N], dW of [N, K]}}
+  %0 = mhc.linear_dw %x, %dy : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<8x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_dw_c1_rank(%x: tensor<?x8xf32>, %dy: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected x of [T, K], dy of [T, N], dW of [N, K]}}
+  %0 = mhc.linear_dw %x, %dy : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<32xf32>
   return
 }
 
@@ -730,6 +839,40 @@ func.func @attention_c1_groups(%q: tensor<?x12xf32>, %k: tensor<?x8xf32>, %v: te
 func.func @attention_c1_none(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x8xf32>) {
   // expected-error @+1 {{expected row lengths that agree with the heads}}
   %0:2 = mhc.attention %q, %k, %v {heads = 1 : i64, kv_heads = 0 : i64, scale = 0.5 : f64} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x4xf32, #mhc.narrow>)
+  return
+}
+
+// -----
+
+func.func @attention_vjp_c1(%q: tensor<?x8xf32>, %l: tensor<?x2xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected gradients of the operands' shapes}}
+  %0:3 = mhc.attention_vjp %q, %q, %q, %q, %l, %q {heads = 2 : i64, kv_heads = 2 : i64, scale = 0.5 : f64}
+    : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @attention_vjp_c1_gradient(%q: tensor<?x8xf32>, %g: tensor<?x4xf32>, %l: tensor<?x2xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected gradients of the operands' shapes}}
+  %0:3 = mhc.attention_vjp %q, %q, %q, %q, %l, %g {heads = 2 : i64, kv_heads = 2 : i64, scale = 0.5 : f64}
+    : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x4xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @embedding_vjp_c1(%t: tensor<?xi32>, %dx: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected dx of [T, C] and a table of [V, C]}}
+  %0 = mhc.embedding_vjp %t, %dx : (tensor<?xi32>, tensor<?x8xf32>) -> tensor<16x4xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_vjp_c1_rank(%t: tensor<?xi32>, %dx: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected dx of [T, C] and a table of [V, C]}}
+  %0 = mhc.embedding_vjp %t, %dx : (tensor<?xi32>, tensor<?x8xf32>) -> tensor<2x8x8xf32>
   return
 }
 
@@ -799,6 +942,11 @@ func.func private @connection_streams() attributes {a = #mhc.connection<topology
 
 // -----
 
+// expected-error @+1 {{expected manifold unconstrained with topology "hc", but got #mhc.identity}}
+func.func private @connection_hc() attributes {a = #mhc.connection<topology = "hc", streams = 2, manifold = #mhc.identity, eps = 1.0e-6 : f64, postScale = 2.0 : f64, phiTransposed = false>}
+
+// -----
+
 // expected-error @+1 {{expected topology "mhc" or "hc", but got "residual"}}
 func.func private @connection_topology() attributes {a = #mhc.connection<topology = "residual", streams = 2, manifold = #mhc.unconstrained, eps = 1.0e-6 : f64, postScale = 2.0 : f64, phiTransposed = false>}
 
@@ -831,3 +979,61 @@ func.func private @narrow_empty(!mhc.narrow<f32>)
 
 // expected-error @+1 {{expected positive dimensions}}
 func.func private @narrow_zero(!mhc.narrow<4x0xf32>)
+
+// -----
+
+// Tensors of all ops: rows or a parameter, nothing empty.
+
+func.func @tensor_empty(%x: tensor<?x0xf32>) {
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x0xf32>'}}
+  %0 = mhc.cast %x : (tensor<?x0xf32>) -> tensor<?x0xbf16>
+  return
+}
+
+// -----
+
+func.func @tensor_empty_parameter(%x: tensor<?x8xf32>, %phi: tensor<0x4xf32>) {
+  // expected-error @+1 {{operand #1 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0x4xf32>'}}
+  %0 = mhc.projection %x, %phi : (tensor<?x8xf32>, tensor<0x4xf32>) -> tensor<?x4xf32, #mhc.narrow>
+  return
+}
+
+// -----
+
+func.func @tensor_empty_result(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{result #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0xf32>'}}
+  %0 = mhc.sum_tokens %x : (tensor<?x8xf32>) -> tensor<0xf32>
+  return
+}
+
+// -----
+
+func.func @tensor_rank(%x: tensor<f32>) {
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<f32>'}}
+  %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<f32>) -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @tensor_unranked(%x: tensor<*xf32>) {
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<*xf32>'}}
+  %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<*xf32>) -> tensor<*xf32>
+  return
+}
+
+// -----
+
+func.func @tensor_dynamic(%x: tensor<?x?xf32>) {
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x?xf32>'}}
+  %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x?xf32>) -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @tensor_element(%x: tensor<?x8xf16>) {
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x8xf16>'}}
+  %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x8xf16>) -> tensor<?x8xf16>
+  return
+}

@@ -1,76 +1,364 @@
-"""forward against the fp64 reference, backward against its central differences; over n, C, T, types, topologies, manifolds, and every switch of the passes"""
-import itertools
+"""Hyper-connections and chains of them: forward against the fp64 reference, backward against its central differences.
+
+usage: hyper_connection.py shapes | switches | conventions DTYPE | all
+
+`shapes`: over n, C, T, types, topologies; `switches`: every switch of the passes; `conventions`: pairs of conventions, sampled for one type;
+`all`: every pair of conventions in every type (minutes).
+"""
+import random
 import sys
 
 import numpy as np
 
-from mhcref import Package, hyper_connection, to_bf16
+from mhcref import Convention, Held, Package, chain, coefficients, differences, sublayer, to_bf16
 
 FILE = {"fp64": "F64", "fp32": "F32", "bf16": "BF16"}
-COEFFICIENT = {"fp64": 1e-11, "fp32": 1e-5, "bf16": 1e-5}  # of h_*, times max(1, |exact|) and max(1, a)
+# Limits, as measured with honest fp32 code; a = max(|alpha|, standard deviation of the logits), B = max(1, largest magnitude of the token in the tensor and its inputs).
+COEFFICIENTS = {"fp64": 1e-11, "fp32": 1e-5, "bf16": 1e-5}  # of h_* and streams, times max(1, a) and max(1, |exact|) or B
+STREAM = {"fp64": 0, "fp32": 2.0 ** -23, "bf16": 2.0 ** -8}  # of |exact|: the type's rounding
+GRADIENTS = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 1e-4}  # of a parameter's gradient: of its norm, times max(1, a)
+CANCELLED = {"fp64": 1e-13, "fp32": 1e-6, "bf16": 1e-6}  # and of the norm that the sum's terms have before they cancel
+DIFFERENCES = 2e-9  # of the norm, and of a stream's gradient: what fourth-order differences of an fp64 function are off by at most
+BASIS = 700  # tensors of more elements (a row, or a parameter) are compared along random directions
+DIRECTIONS = 6
+STEP = 5e-4
 
 
-def case(topology, manifold, dtype, n, C, T, options=(), seed=0):
-    what = f"{topology} {manifold} {dtype} n={n} C={C} T={T} {' '.join(options)}"
-    rng = np.random.default_rng(seed)
-    K, m = (C, n + 2) if topology == "hc" else (n * C, 2 * n + (0 if manifold == "identity" else n * n))
-    size = 2 * n + n * n if topology == "hc" else m
-    rounded = to_bf16 if dtype == "bf16" else lambda v: v
-    number = (lambda v: v) if dtype == "fp64" else lambda v: v.astype(np.float32).astype(np.float64)
-    x, f = rounded(number(rng.standard_normal((T, n, C)))), rounded(number(rng.standard_normal((T, C))))
-    phi = number(rng.standard_normal((K, m)) / K ** 0.5)
-    alpha, bias = number(np.array([0.8, -1.2, 0.9])), number(0.5 * rng.standard_normal(size))
-    d = {"kind": "hyper_connection", "hidden_size": C, "hc_mult": n, "dtype": dtype, "topology": topology}
-    if topology == "mhc":
-        d["manifold"] = manifold
-    package, narrow = Package(d, *options), "F64" if dtype == "fp64" else "F32"
-    inputs = {"x": (x, FILE[dtype]), "f": (f, FILE[dtype]), "phi": (phi, narrow), "alpha": (alpha, narrow), "bias": (bias, narrow)}
-    got = package.call("forward", inputs)
-    want = dict(zip(("u", "h_pre", "h_post", "h_res", "x_next"), hyper_connection(x, f, phi, alpha, bias, topology, manifold)))
-    B = max(1.0, np.abs(x).max(initial=1), np.abs(f).max(initial=1))
-    for name, w in want.items():
-        error = np.abs(got[name] - w)
-        if name.startswith("h_"):
-            limit = COEFFICIENT[dtype] * 1.2 * np.maximum(1, np.abs(w))
+def magnitude(*tensors):
+    """B: [T], of arrays [T, ..]"""
+    return np.max([np.ones(len(tensors[0]))] + [np.abs(t).reshape(len(t), -1).max(1) for t in tensors if t.size], axis=0)
+
+
+class Case:
+    def __init__(self, description, T, options=(), seed=0):
+        self.d, self.T, self.options, self.c = description, T, options, Convention(description)
+        self.dtype, self.C, self.depth = description["dtype"], description["hidden_size"], description.get("depth", 0)
+        self.what = f"{description} T={T} {' '.join(options)}"
+        self.rng = np.random.default_rng(seed)
+        c, C, lead = self.c, self.C, (self.depth,) if self.depth else ()
+        K, m, biases = c.sizes(C)
+        self.point = {"x": self.stream(T, c.n, C), "f": self.stream(*lead, T, C), "phi": self.number(self.rng.standard_normal((*lead, K, m)) / K ** 0.5),
+                      "alpha": self.number(np.broadcast_to([0.8, -1.2, 0.9], (*lead, 3))), "bias": self.number(0.5 * self.rng.standard_normal((*lead, biases)))}
+        if c.norm_weight:
+            self.point["norm_weight"] = self.number(1 + 0.3 * self.rng.standard_normal((*lead, K)))
+        if c.f_bias:
+            self.point["f_bias"] = self.number(self.rng.standard_normal((*lead, C)))
+        if c.delayed and not self.depth:
+            self.point["h_pre_in"] = self.number(0.5 * self.rng.standard_normal((T, c.n)))
+        # Random output gradients: that of a plain sum through Sinkhorn is zero and tests nothing.
+        self.du, self.dx_next = self.stream(*lead, T, C), self.stream(T, c.n, C)
+        self.dh_pre = self.number(self.rng.standard_normal((T, c.n)))
+        self.held = Held()
+
+    def number(self, value):
+        return value if self.dtype == "fp64" else value.astype(np.float32).astype(np.float64)
+
+    def stream(self, *shape):
+        value = self.rng.standard_normal(shape)
+        return to_bf16(value) if self.dtype == "bf16" else self.number(value)
+
+    def expect(self, holds, message):
+        assert holds, f"{self.what}: {message}"
+
+    #===--- files ----------------------------------------------------------------------------------------------------===#
+
+    def turned(self, name, value):
+        """between the reference's [.., n, C] and [K, m], and what the file has"""
+        swap = self.c.interleaved if name in ("x", "x_next", "dx", "dx_next") else self.c.phi_transposed and name in ("phi", "dphi")
+        return np.swapaxes(value, -1, -2) if swap else value
+
+    def tensor(self, name, value):
+        streams = ("x", "f", "du", "dx_next")
+        return self.turned(name, value), FILE[self.dtype] if name in streams else FILE["fp64" if self.dtype == "fp64" else "fp32"]
+
+    def call(self, package, entry, tensors):
+        outputs = package.call(entry, {name: self.tensor(name, value) for name, value in tensors.items()})
+        return {name: self.turned(name, value).astype(np.float64) for name, value in outputs.items()}
+
+    #===--- forward --------------------------------------------------------------------------------------------------===#
+
+    def outputs(self, **moved):
+        """u ([T, C] or a list of them), x_next; for one sublayer also the coefficients"""
+        p = {**self.point, **moved}
+        x, f, pre = p.pop("x"), p.pop("f"), p.pop("h_pre_in", None)
+        if self.depth:
+            return chain(x, f, p, self.c, self.held)
+        return sublayer(x, f, p, self.c, self.held, pre)
+
+    def round_as(self, got):
+        """bf16 coefficients that lie within a rounding's error of a boundary may go either way: the reference takes those that the outputs show"""
+        c, p = self.c, self.point
+        pre, post, res = coefficients(p["x"], p, c, Held())
+        turned = np.swapaxes(got["h_res"], -1, -2) if c.transposed else got["h_res"]
+        self.held["post"], self.held["res"] = to_bf16(got["h_post"]) - post, to_bf16(turned) - res
+        if not c.delayed:
+            self.held["u"] = to_bf16(got["h_pre"]) - pre
+
+    def near(self, name, got, want, limit):
+        error = np.abs(got - want)
+        self.expect(np.isfinite(got).all() and (error <= limit).all(), f"{name}: error {error.max(initial=0):.3g}, {np.max(error / limit, initial=0):.2f} times the limit")
+
+    def stream_limit(self, want, B, least):
+        return STREAM[self.dtype] * np.abs(want) + max(COEFFICIENTS[self.dtype] * self.a, least) * B
+
+    def near_stream(self, name, got, want, *inputs, least=0):
+        """streams and their gradients; T is the first dimension of all"""
+        B = magnitude(want, *inputs).reshape(len(want), *[1] * (want.ndim - 1))
+        self.near(name, got, want, self.stream_limit(want, B, least))
+        if self.dtype == "bf16":
+            # Where the exact value is a tie, the noise of `want` decides nothing.
+            flipped = int(((got != to_bf16(want - least * B)) & (got != to_bf16(want + least * B))).sum())
+            self.expect(flipped <= 0.02 * want.size + 1, f"{name}: {flipped} of {want.size} elements are not the rounded exact value")
+
+    def forward(self, package):
+        p = self.point
+        got = self.call(package, "forward", p)
+        if self.depth:
+            us, x_next = self.outputs()
+            self.a = max(1, *(v for k, v in self.held.items() if k.endswith("spread")))
+            self.expect(set(got) == {"u", "x_next"}, f"outputs {sorted(got)}")
+            # Roundings add up over the sublayers.
+            for name, mine, want in [(f"u[{l}]", got["u"][l], u) for l, u in enumerate(us)] + [("x_next", got["x_next"], x_next)]:
+                error, norm = np.linalg.norm(mine - want), np.linalg.norm(want)
+                self.expect(error <= {"fp64": 1e-9, "fp32": 1e-5}[self.dtype] * self.a * norm, f"{name}: error {error:.3g} of {norm:.3g}")
+            return
+        if self.c.bf16 and self.dtype != "fp64":
+            self.round_as(got)
+        u, pre, post, res, x_next = self.outputs()
+        self.a = max(1, self.held["spread"])
+        for name, want in (("h_pre", pre), ("h_post", post), ("h_res", res)):
+            self.near(name, got[name], want, COEFFICIENTS[self.dtype] * self.a * np.maximum(1, np.abs(want)))
+        self.near_stream("u", got["u"], u, p["x"])
+        self.near_stream("x_next", got["x_next"], x_next, p["x"], p["f"])
+
+    #===--- backward -------------------------------------------------------------------------------------------------===#
+
+    def objective(self, **moved):
+        """what the output gradients are of, token by token: [.., T]"""
+        if self.depth:
+            us, x_next = self.outputs(**moved)
+            total = sum((u * du).sum(-1) for u, du in zip(us, self.du))
         else:
-            limit = {"bf16": 2.0 ** -8, "fp32": 2.0 ** -23, "fp64": 0}[dtype] * np.abs(w) + COEFFICIENT[dtype] * 1.2 * B
-        assert (error <= limit).all(), f"{what}: {name}: error {error.max()}"
-    du, dx_next = rounded(number(rng.standard_normal((T, C)))), rounded(number(rng.standard_normal((T, n, C))))
-    got = package.call("backward", {**inputs, "du": (du, FILE[dtype]), "dx_next": (dx_next, FILE[dtype])})
-    if not T:
-        assert all(not np.any(got["d" + k]) for k in ("phi", "alpha", "bias")), f"{what}: gradients of no token"
-        return package
-    point = {"x": x, "f": f, "phi": phi, "alpha": alpha, "bias": bias}
+            u, pre, _, _, x_next = self.outputs(**moved)
+            total = (u * self.du).sum(-1) + ((pre * self.dh_pre).sum(-1) if self.c.delayed else 0)
+        return total + (x_next * self.dx_next).sum((-1, -2))
 
-    def objective(**moved):
-        u, _, _, _, xn = hyper_connection(**{**point, **moved}, topology=topology, manifold=manifold)
-        return float((u * du).sum() + (xn * dx_next).sum())
-    # Central differences of the fp64 reference, along directions that single out every tensor.
-    for name, value in point.items():
-        for _ in range(2):
-            direction = rng.standard_normal(value.shape)
-            h = 1e-5
-            slope = (objective(**{name: value + h * direction}) - objective(**{name: value - h * direction})) / (2 * h)
-            mine = float((got["d" + name].astype(np.float64) * direction).sum())
-            scale = np.linalg.norm(got["d" + name].astype(np.float64)) * (1 if dtype == "bf16" and name in ("x", "f") else 1) + 1e-9
-            limit = {"fp64": 1e-6, "fp32": 2e-4, "bf16": 2e-2 if name in ("x", "f") else 1e-3}[dtype] * scale
-            assert abs(mine - slope) <= limit + 1e-6 * abs(slope), f"{what}: d{name}: {mine} for {slope}, limit {limit}"
-    return package
+    def derivative(self, name, directions, step=STEP):
+        """[N, T]"""
+        # What has no effect leaves no trace of the directions.
+        return differences(lambda value: np.broadcast_to(self.objective(**{name: value}), (len(value), self.T)), self.point[name], directions, step)
+
+    def rows_gradient(self, name):
+        """of a tensor with a row for each token: all tokens at once"""
+        shape = list(self.point[name].shape)
+        axis = 1 if name == "f" and self.depth else 0
+        shape[axis] = 1
+        N = int(np.prod(shape))
+        terms = self.derivative(name, np.eye(N).reshape(N, *shape))  # [N, T]
+        return np.moveaxis(terms.reshape(*shape[:axis], *shape[axis + 1:], self.T), -1, axis)
+
+    def check_rows(self, name, got):
+        p, value = self.point, self.point[name]
+        inputs = p["x"], p["f"], self.du, self.dx_next
+        if value[0].size <= BASIS:
+            self.near_stream("d" + name, got, self.rows_gradient(name), *inputs, least=DIFFERENCES)
+            return
+        directions = self.rng.standard_normal((DIRECTIONS, *value.shape))
+        slopes, mine = self.derivative(name, directions, STEP / 4), (directions * got).reshape(DIRECTIONS, self.T, -1).sum(2)
+        each = self.stream_limit(got, magnitude(got, *inputs).reshape(self.T, *[1] * (got.ndim - 1)), DIFFERENCES)
+        limit = 4 * np.linalg.norm(each.reshape(self.T, -1), axis=1)
+        self.expect((np.abs(mine - slopes) <= limit).all(), f"d{name}: error {np.abs(mine - slopes).max():.3g} along a direction, limit {limit.min():.3g}")
+
+    def check_parameter(self, name, got):
+        value = self.point[name]
+        N = value.size
+        if N <= BASIS:
+            terms = self.derivative(name, np.eye(N).reshape(N, *value.shape))
+            want = terms.sum(1).reshape(value.shape)
+            norm, before, error = np.linalg.norm(want), np.linalg.norm(np.abs(terms).sum(1)), np.linalg.norm(got - want)
+            limit = max(GRADIENTS[self.dtype] * self.a, DIFFERENCES) * norm + max(CANCELLED[self.dtype], 1e-11) * before
+            self.expect(error <= limit, f"d{name}: error {error:.3g}, limit {limit:.3g}, norm {norm:.3g}")
+            return
+        directions = self.rng.standard_normal((DIRECTIONS, *value.shape))
+        slopes, mine = self.derivative(name, directions, STEP / 4).sum(1), np.tensordot(directions, got, value.ndim)
+        # The error along a random direction has the standard deviation of the error's norm.
+        limit = 4 * (max(GRADIENTS[self.dtype] * self.a, DIFFERENCES) + CANCELLED[self.dtype]) * np.linalg.norm(got)
+        self.expect((np.abs(mine - slopes) <= limit).all(), f"d{name}: error {np.abs(mine - slopes).max():.3g} along a direction, limit {limit:.3g}")
+
+    def backward(self, package):
+        p, c = self.point, self.c
+        tensors = {**p, "du": self.du, "dx_next": self.dx_next}
+        if c.delayed and not self.depth:
+            tensors["dh_pre"] = self.dh_pre
+        got = self.call(package, "backward", tensors)
+        self.expect(set(got) == {"d" + name for name in p}, f"gradients {sorted(got)}")
+        if not self.T:
+            for name in p:
+                self.expect(got["d" + name].shape == p[name].shape and not got["d" + name].any(), f"d{name} of no token")
+            return
+        for name in p:
+            mine = got["d" + name]
+            self.expect(np.isfinite(mine).all() and mine.shape == p[name].shape, f"d{name}: {mine.shape}, or not finite")
+            if name in ("x", "f") and self.depth:
+                want = self.rows_gradient(name)
+                error, norm = np.linalg.norm(mine - want), np.linalg.norm(want)
+                self.expect(error <= {"fp64": DIFFERENCES, "fp32": 1e-4}[self.dtype] * self.a * norm, f"d{name}: error {error:.3g} of {norm:.3g}")
+            elif name in ("x", "f"):
+                self.check_rows(name, mine)
+            elif name == "h_pre_in":
+                terms = magnitude(p["x"], self.du)[:, None] * np.abs(self.du[:, None] * p["x"]).sum(2)
+                self.near("dh_pre_in", mine, self.rows_gradient(name), max(COEFFICIENTS[self.dtype], DIFFERENCES) * np.maximum(1, terms))
+            elif name == "f_bias" and self.dtype == "bf16":
+                # It sums df as stored, rounded.
+                stored = got["df"].sum(0)
+                self.near("df_bias", mine, stored, GRADIENTS["bf16"] * np.linalg.norm(stored))
+            else:
+                self.check_parameter(name, mine)
+
+    def run(self):
+        package = Package(self.d, *self.options)
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            self.forward(package)
+            self.backward(package)
+
+
+def check(n, C, T, dtype, options=(), seed=0, **fields):
+    Case({"kind": "hyper_connection_chain" if "depth" in fields else "hyper_connection", "hidden_size": C, "hc_mult": n, "dtype": dtype, **fields}, T, options, seed).run()
+
+
+def shapes():
+    for topology, manifold, dtype, n, C, T in (("mhc", "birkhoff", "bf16", 4, 100, 48), ("mhc", "birkhoff", "fp32", 3, 5129, 5), ("mhc", "birkhoff", "fp64", 2, 32, 1), ("mhc", "unconstrained", "bf16", 8, 32, 13),
+                                               ("mhc", "identity", "fp32", 1, 7, 511), ("hc", None, "bf16", 4, 1280, 5), ("hc", None, "fp64", 3, 100, 48), ("mhc", "birkhoff", "bf16", 4, 32, 0), ("mhc", "birkhoff", "fp64", 4, 9, 70)):
+        check(n, C, T, dtype, topology=topology, **({"manifold": manifold} if manifold else {}))
+    check(3, 8, 0, "bf16", convention={"norm_weight": True, "f_bias": True, "pre_source": "delayed", "layout": "TCn"})
 
 
 def switches():
     """every fusion and the reordering on and off: the same numbers within the order of fp32 sums"""
     for options in (("--no-fuse-boundaries",), ("--no-fuse-coefficients",), ("--no-reorder",), ("--no-rebuild",), ("--no-fuse-boundaries", "--no-fuse-coefficients", "--no-reorder")):
-        case("mhc", "birkhoff", "fp32", 4, 100, 13, options, seed=3)
-    case("hc", "-", "fp32", 3, 32, 13, ("--no-fuse-boundaries", "--no-fuse-coefficients"), seed=4)
+        check(4, 100, 13, "fp32", options, seed=3)
+    check(3, 32, 13, "fp32", ("--no-fuse-boundaries", "--no-fuse-coefficients"), seed=4, topology="hc")
 
 
-if sys.argv[1] == "switches":
-    switches()
-elif sys.argv[1] == "shapes":
-    for topology, manifold, dtype, n, C, T in (("mhc", "birkhoff", "bf16", 4, 100, 48), ("mhc", "birkhoff", "fp32", 3, 5129, 13), ("mhc", "birkhoff", "fp64", 2, 32, 1), ("mhc", "unconstrained", "bf16", 8, 32, 13),
-                                               ("mhc", "identity", "fp32", 1, 7, 511), ("hc", "-", "bf16", 4, 1280, 13), ("hc", "-", "fp64", 3, 100, 48), ("mhc", "birkhoff", "bf16", 4, 32, 0), ("mhc", "birkhoff", "fp64", 4, 9, 70)):
-        case(topology, manifold, dtype, n, C, T)
-else:
-    sys.exit("hyper_connection.py: shapes | switches")
-print("passed")
+# ---- conventions ------------------------------------------------------------------------------------------------------
+
+# None: not written. A value that has no effect beside the others is dropped (to write it is an error).
+KNOBS = {
+    "n": [1, 2, 3, 4, 8],
+    "space": ["birkhoff", "birkhoff", "birkhoff", "permutation_hull", "orthogonal", "sphere", {"kind": "sphere", "radius": 2.5, "eps": 0.1}, "simplex", "unconstrained", "identity", "hc"],
+    "preset": [None, "paper", "deepseek-v4", "deepseek-v4.1", "transformer-engine", "liger"],
+    "start": [None, ("exp", "none"), ("exp", "add_eps"), ("exp", "max_eps"), ("softmax", "none"), ("softmax", "add_eps"), ("softmax", "max_eps"), ("log", "none")],
+    "iterations": [None, 1, 3], "sinkhorn_eps": [None, 0.3], "first_over": [None, "outputs", "inputs"],
+    "low": [False, False, True],  # one output's logits 120 below the others
+    "rms": [None, {"form": "inverse_of_root_plus_eps"}, {"eps": 0.1}, {"form": "inverse_of_root_plus_eps", "eps": 0.1}, {"eps": 1e-20}],
+    "res_application": [None, "HX", "HTX"], "norm_weight": [False, True], "f_bias": [False, True], "pre_source": [None, "same", "delayed"],
+    "layout": [None, "TnC", "TCn"], "phi_layout": [None, "km", "mk"], "coefficient_dtype": [None, "bf16"], "pre_eps": [None, 0.02], "post_scale": [None, 0.7],
+    "pre": ["dynamic", "dynamic", "static", "fixed"], "post": ["dynamic", "dynamic", "static", "fixed"], "res": ["dynamic", "dynamic", "static", "fixed"],
+}
+
+
+def legal(knobs):
+    """the knobs that have an effect, or None"""
+    k = dict(knobs)
+    hc, identity, fixed = k["space"] == "hc", k["space"] == "identity", k["res"] == "fixed"
+    if k["space"] == "permutation_hull" and k["n"] > 4:
+        return None
+
+    def drop(*names):
+        for name in names:
+            k.pop(name, None)
+    if hc:
+        drop("preset", "pre_eps", "post_scale")
+    if fixed and not hc:
+        drop("space")
+    if identity:
+        drop("res")
+    if fixed or identity:
+        drop("res_application", "low")
+    if k.get("space") != "birkhoff":
+        drop("start", "iterations", "sinkhorn_eps", "first_over", "low")
+    else:
+        preset = {"deepseek-v4": ("softmax", "add_eps"), "deepseek-v4.1": ("softmax", "add_eps"), "liger": ("softmax", "add_eps")}.get(k["preset"], ("exp", "none"))
+        start = k["start"] or preset
+        if start[0] != "softmax" and start[1] == "none":
+            drop("sinkhorn_eps")
+    if k["pre"] == "fixed":
+        drop("pre_eps")
+    if k["post"] == "fixed":
+        drop("post_scale")
+    if "dynamic" not in (k["pre"], k["post"], k.get("res")):
+        drop("rms", "norm_weight", "phi_layout")
+    return k
+
+
+def describe(k, dtype, C, depth):
+    d = {"kind": "hyper_connection", "hidden_size": C, "hc_mult": k["n"], "dtype": dtype}
+    if depth:
+        d.update(kind="hyper_connection_chain", depth=depth)
+    if k.get("space") == "hc":
+        d["topology"] = "hc"
+    elif "space" in k:
+        d["manifold"] = k["space"]
+    if k.get("preset"):
+        d["preset"] = k["preset"]
+    convention = {name: k[name] for name in ("rms", "res_application", "pre_source", "layout", "phi_layout", "coefficient_dtype", "pre_eps", "post_scale") if k.get(name) is not None}
+    convention.update({name: True for name in ("norm_weight", "f_bias") if k.get(name)})
+    mappings = {name: k[name] for name in ("pre", "post", "res") if k.get(name, "dynamic") != "dynamic"}
+    sinkhorn = {name: k[knob] for name, knob in (("first_over", "first_over"), ("iterations", "iterations"), ("eps", "sinkhorn_eps")) if k.get(knob) is not None}
+    if k.get("start"):
+        sinkhorn["start"], sinkhorn["denominator"] = k["start"]
+    for name, value in (("mappings", mappings), ("sinkhorn", sinkhorn)):
+        if value:
+            convention[name] = value
+    if convention:
+        d["convention"] = convention
+    return d
+
+
+def pairs(k):
+    items = sorted((name, str(value)) for name, value in k.items())
+    return {(a, b) for i, a in enumerate(items) for b in items[:i]}
+
+
+def sample(seed, count):
+    """cases one after another, each of those drawn the one with the most pairs that are new; count None: until no pair is new"""
+    draw, covered, cases = random.Random(seed), set(), []
+    while count is None or len(cases) < count:
+        drawn = [k for k in (legal({name: draw.choice(values) for name, values in KNOBS.items()}) for _ in range(200)) if k]
+        best = max(drawn, key=lambda k: len(pairs(k) - covered))
+        if not pairs(best) - covered:
+            break
+        covered |= pairs(best)
+        cases.append(best)
+    return cases, covered
+
+
+def conventions(dtype, count, seed):
+    cases, covered = sample(seed, count)
+    draw = random.Random(seed)
+    for i, k in enumerate(cases):
+        depth = 2 if i % 6 == 5 and dtype != "bf16" else 0
+        case = Case(describe(k, dtype, draw.choice([5, 8, 13] if depth or k["n"] == 8 else [5, 8, 13, 33]), depth), draw.choice([1, 6]), seed=i)
+        if k.get("low"):
+            # Row 0 of the residual mapping's matrix [out, in]; sums of logits of the other rows stay in the usual range.
+            n = k["n"]
+            low = [i * n if case.c.transposed else i for i in range(n)]
+            case.point["bias"][..., [2 * n + e for e in low]] -= 120
+        case.run()
+    print(f"{dtype}: {len(cases)} cases, {len(covered)} pairs of conventions")
+
+
+if __name__ == "__main__":
+    mode = sys.argv[1] if len(sys.argv) > 1 else ""
+    if mode == "switches":
+        switches()
+    elif mode == "shapes":
+        shapes()
+    elif mode == "conventions":
+        conventions(sys.argv[2], 16, {"fp64": 1, "fp32": 2, "bf16": 3}[sys.argv[2]])
+    elif mode == "all":
+        for number, name in enumerate(FILE):
+            conventions(name, None, 100 + number)
+    else:
+        sys.exit("usage: hyper_connection.py shapes | switches | conventions DTYPE | all")
+    print("passed")

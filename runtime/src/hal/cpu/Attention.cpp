@@ -213,8 +213,8 @@ template <typename T> void CpuDevice::attentionTyped(const AttentionArgs &args, 
             first, rows, [&](int64_t i) { return lse((start + first + i) * args.heads + head); }, probabilities.data());
         auto P = [&](int64_t i, int64_t key) { return probabilities[i * keys + key]; };
         auto dS = [&](int64_t i, int64_t key) { return dScores[i * keys + key]; };
-        auto keysOf = [&](int64_t i) { return std::pair(int64_t(0), first + i + 1); };    // of a query of the block
-        auto queriesOf = [&](int64_t key) { return std::pair(key - first, rows); };       // of a key of the block
+        auto keysOf = [&](int64_t i) { return std::pair(int64_t(0), first + i + 1); }; // of a query of the block
+        auto queriesOf = [&](int64_t key) { return std::pair(key - first, rows); };    // of a key of the block
         // dv += P^T dout;  dP = dout v^T;  dS = scale P (dP - sum_j P dP);  dq = dS k;  dk += dS^T q
         MaskedOperand<T> doutBlock(dout + first * o.strideOut, o.strideOut, 0, rows, args.valueDim);
         blas::gemm(true, false, keys, args.valueDim, rows, T(1), probabilities.data(), keys, doutBlock.data(),

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <sys/mman.h>
 
 namespace mhcrt {
 namespace {
 constexpr int64_t chunk = 1 << 16; // elements a task of elementwise work
+constexpr uint64_t hugePage = 2 << 20;
 }
 
 std::unique_ptr<Device> openCpuDevice(const Package &package, int threads, std::string &target) {
@@ -18,7 +20,11 @@ std::unique_ptr<Device> openCpuDevice(const Package &package, int threads, std::
     fail(package.source(), ": the package has no target 'cpu' (compile with --target=cpu)");
   checkCpuFeatures(package.manifest().requirements);
   std::string_view object = package.section("host/kernels.so").value_or(std::string_view());
-  return std::make_unique<CpuDevice>(plan->second, object, threads);
+  auto device = std::make_unique<CpuDevice>(plan->second, object, threads);
+  for (const std::string &word : package.manifest().requirements)
+    if (word == "x86-64-v4" || word == "avx512f")
+      device->useWideVectors();
+  return device;
 }
 
 CpuDevice::CpuDevice(const TargetPlan &plan, std::string_view object, int threadCount) : threads(threadCount) {
@@ -44,11 +50,15 @@ std::string CpuDevice::description() const {
 }
 
 char *CpuDevice::allocate(uint64_t bytes) {
-  if (bytes > UINT64_MAX - 4096)
+  if (bytes > UINT64_MAX - hugePage)
     fail("cannot allocate ", bytes, " bytes of memory");
-  void *address = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  // Kernels walk many streams of many rows at once, on more pages than the processor keeps translations of.
+  uint64_t page = bytes >= 2 * hugePage ? hugePage : 4096, size = (bytes + page - 1) / page * page;
+  void *address = std::aligned_alloc(page, size);
   if (!address)
     fail("cannot allocate ", bytes, " bytes of memory");
+  if (page == hugePage)
+    ::madvise(address, size, MADV_HUGEPAGE); // a wish: where it is refused the memory is the same, only slower
   return static_cast<char *>(address);
 }
 

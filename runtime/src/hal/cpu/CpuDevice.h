@@ -60,6 +60,8 @@ public:
   double spinMultiplyAdds() override;
 
   ThreadPool &pool() { return threads; }
+  /// Let spinMultiplyAdds use 512-bit vectors: for packages whose code may do so.
+  void useWideVectors() { wideVectors = true; }
 
 private:
   /// The operand as fp32: itself, or widened into scratch block `slot`.
@@ -71,6 +73,7 @@ private:
   std::unique_ptr<HostLibrary> library;
   std::unordered_map<const Kernel *, HostKernel> kernels;
   HostKernel sumF32 = nullptr, sumF64 = nullptr;
+  bool wideVectors = false;
   Memory scratchBlocks[8];
 };
 

@@ -80,7 +80,7 @@ void CpuDevice::streamCopy(void *to, const void *from, uint64_t bytes) {
 double CpuDevice::spinMultiplyAdds() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  bool wide = __builtin_cpu_supports("avx512f");
+  const bool wide = wideVectors && __builtin_cpu_supports("avx512f");
   if (!wide && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")))
     return 0;
   volatile double sink = 0; // what is computed must be used

@@ -28,7 +28,6 @@ Driver load() {
   find(driver.primaryContextRetain, "cuDevicePrimaryCtxRetain");
   find(driver.primaryContextRelease, "cuDevicePrimaryCtxRelease_v2");
   find(driver.contextSetCurrent, "cuCtxSetCurrent");
-  find(driver.contextSynchronize, "cuCtxSynchronize");
   find(driver.moduleLoadDataEx, "cuModuleLoadDataEx");
   find(driver.moduleUnload, "cuModuleUnload");
   find(driver.moduleGetFunction, "cuModuleGetFunction");
@@ -36,16 +35,28 @@ Driver load() {
   find(driver.launchKernel, "cuLaunchKernel");
   find(driver.eventCreate, "cuEventCreate");
   find(driver.eventRecord, "cuEventRecord");
+  find(driver.eventSynchronize, "cuEventSynchronize");
   find(driver.eventElapsedTime, "cuEventElapsedTime");
   find(driver.eventDestroy, "cuEventDestroy_v2");
+  find(driver.streamCreate, "cuStreamCreate");
+  find(driver.streamSynchronize, "cuStreamSynchronize");
+  find(driver.streamDestroy, "cuStreamDestroy_v2");
+  find(driver.streamBeginCapture, "cuStreamBeginCapture_v2");
+  find(driver.streamEndCapture, "cuStreamEndCapture");
+  find(driver.graphInstantiate, "cuGraphInstantiateWithFlags");
+  find(driver.graphLaunch, "cuGraphLaunch");
+  find(driver.graphExecDestroy, "cuGraphExecDestroy");
+  find(driver.graphDestroy, "cuGraphDestroy");
   find(driver.memoryAllocate, "cuMemAlloc_v2");
   find(driver.memoryFree, "cuMemFree_v2");
-  find(driver.copyToDevice, "cuMemcpyHtoD_v2");
-  find(driver.copyToHost, "cuMemcpyDtoH_v2");
-  find(driver.copyOnDevice, "cuMemcpyDtoD_v2");
-  find(driver.set8, "cuMemsetD8_v2");
-  find(driver.set16, "cuMemsetD16_v2");
-  find(driver.set32, "cuMemsetD32_v2");
+  find(driver.hostAllocate, "cuMemAllocHost_v2");
+  find(driver.hostFree, "cuMemFreeHost");
+  find(driver.copyToDevice, "cuMemcpyHtoDAsync_v2");
+  find(driver.copyToHost, "cuMemcpyDtoHAsync_v2");
+  find(driver.copyOnDevice, "cuMemcpyDtoDAsync_v2");
+  find(driver.set8, "cuMemsetD8Async");
+  find(driver.set16, "cuMemsetD16Async");
+  find(driver.set32, "cuMemsetD32Async");
   return driver;
 }
 

@@ -21,10 +21,14 @@ using Module = struct ModuleTag *;
 using Function = struct FunctionTag *;
 using Stream = struct StreamTag *;
 using Event = struct EventTag *;
+using Graph = struct GraphTag *;
+using GraphExec = struct GraphExecTag *;
 
 enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 }; // CUdevice_attribute
 enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };       // CUjit_option
 enum : int { FunctionMaxDynamicShared = 8 };                           // CUfunction_attribute
+enum : unsigned { StreamNonBlocking = 1, EventDisableTiming = 2 };     // CUstream_flags, CUevent_flags
+enum : int { CaptureThreadLocal = 1 };                                 // CUstreamCaptureMode
 
 struct Driver {
   Result (*init)(unsigned flags);
@@ -38,7 +42,6 @@ struct Driver {
   Result (*primaryContextRetain)(Context *context, DeviceHandle device);
   Result (*primaryContextRelease)(DeviceHandle device);
   Result (*contextSetCurrent)(Context context);
-  Result (*contextSynchronize)();
   Result (*moduleLoadDataEx)(Module *module, const void *image, unsigned count, int *options, void **values);
   Result (*moduleUnload)(Module module);
   Result (*moduleGetFunction)(Function *function, Module module, const char *name);
@@ -48,16 +51,28 @@ struct Driver {
                          void **extra);
   Result (*eventCreate)(Event *event, unsigned flags);
   Result (*eventRecord)(Event event, Stream stream);
+  Result (*eventSynchronize)(Event event);
   Result (*eventElapsedTime)(float *milliseconds, Event from, Event to);
   Result (*eventDestroy)(Event event);
+  Result (*streamCreate)(Stream *stream, unsigned flags);
+  Result (*streamSynchronize)(Stream stream);
+  Result (*streamDestroy)(Stream stream);
+  Result (*streamBeginCapture)(Stream stream, int mode);
+  Result (*streamEndCapture)(Stream stream, Graph *graph);
+  Result (*graphInstantiate)(GraphExec *executable, Graph graph, unsigned long long flags);
+  Result (*graphLaunch)(GraphExec executable, Stream stream);
+  Result (*graphExecDestroy)(GraphExec executable);
+  Result (*graphDestroy)(Graph graph);
   Result (*memoryAllocate)(Pointer *address, size_t bytes);
   Result (*memoryFree)(Pointer address);
-  Result (*copyToDevice)(Pointer to, const void *from, size_t bytes);
-  Result (*copyToHost)(void *to, Pointer from, size_t bytes);
-  Result (*copyOnDevice)(Pointer to, Pointer from, size_t bytes);
-  Result (*set8)(Pointer to, unsigned char value, size_t count);
-  Result (*set16)(Pointer to, unsigned short value, size_t count);
-  Result (*set32)(Pointer to, unsigned value, size_t count);
+  Result (*hostAllocate)(void **address, size_t bytes); ///< memory that stays where it is, for copies beside other work
+  Result (*hostFree)(void *address);
+  Result (*copyToDevice)(Pointer to, const void *from, size_t bytes, Stream stream);
+  Result (*copyToHost)(void *to, Pointer from, size_t bytes, Stream stream);
+  Result (*copyOnDevice)(Pointer to, Pointer from, size_t bytes, Stream stream);
+  Result (*set8)(Pointer to, unsigned char value, size_t count, Stream stream);
+  Result (*set16)(Pointer to, unsigned short value, size_t count, Stream stream);
+  Result (*set32)(Pointer to, unsigned value, size_t count, Stream stream);
 };
 
 /// The driver, initialised; an error that says what is missing otherwise.
@@ -70,6 +85,8 @@ void check(Result result, const std::string &what);
 namespace mhcrt {
 /// For `mhc-run info --libs`: the GPUs, or why there are none.
 std::string describeCuda();
+/// The same for a library that is opened at run time: where it was found, and its version.
+std::string describeCublasLt();
 } // namespace mhcrt
 
 #endif // MHCRT_HAL_CUDA_CUDADRIVER_H

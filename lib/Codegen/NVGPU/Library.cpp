@@ -1,0 +1,102 @@
+//===- Library.cpp - kernels behind the library commands --------------------===//
+
+#include "Library.h"
+
+#include "mhc/Dialect/Plan/IR/PlanDialect.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <set>
+
+namespace mlir::mhc {
+namespace nvgpu {
+
+void LibraryKernel::begin(StringRef name, int64_t pointers, int64_t integers, GpuLaunch launch) {
+  MLIRContext *context = b.getContext();
+  SmallVector<Type> types(pointers, LLVM::LLVMPointerType::get(context, 1));
+  types.append(integers, b.getI64Type());
+  b.setInsertionPointToEnd(target.getBody());
+  function = LLVM::LLVMFuncOp::create(b, loc, name,
+                                      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
+  function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
+  function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(launch.threads)}));
+  setGpuLaunch(function, launch);
+  b.setInsertionPointToStart(function.addEntryBlock(b));
+  thread = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  blockIndex = NVVM::BlockIdXOp::create(b, loc, b.getI32Type());
+  if (launch.shared)
+    shared = sharedMemory(target);
+}
+
+Value LibraryKernel::guarded(Value condition, Value otherwise, function_ref<Value()> from) {
+  return scf::IfOp::create(
+             b, loc, condition, [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, from()); },
+             [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, otherwise); })
+      .getResult(0);
+}
+
+Value LibraryKernel::loadWide(Value pointer, Type element) {
+  return widen(load(storedType(element), pointer, width * bytesOf(element)), element);
+}
+
+void LibraryKernel::storeWide(Value value, Value pointer, Type element) {
+  store(element.isBF16() ? round(value, element).stored : value, pointer, width * bytesOf(element));
+}
+
+Type parseElement(OpBuilder &builder, StringRef word) {
+  return word == "f32" ? Type(builder.getF32Type()) : word == "bf16" ? Type(builder.getBF16Type()) : Type();
+}
+
+} // namespace nvgpu
+
+LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target) {
+  if (target.lookupSymbol(name))
+    return success();
+  OpBuilder builder(target.getContext());
+  SmallVector<StringRef> parts;
+  StringRef rest = name;
+  if (rest.consume_front("mhc_"))
+    rest.split(parts, '_');
+  for (auto *emit : {nvgpu::emitElementKernel, nvgpu::emitTokenKernel, nvgpu::emitAttentionKernel})
+    if (!parts.empty() && emit(builder, target, name, parts))
+      return success();
+  return target.emitError() << "there is no library kernel '" << name << "'";
+}
+
+std::vector<std::string> listLibraryKernels(ModuleOp module) {
+  std::set<std::string> names;
+  auto text = [](Type type) {
+    std::string word;
+    llvm::raw_string_ostream(word) << type;
+    return word;
+  };
+  auto typeOf = [](Value buffer) { return buffer.getDefiningOp<plan::BufferOp>().getElementType(); };
+  auto sizes = [&](auto op) {
+    return (text(typeOf(op.getQ())) + "_" + Twine(op.getHeadDim()) + "_" + Twine(op.getValueDim())).str();
+  };
+  module.walk([&](plan::CommandInterface command) {
+    llvm::TypeSwitch<Operation *>(command)
+        .Case([&](plan::AddOp op) { names.insert("mhc_add_" + text(typeOf(op.getDst()))); })
+        .Case([&](plan::SplitTokensOp) { names.insert("mhc_split_tokens"); })
+        .Case([&](plan::EmbeddingBackwardOp op) {
+          names.insert("mhc_embedding_backward_" + text(typeOf(op.getDx())));
+        })
+        .Case([&](plan::GemmOp op) {
+          // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32).
+          bool a = typeOf(op.getA()).isBF16(), b = typeOf(op.getB()).isBF16(), c = typeOf(op.getC()).isBF16();
+          if (a != b || (!a && c && op.getAccumulate()))
+            names.insert("mhc_widen_bf16");
+          if (!(a && b) && c)
+            names.insert("mhc_round_bf16");
+        })
+        .Case([&](plan::AttentionOp op) { names.insert("mhc_attention_" + sizes(op)); })
+        .Case([&](plan::AttentionBackwardOp op) {
+          names.insert("mhc_attention_dq_" + sizes(op));
+          names.insert("mhc_attention_dkv_" + sizes(op));
+          names.insert("mhc_attention_delta_" + text(typeOf(op.getQ())) + "_" + std::to_string(op.getValueDim()));
+        });
+  });
+  return {names.begin(), names.end()};
+}
+
+} // namespace mlir::mhc

@@ -1,0 +1,101 @@
+//===- CudaDevice.h - an NVIDIA GPU by the driver API --------------*- C++ -*-===//
+//
+// Everything is asked of one stream, in order; the host waits in synchronize() and copyOut() alone. The library commands
+// (CudaLibrary.cpp) are kernels that the package brings along, and cuBLASLt.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHCRT_HAL_CUDA_CUDADEVICE_H
+#define MHCRT_HAL_CUDA_CUDADEVICE_H
+
+#include "hal/Device.h"
+#include "hal/cuda/CublasLt.h"
+#include "hal/cuda/CudaDriver.h"
+#include "hal/cuda/CudaModule.h"
+#include "hal/cuda/PinnedStaging.h"
+
+#include <array>
+
+namespace mhcrt {
+
+/// The device's first GPU, as long as this lives.
+class CudaContext {
+public:
+  explicit CudaContext(const cuda::Driver &driver);
+  ~CudaContext();
+  CudaContext(const CudaContext &) = delete;
+
+  const cuda::Driver &driver;
+  cuda::DeviceHandle device = 0;
+  cuda::Stream stream = nullptr;
+};
+
+class CudaDevice final : public Device {
+public:
+  explicit CudaDevice(const Package &package);
+  ~CudaDevice() override;
+
+  const std::string &targetName() const { return module.target(); }
+  std::string description() const override { return concat("cuda, ", module.deviceName(), ", ", module.target()); }
+
+  char *allocate(uint64_t bytes) override;
+  void release(char *address) override;
+  void copyIn(void *to, const void *from, uint64_t bytes) override;
+  void copyOut(void *to, const void *from, uint64_t bytes) override;
+  void copy(void *to, const void *from, uint64_t bytes) override;
+  void fillBytes(void *to, uint8_t value, uint64_t bytes) override;
+  void fill(void *to, DType type, int64_t count, double value) override;
+  void synchronize() override;
+  std::unique_ptr<Recording> record(const std::function<void()> &work) override;
+
+  int64_t partials(const Kernel &kernel, int64_t rows) const override;
+  void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
+              const std::vector<int64_t> &ints) override;
+  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) override;
+
+  void add(void *to, const void *from, DType type, int64_t count) override;
+  void gemm(const GemmArgs &args) override;
+  void attention(const AttentionArgs &args) override;
+  void attentionBackward(const AttentionArgs &args) override;
+  void splitTokens(const SplitTokensArgs &args) override;
+  void embeddingBackward(const EmbeddingBackwardArgs &args) override;
+
+  std::unique_ptr<Timeline> timeline() override;
+
+private:
+  friend class CudaRecording;
+
+  static cuda::Pointer pointer(const void *address) { return reinterpret_cast<cuda::Pointer>(address); }
+  void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
+             const std::string &name);
+  /// `count` of what the kernel takes by tiles, or so many blocks.
+  void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
+  void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,
+                      std::vector<const void *> pointers);
+
+  /// Memory that a command uses while it runs; the next command may use it too.
+  enum Slot { WidenedA, WidenedB, UnroundedC, Deltas, Workspace, slotCount };
+  void *scratch(Slot slot, uint64_t bytes);
+  const void *widened(const void *data, DType type, int64_t count, Slot slot);
+  void clearStatus();
+
+  CudaContext context;
+  const cuda::Driver &driver;
+  CudaModule module;
+  PinnedStaging staging;
+  cuda::Function sums = nullptr;
+  std::unique_ptr<CublasLt> blas; ///< opened by the first product
+  std::array<DeviceMemory, slotCount> scratchMemory;
+  uint64_t scratchVersion = 0; ///< counts the times that scratch memory has moved
+  bool recording = false, mayRecord = true;
+
+  /// What split_tokens leaves: the first wrong token (CudaLibrary.cpp).
+  struct TokenStatus {
+    int64_t word, columns, vocab;
+  };
+  DeviceMemory status;
+  TokenStatus *hostStatus = nullptr; ///< pinned
+};
+
+} // namespace mhcrt
+
+#endif // MHCRT_HAL_CUDA_CUDADEVICE_H

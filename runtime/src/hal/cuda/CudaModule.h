@@ -1,0 +1,44 @@
+//===- CudaModule.h - a package's code for the GPU at hand ---------*- C++ -*-===//
+#ifndef MHCRT_HAL_CUDA_CUDAMODULE_H
+#define MHCRT_HAL_CUDA_CUDAMODULE_H
+
+#include "hal/cuda/CudaDriver.h"
+#include "package/Package.h"
+
+#include <unordered_map>
+
+namespace mhcrt {
+
+/// The target that fits the device best, its module, and its kernels. Needs a current context.
+class CudaModule {
+public:
+  CudaModule(const cuda::Driver &driver, cuda::DeviceHandle device, const Package &package);
+  ~CudaModule();
+  CudaModule(const CudaModule &) = delete;
+
+  const std::string &target() const { return name; }
+  const std::string &deviceName() const { return deviceText; }
+  const TargetPlan &plan() const { return *targetPlan; }
+  cuda::Function function(const Kernel &kernel) const { return kernels.at(&kernel); }
+  /// A kernel behind a library command: its launch figures and its code; an error if the package has none of it.
+  std::pair<const LibraryKernel *, cuda::Function> library(const std::string &symbol) const;
+  /// Code that no table names; an error if there is none.
+  cuda::Function find(const char *symbol) const;
+
+private:
+  void chooseTarget(const Package &package, int major, int minor);
+  void load(const Package &package, int device);
+  bool tryLoad(const std::string &image, std::string &problem);
+  cuda::Function prepare(const std::string &symbol, int64_t threads, int64_t shared) const;
+
+  const cuda::Driver &driver;
+  cuda::Module module = nullptr;
+  std::string name, deviceText, source;
+  const TargetPlan *targetPlan = nullptr;
+  std::unordered_map<const Kernel *, cuda::Function> kernels;
+  std::unordered_map<std::string, std::pair<const LibraryKernel *, cuda::Function>> libraryKernels;
+};
+
+} // namespace mhcrt
+
+#endif // MHCRT_HAL_CUDA_CUDAMODULE_H
