@@ -112,6 +112,9 @@ TEST(ThreadPool, RunsAllAndRethrowsTheFirstError) {
 
 /// Threads that did start must not take the program with them.
 TEST(ThreadPool, SaysThatThreadsAreNotToBeHad) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need the address space that the test takes away";
+#endif
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   auto narrow = [] {
     // Root is above RLIMIT_NPROC, but nobody above the address space that the stacks need.

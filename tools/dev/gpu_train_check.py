@@ -1,0 +1,297 @@
+"""The checks of gpu-train-check.sh: `prepare OUT BIN` where the compiler is, `run OUT BIN [WORD..]` where the GPU is."""
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+TARGETS = "cpu,sm_90a"
+STEPS = 10
+
+
+def training(sequences, length, micro_batch, steps=STEPS, rate=3e-3):
+    return {"optimizer": {"kind": "adamw", "learning_rate": rate, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1},
+            "schedule": {"kind": "cosine", "warmup_steps": 3, "final_fraction": 0.1},
+            "batch": {"sequences": sequences, "sequence_length": length, "steps": steps, "micro_batch": micro_batch}, "clip": 1.0}
+
+
+SMALL = {"kind": "language_model", "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "head_dim": 6, "intermediate_size": 40, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 256}
+RESIDUALS = {"residual": {"topology": "residual"}, "hc": {"topology": "hc", "hc_mult": 3}, "mhc": {"topology": "mhc", "hc_mult": 4}}
+
+
+def gradient_models():
+    """name: (description, [B, S] of the calls)"""
+    models = {}
+    for residual, connection in RESIDUALS.items():
+        for dtype in ("fp32", "bf16"):
+            models[f"{residual}-{dtype}"] = ({**SMALL, "dtype": dtype, "residual": connection, "qk_norm": residual != "mhc", "tie_word_embeddings": residual == "residual"},
+                                             [(1, 1), (2, 71), (3, 129)])
+    wide = {**SMALL, "hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 512, "vocab_size": 1000}
+    for head_dim, kv in ((64, 2), (128, 8), (192, 1)):
+        for dtype in ("fp32", "bf16"):
+            models[f"heads{head_dim}-{dtype}"] = ({**wide, "dtype": dtype, "head_dim": head_dim, "num_key_value_heads": kv, "residual": RESIDUALS["mhc"]}, [(2, 200)])
+    return models
+
+
+def speed_models():
+    """Sizes that a GPU has something to do with."""
+    base = {"kind": "language_model", "dtype": "bf16", "vocab_size": 32000, "hidden_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 16,
+            "num_key_value_heads": 4, "head_dim": 64, "intermediate_size": 2816, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False,
+            "max_position_embeddings": 1024, "qk_norm": True, "training": training(8, 1024, 8, steps=20, rate=3e-4)}
+    return {"speed-residual": {**base, "residual": RESIDUALS["residual"]}, "speed-mhc": {**base, "residual": RESIDUALS["mhc"]}}
+
+
+def example_models(root):
+    models = {}
+    for name in RESIDUALS:
+        description = json.loads((root / f"examples/tiny-language-model/{name}.json").read_text())
+        for dtype in ("fp32", "bf16"):
+            # Micro-batches, so that gradients are summed over several.
+            models[f"tiny-{name}-{dtype}"] = {**description, "dtype": dtype, "training": training(8, 128, 4)}
+    return models
+
+
+# ---------------------------------------------------------------------------- files
+KINDS = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
+
+
+def read(path):
+    data = pathlib.Path(path).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    return {name: np.frombuffer(data[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]], KINDS[t["dtype"]]).reshape(t["shape"])
+            for name, t in header.items() if name != "__metadata__"}
+
+
+def write(path, tensors):
+    names = {np.dtype(kind): name for name, kind in KINDS.items()}
+    header, parts, at = {}, [], 0
+    for name, x in tensors.items():
+        header[name] = {"dtype": names[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + x.nbytes]}
+        parts.append(np.ascontiguousarray(x).tobytes())
+        at += x.nbytes
+    text = json.dumps(header).encode()
+    pathlib.Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
+
+
+def losses(path):
+    with open(path) as file:
+        return [json.loads(line)["loss"] for line in file if '"loss"' in line]
+
+
+# ---------------------------------------------------------------------------- prepare
+def text(count, rng):
+    """Bytes with something to learn: words of a small vocabulary, some more often than others."""
+    words = ["".join(map(chr, rng.integers(97, 123, rng.integers(2, 9)))) for _ in range(300)]
+    weights = 1 / np.arange(1, 301)
+    chosen = rng.choice(300, count // 4, p=weights / weights.sum())
+    return " ".join(words[i] for i in chosen).encode()[:count]
+
+
+def prepare(out, programs):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    rng = np.random.default_rng(5)
+    runner = programs / "mhc-run"
+    (out / "text").write_bytes(text(400_000, rng))
+
+    def compile_package(name, description):
+        (out / f"{name}.json").write_text(json.dumps(description, indent=1))
+        subprocess.run([programs / "mhc-compile", out / f"{name}.json", f"--target={TARGETS}", "-o", out / f"{name}.mhcpkg"], check=True)
+        print("compiled", name, flush=True)
+
+    for name, description in example_models(root).items():
+        compile_package(name, description)
+        # The CPU's curve, here: the GPU machine may have no BLAS.
+        (out / f"{name}.cpu.jsonl").unlink(missing_ok=True)
+        subprocess.run([runner, "train", out / f"{name}.mhcpkg", f"--data={out}/text", "--seed=1", f"--metrics={out}/{name}.cpu.jsonl"], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for name, (description, shapes) in gradient_models().items():
+        compile_package(name, description)
+        write(out / "seed.safetensors", {"seed": np.array([3])})
+        subprocess.run([runner, "call", out / f"{name}.mhcpkg", "init", f"--inputs={out}/seed.safetensors", f"--outputs={out}/init.safetensors"], check=True)
+        # Away from the initial values, where gradients of residual mappings are zero; numbers of bf16, as the tolerances are for.
+        weights = {}
+        for key, x in read(out / "init.safetensors").items():
+            moved = (x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32)
+            weights[key] = (moved.view(np.uint32) & 0xffff0000).view(np.float32) if description["dtype"] == "bf16" else moved
+        for b, s in shapes:
+            tokens = rng.integers(0, description["vocab_size"], (b, s + 1)).astype(np.int32)
+            write(out / f"{name}-{b}x{s}.in", {**weights, "tokens": tokens})
+            subprocess.run([runner, "call", out / f"{name}.mhcpkg", "loss_and_gradients", f"--inputs={out}/{name}-{b}x{s}.in", f"--outputs={out}/{name}-{b}x{s}.cpu"], check=True)
+    for name, description in speed_models().items():
+        compile_package(name, description)
+    for left_over in ("seed.safetensors", "init.safetensors"):
+        (out / left_over).unlink(missing_ok=True)
+    (out / "prepared.json").write_text(json.dumps({"targets": TARGETS}))
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    print(f"{out}: {size / 2**20:.1f} MiB")
+
+
+# ---------------------------------------------------------------------------- run
+class Checks:
+    def __init__(self, out, programs):
+        self.out, self.runner = out, programs / "mhc-run"
+        self.work = out / "work"
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        self.failed = 0
+
+    def say(self, good, what):
+        self.failed += not good
+        print(f"{'ok  ' if good else 'BAD '} {what}", flush=True)
+
+    def run(self, arguments, **environment):
+        result = subprocess.run([self.runner, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment})
+        if result.returncode:
+            print(f"     {' '.join(map(str, arguments))}: {(result.stdout + result.stderr).strip()[-1500:]}", flush=True)
+        return result
+
+    def train(self, name, tag, *options, device="cuda", **environment):
+        """The metrics file, or None where the run failed."""
+        metrics = self.work / f"{name}.{tag}.jsonl"
+        result = self.run(["train", self.out / f"{name}.mhcpkg", f"--data={self.out}/text", f"--device={device}", f"--metrics={metrics}",
+                           *([] if any(str(o).startswith("--resume") for o in options) else ["--seed=1"]), *options], **environment)
+        return None if result.returncode else metrics
+
+    def libs(self):
+        print(self.run(["info", "--libs"]).stdout, flush=True)
+        print(subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout, flush=True)
+
+    def tests(self):
+        """The runtime's GoogleTests of the GPU, compiled here against what prepare brought along."""
+        deps = self.out / "deps"
+        if not (deps / "lib/libgtest.a").exists():
+            return print("skip runtime tests: no GoogleTest came along")
+        program, library = self.work / "cuda-test", next(self.runner.parent.parent.glob("libmhc-rt.a"))
+        blas = subprocess.run(["nm", "-u", str(library)], capture_output=True, text=True).stdout.count("cblas_sgemm") > 0
+        build = subprocess.run(["c++", "-std=c++20", "-O1", "-Iruntime/include", "-Iruntime/src", "-Iinclude", f"-I{deps}/include", '-DTEST_KERNELS=""',
+                                '-DTEST_PTX="runtime/test/kernels.ptx"', f'-DMHC_RUN="{self.runner}"', "runtime/test/CudaTest.cpp", "runtime/test/Support.cpp",
+                                "-o", str(program), str(library), f"{deps}/lib/libgtest.a", f"{deps}/lib/libgtest_main.a", *(["-lopenblas"] if blas else []), "-ldl", "-lpthread"],
+                               capture_output=True, text=True)
+        if build.returncode:
+            return self.say(False, f"runtime tests do not build: {build.stderr[-1500:]}")
+        result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True)
+        self.say(result.returncode == 0, f"runtime tests: {(result.stdout + result.stderr).strip()[-1500:]}")
+
+    def gradients(self):
+        for name, (description, shapes) in gradient_models().items():
+            low = description["dtype"] == "bf16"
+            for b, s in shapes:
+                result = self.run(["call", self.out / f"{name}.mhcpkg", "loss_and_gradients", "--device=cuda", f"--inputs={self.out}/{name}-{b}x{s}.in",
+                                   f"--outputs={self.work}/out"], MHC_POISON="1")
+                if result.returncode:
+                    self.say(False, f"{name} {b} x {s}: the call failed")
+                    continue
+                want, got = read(self.out / f"{name}-{b}x{s}.cpu"), read(self.work / "out")
+                everything = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for n, x in want.items() if n.startswith("grad.")))
+                worst, where = 0, ""
+                for key, x in want.items():
+                    if key.startswith("grad."):
+                        limit = (3e-2 if low else 1e-4) * np.linalg.norm(x) + (1e-3 if low else 2e-7) * everything
+                    else:
+                        limit = (1e-3 if low else 1e-5) * np.linalg.norm(x)
+                    error = np.linalg.norm(got[key].astype(np.float64) - x)
+                    share = error / limit if limit else float(error > 0)
+                    if not share <= worst:  # NaN too
+                        worst, where = share, key
+                self.say(worst <= 1, f"{name} {b} x {s}: loss and gradients, {worst:.2f} of what is allowed ({where})")
+
+    def curves(self):
+        for name in example_models(pathlib.Path(".")):
+            metrics = self.train(name, "cuda")
+            if not metrics:
+                self.say(False, f"{name}: training failed")
+                continue
+            mine, cpu = losses(metrics), losses(self.out / f"{name}.cpu.jsonl")
+            error = max(abs(x - y) / abs(y) for x, y in zip(mine, cpu))
+            limit = 1e-4 if name.endswith("fp32") else 1e-2
+            self.say(len(mine) == len(cpu) == STEPS and error <= limit, f"{name}: {len(mine)} steps, loss {mine[0]:.4f} .. {mine[-1]:.4f} (cpu {cpu[0]:.4f} .. {cpu[-1]:.4f}), within {error:.1e}")
+
+    def determinism(self):
+        for name in example_models(pathlib.Path(".")):
+            files = {}
+            for tag, environment in {"first": {}, "second": {}, "without graphs": {"MHC_CUDA_GRAPH": "0"}, "poisoned": {"MHC_POISON": "1"}}.items():
+                path = self.work / f"{name}.{tag.replace(' ', '-')}.safetensors"
+                if self.train(name, tag.replace(" ", "-"), f"--save={path}", **environment):
+                    files[tag] = path.read_bytes()
+            good = len(files) == 4 and len(set(files.values())) == 1
+            self.say(good, f"{name}: the same bits twice, without graphs, poisoned" if good else f"{name}: bits differ: {[t for t in files if files[t] != files.get('first')]}")
+
+    def resume(self):
+        for name in ("tiny-mhc-fp32", "tiny-mhc-bf16", "tiny-residual-fp32"):
+            whole, folder = self.work / f"{name}.whole.safetensors", self.work / f"{name}.killed"
+            metrics = self.train(name, "whole", f"--save={whole}")
+            # Killed while it trains, at some step after the fourth; then resumed from the newest file.
+            folder.mkdir()
+            run = subprocess.Popen([str(self.runner), "train", str(self.out / f"{name}.mhcpkg"), f"--data={self.out}/text", "--device=cuda", "--seed=1", f"--save={folder}",
+                                    "--save-every=1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            until = time.time() + 60
+            while time.time() < until and run.poll() is None and not (folder / "step-00000004.safetensors").exists():
+                time.sleep(0.001)
+            run.kill()
+            run.wait()
+            newest = sorted(folder.glob("step-*.safetensors"))[-1]
+            resumed = self.work / f"{name}.resumed.safetensors"
+            if not metrics or not self.train(name, "resumed", f"--resume={newest}", f"--save={resumed}"):
+                self.say(False, f"{name}: training or resuming failed")
+                continue
+            self.say(whole.read_bytes() == resumed.read_bytes(), f"{name}: killed after {newest.name}, resumed: the same bits")
+            if name.endswith("fp32"):  # from the GPU to the CPU and back
+                middle = folder / "step-00000004.safetensors"
+                cpu = self.train(name, "to-cpu", f"--resume={middle}", device="cpu")
+                a, b = losses(cpu) if cpu else [], losses(metrics)[4:]
+                error = max((abs(x - y) / abs(y) for x, y in zip(a, b)), default=1)
+                self.say(len(a) == len(b) and error <= 1e-4, f"{name}: the GPU's checkpoint goes on on the CPU, within {error:.1e}")
+
+    def sanitizer(self):
+        tool = shutil.which("compute-sanitizer") or next((p for p in ("/usr/local/cuda/bin/compute-sanitizer",) if os.path.exists(p)), None)
+        if not tool:
+            return print("skip sanitizer: compute-sanitizer was not found")
+        for name in ("mhc-fp32", "residual-bf16", "heads192-bf16"):
+            b, s = gradient_models()[name][1][-1]
+            for check in ("memcheck", "racecheck", "initcheck"):
+                result = subprocess.run([tool, f"--tool={check}", "--error-exitcode=9", str(self.runner), "call", str(self.out / f"{name}.mhcpkg"), "loss_and_gradients",
+                                         "--device=cuda", f"--inputs={self.out}/{name}-{b}x{s}.in", f"--outputs={self.work}/out"], capture_output=True, text=True, timeout=400)
+                lines = (result.stdout + result.stderr).strip().splitlines()
+                self.say(result.returncode == 0, f"{check} {name}: {lines[-1] if lines else ''}")
+                if result.returncode:
+                    print("\n".join("     " + line for line in lines[:30]), flush=True)
+
+    def speed(self):
+        for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("speed-residual", 20), ("speed-mhc", 20)):
+            for environment in ({}, {"MHC_CUDA_GRAPH": "0"}):
+                metrics = self.train(name, f"speed{len(environment)}", f"--steps={steps}", **environment)
+                if not metrics:
+                    self.say(False, f"{name}: training failed")
+                    continue
+                with open(metrics) as file:
+                    rates = [json.loads(line)["tokens_per_second"] for line in file if "tokens_per_second" in line]
+                curve = losses(metrics)
+                print(f"     {name}: {statistics.median(rates[steps // 2:]):.0f} tokens/s {'without graphs' if environment else 'by graphs'}, loss {curve[0]:.3f} .. {curve[-1]:.3f}", flush=True)
+        for name in ("speed-residual", "speed-mhc"):
+            table = self.run(["bench", self.out / f"{name}.mhcpkg", "loss_and_gradients", "--device=cuda", "--shape=B=8,S=1024", "--repeat=5", "--warmup=2"]).stdout
+            print("\n".join(table.splitlines()[:32]), flush=True)
+
+
+def main():
+    command, out, programs = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]).resolve()
+    if command == "prepare":
+        return prepare(out, programs)
+    checks = Checks(out, programs)
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "sanitizer", "speed"):
+        started = time.time()
+        print(f"== {word}", flush=True)
+        getattr(checks, word)()
+        print(f"   ({time.time() - started:.1f} s)", flush=True)
+    print("all checks passed" if not checks.failed else f"{checks.failed} checks FAILED")
+    sys.exit(checks.failed != 0)
+
+
+if __name__ == "__main__":
+    main()
