@@ -195,37 +195,12 @@ FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module) {
   return tiles;
 }
 
-/// Why a GPU has no code for the command; empty if it has.
-static std::string whyMissing(plan::CommandInterface command) {
-  SmallVector<plan::BufferUse> uses;
-  command.getBufferUses(uses);
-  bool isLibrary = !isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(command);
-  StringRef name = command->getName().stripDialect();
-  for (const plan::BufferUse &use : uses) {
-    Type type = use.buffer.getDefiningOp<plan::BufferOp>().getElementType();
-    if (isLibrary && !type.isF32() && !type.isBF16() && !(type.isInteger(32) && !isa<plan::AddOp>(command))) {
-      std::string text = ("'" + name + "' on ").str();
-      llvm::raw_string_ostream(text) << type;
-      return text;
-    }
-  }
-  auto tooLarge = [&](auto op) {
-    int64_t most = std::max(op.getHeadDim(), op.getValueDim());
-    return most <= maxGpuHeadDim ? "" : ("'" + name + "' with heads of " + Twine(most) + " elements").str();
-  };
-  if (auto attention = dyn_cast<plan::AttentionOp>(*command))
-    return tooLarge(attention);
-  if (auto attention = dyn_cast<plan::AttentionBackwardOp>(*command))
-    return tooLarge(attention);
-  return "";
-}
-
 std::vector<MissingCommand> mlir::mhc::findMissingCommands(ModuleOp module, StringRef target) {
   std::vector<MissingCommand> missing;
   if (target == "cpu")
     return missing;
   module.walk([&](plan::CommandInterface command) {
-    std::string why = whyMissing(command);
+    std::string why = whyNotOnGpu(command);
     if (why.empty())
       return;
     // A model has hundreds of the same op: the first of each speaks for the others.

@@ -3,7 +3,9 @@
 #include "hal/cuda/CudaDriver.h"
 #include "plan/Call.h"
 
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
 
 using namespace mhcrt;
 using namespace mhcrt::test;
@@ -14,11 +16,13 @@ bool haveGpu() {
   return errorOf([] { cuda::driver(); }).empty();
 }
 
-std::string cudaPackage(const std::string &target) {
+std::string cudaPackage(const std::string &target, const Json &library = Json::array()) {
   Json manifest = exampleManifest(), plan = examplePlan();
   manifest["targets"] = {target};
   Json entry = plan["targets"]["cpu"];
   entry["kernels"][0]["threads"] = 32;
+  if (!library.empty())
+    entry["library"] = library;
   plan["targets"] = {{target, entry}};
   std::string planText = plan.dump(), ptx = readText(TEST_PTX), path = "kernels/" + target + ".ptx";
   manifest["sections"] = {
@@ -65,6 +69,124 @@ TEST(Cuda, RunsKernelsAndReductions) {
     EXPECT_EQ(std::memcmp(s, second.at("s").data.data(), 16), 0);
   }
   unsetenv("MHC_POISON");
+}
+
+TEST(Cuda, LibraryKernelsAreRead) {
+  Json kernel = {{"symbol", "mhc_add_f32"}, {"tile", 1024}, {"shared", 0}, {"threads", 256}};
+  Package package = openPackage(cudaPackage("sm_80", {kernel}));
+  EXPECT_EQ(package.targets().at("sm_80").library.at("mhc_add_f32").tile, 1024);
+  EXPECT_ERROR(openPackage(cudaPackage("sm_80", {kernel, kernel})), "'mhc_add_f32' occurs twice");
+  for (const char *key : {"tile", "threads"}) {
+    Json broken = kernel;
+    broken[key] = 0;
+    EXPECT_ERROR(openPackage(cudaPackage("sm_80", {broken})), key);
+    broken.erase(key);
+    EXPECT_ERROR(openPackage(cudaPackage("sm_80", {broken})), key);
+  }
+}
+
+TEST(Cuda, CopiesThroughPinnedMemory) {
+  if (!haveGpu())
+    GTEST_SKIP() << describeCuda();
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  for (uint64_t bytes : {1ull, 4096ull, 4ull << 20, (4ull << 20) + 3, 37000001ull}) { // a slot holds 4 MiB
+    std::vector<unsigned char> data(bytes), back(bytes);
+    std::mt19937 random(9);
+    for (unsigned char &value : data)
+      value = static_cast<unsigned char>(random());
+    std::vector<unsigned char> given = data;
+    DeviceMemory a(*device, bytes), b(*device, bytes);
+    device->copyIn(a.data(), given.data(), bytes);
+    std::fill(given.begin(), given.end(), 0); // the copy no longer needs it
+    device->copy(b.data(), a.data(), bytes);
+    device->copyOut(back.data(), b.data(), bytes);
+    EXPECT_EQ(data, back) << bytes;
+  }
+}
+
+TEST(Cuda, RecordsAndReplays) {
+  if (!haveGpu())
+    GTEST_SKIP() << describeCuda();
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  DeviceMemory from(*device, 64), to(*device, 64);
+  std::vector<float> values(16, 2), back(16);
+  device->fill(to.data(), DType::F32, 16, 1);
+  auto recording = device->record([&] { device->copy(to.data(), from.data(), 64); });
+  ASSERT_TRUE(recording);
+  EXPECT_TRUE(recording->isValid());
+  device->copyOut(back.data(), to.data(), 64);
+  EXPECT_EQ(back[0], 1); // nothing was done
+  for (float value : {2.0f, 3.0f}) {
+    std::fill(values.begin(), values.end(), value);
+    device->copyIn(from.data(), values.data(), 64);
+    recording->replay();
+    device->copyOut(back.data(), to.data(), 64);
+    EXPECT_EQ(back, values);
+  }
+  // What cannot be repeated is not recorded, and the device goes on without.
+  EXPECT_FALSE(device->record([&] { device->copyIn(from.data(), values.data(), 64); }));
+  device->copyOut(back.data(), to.data(), 64);
+  EXPECT_EQ(back, values);
+}
+
+TEST(Cuda, MultipliesMatrices) {
+  if (!haveGpu())
+    GTEST_SKIP() << describeCuda();
+  if (std::string found = describeCublasLt(); found.rfind("found", 0) != 0)
+    GTEST_SKIP() << found;
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  auto cpu = plainDevice(1);
+  std::mt19937 random(4);
+  struct Types {
+    DType operands, result;
+  };
+  for (auto [m, n, k] : {std::tuple(1, 1, 1), std::tuple(61, 24, 13), std::tuple(128, 96, 256), std::tuple(200, 7, 1000), std::tuple(5, 9, 0)})
+    for (Types types : {Types{DType::F32, DType::F32}, Types{DType::BF16, DType::F32}, Types{DType::BF16, DType::BF16}})
+      for (int bits = 0; bits < 8; ++bits) {
+        auto matrix = [&](int64_t count, DType type) {
+          std::vector<float> wide = randomFloats(random, count);
+          std::vector<char> bytes(count * byteSize(type));
+          if (type == DType::F32)
+            std::memcpy(bytes.data(), wide.data(), bytes.size());
+          else
+            std::memcpy(bytes.data(), test::toBf16(wide).data(), bytes.size());
+          return bytes;
+        };
+        std::vector<char> a = matrix(m * k, types.operands), b = matrix(k * n, types.operands), c = matrix(m * n, types.result), want = c, again = c;
+        GemmArgs args{m, n, k, a.data(), b.data(), want.data(), types.operands, types.operands, types.result, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+        cpu->gemm(args);
+        DeviceMemory da(*device, a.size()), db(*device, b.size()), dc(*device, c.size());
+        args.a = da.data();
+        args.b = db.data();
+        args.c = dc.data();
+        auto product = [&](std::vector<char> &result) {
+          device->copyIn(da.data(), a.data(), a.size());
+          device->copyIn(db.data(), b.data(), b.size());
+          device->copyIn(dc.data(), result.data(), result.size());
+          device->gemm(args);
+          device->copyOut(result.data(), dc.data(), result.size());
+        };
+        product(c);
+        product(again);
+        EXPECT_EQ(c, again); // the same bits
+        auto value = [&](const std::vector<char> &bytes, int64_t i) {
+          if (types.result == DType::BF16)
+            return fromBf16(reinterpret_cast<const uint16_t *>(bytes.data())[i]);
+          return reinterpret_cast<const float *>(bytes.data())[i];
+        };
+        double error = 0, size = 1e-30;
+        for (int64_t i = 0; i < m * n; ++i) {
+          error += std::pow(value(c, i) - value(want, i), 2);
+          size += std::pow(value(want, i), 2);
+        }
+        EXPECT_LE(std::sqrt(error / size), types.result == DType::BF16 ? 3e-3 : 1e-6) << m << " x " << n << " x " << k << " flags " << bits;
+      }
 }
 
 TEST(Cuda, RefusesOtherArchitectures) {

@@ -5,7 +5,6 @@
 // RUN: not mhc-compile %t/in/no-entry.mlir --compile-from=plan -o %t/p 2>&1 | FileCheck %s --check-prefix=ENTRY
 // RUN: not mhc-compile %t/in/no-tensor.mlir --compile-from=plan -o %t/p 2>&1 | FileCheck %s --check-prefix=TENSOR
 // RUN: not mhc-compile %t/in/no-output.mlir --compile-from=plan -o %t/p 2>&1 | FileCheck %s --check-prefix=OUTPUT
-// RUN: not mhc-compile %t/in/gpu.mlir --compile-from=plan --target=sm_90a -o %t/p 2>&1 | FileCheck %s --check-prefix=GPU
 // RUN: not mhc-compile %t/in/no-entry.mlir --compile-from=kernels -o %t/p 2>&1 | FileCheck %s --check-prefix=PHASE
 // RUN: ls %t | FileCheck %s --check-prefix=FILES
 
@@ -14,9 +13,6 @@
 // ENTRY: no-entry.mlir:2:3: error: expected entry 'forward' in attribute 'mhc.manifest'
 // TENSOR: no-tensor.mlir:3:8: error: expected tensor 'x' among the inputs of entry 'forward' in attribute 'mhc.manifest'
 // OUTPUT: no-output.mlir:3:8: error: expected tensor 'y' among the outputs of entry 'forward' in attribute 'mhc.manifest'
-// GPU: gpu.mlir:7:5: error: target sm_90a has no code for 'gemm' yet (model.layers.0.self_attn)
-// GPU-NEXT: gpu.mlir:9:5: note: target sm_90a has no code for 'add' yet
-// GPU-NOT: error
 // PHASE: no-entry.mlir:2:3: error: 'plan.entry' op expected no such op after phase 'kernels': plans come in phase 'plan'
 // FILES: in
 // FILES-NOT: {{.}}
@@ -39,17 +35,5 @@ module attributes {mhc.manifest = "{\22kind\22: \22test\22, \22entries\22: {\22f
 module attributes {mhc.manifest = "{\22kind\22: \22test\22, \22entries\22: {\22forward\22: {\22inputs\22: [{\22name\22: \22y\22}]}}}"} {
   plan.entry @forward symbols [] {
   %y = plan.buffer output f32 <1> {tensor = "y"}
-  }
-}
-//--- gpu.mlir
-module attributes {mhc.manifest = "{\22kind\22: \22test\22, \22entries\22: {\22forward\22: {\22inputs\22: [{\22name\22: \22x\22}], \22outputs\22: [{\22name\22: \22y\22}]}}}"} {
-  plan.entry @forward symbols [] {
-    %x = plan.buffer input f32 <1> {tensor = "x"}
-    %y = plan.buffer output f32 <1> {tensor = "y"}
-
-
-    plan.gemm %x, %x into %y m <1> n <1> k <1> at "model.layers.0.self_attn"
-    plan.gemm %x, %x into %y m <1> n <1> k <1>
-    plan.add %x into %y
   }
 }

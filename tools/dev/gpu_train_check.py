@@ -32,8 +32,8 @@ def gradient_models():
         for dtype in ("fp32", "bf16"):
             models[f"{residual}-{dtype}"] = ({**SMALL, "dtype": dtype, "residual": connection, "qk_norm": residual != "mhc", "tie_word_embeddings": residual == "residual"},
                                              [(1, 1), (2, 71), (3, 129)])
-    wide = {**SMALL, "hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 512, "vocab_size": 1000}
-    for head_dim, kv in ((64, 2), (128, 8), (192, 1)):
+    wide = {**SMALL, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 300}
+    for head_dim, kv in ((64, 2), (128, 4), (192, 1)):
         for dtype in ("fp32", "bf16"):
             models[f"heads{head_dim}-{dtype}"] = ({**wide, "dtype": dtype, "head_dim": head_dim, "num_key_value_heads": kv, "residual": RESIDUALS["mhc"]}, [(2, 200)])
     return models

@@ -24,10 +24,10 @@ LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target);
 
 /// Emits one of the kernels behind library commands (attention, tokens, ..) by its name, unless it is there already.
 LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target);
-/// Elements of a head, of keys or values, that attention kernels of a GPU take at most.
-constexpr int64_t maxGpuHeadDim = 256;
-/// The names of those that the commands of a module's plans need on a GPU, sorted.
+/// The names of those that the commands of a module's plans need on a GPU, sorted; without what GPUs have no code for.
 std::vector<std::string> listLibraryKernels(ModuleOp module);
+/// What of a plan's command GPUs have no code for ("'attention' on f64"); empty if nothing.
+std::string whyNotOnGpu(Operation *command);
 
 /// Erases kernels, and the plans and entries that name them: what is left of a module is code.
 void keepCode(ModuleOp module);

@@ -63,6 +63,33 @@ LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target) {
   return target.emitError() << "there is no library kernel '" << name << "'";
 }
 
+std::string whyNotOnGpu(Operation *op) {
+  auto command = dyn_cast<plan::CommandInterface>(op);
+  // Kernels are judged as such, fills and copies know no types.
+  if (!command || isa<plan::LaunchOp, plan::LoopOp, plan::FillOp, plan::CopyOp>(op))
+    return "";
+  std::string name = ("'" + op->getName().stripDialect() + "'").str();
+  SmallVector<plan::BufferUse> uses;
+  command.getBufferUses(uses);
+  for (const plan::BufferUse &use : uses) {
+    Type type = use.buffer.getDefiningOp<plan::BufferOp>().getElementType();
+    bool tokens = type.isInteger(32) && isa<plan::SplitTokensOp, plan::EmbeddingBackwardOp>(op);
+    if (!type.isF32() && !type.isBF16() && !tokens) {
+      llvm::raw_string_ostream(name) << " on " << type;
+      return name;
+    }
+  }
+  auto sizes = [&](auto attention) -> std::string {
+    int64_t most = std::max(attention.getHeadDim(), attention.getValueDim());
+    return most <= nvgpu::maxHeadDim ? "" : name + " with heads of " + std::to_string(most) + " elements";
+  };
+  if (auto attention = dyn_cast<plan::AttentionOp>(op))
+    return sizes(attention);
+  if (auto attention = dyn_cast<plan::AttentionBackwardOp>(op))
+    return sizes(attention);
+  return "";
+}
+
 std::vector<std::string> listLibraryKernels(ModuleOp module) {
   std::set<std::string> names;
   auto text = [](Type type) {
@@ -75,6 +102,8 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
     return (text(typeOf(op.getQ())) + "_" + Twine(op.getHeadDim()) + "_" + Twine(op.getValueDim())).str();
   };
   module.walk([&](plan::CommandInterface command) {
+    if (!whyNotOnGpu(command).empty())
+      return;
     llvm::TypeSwitch<Operation *>(command)
         .Case([&](plan::AddOp op) { names.insert("mhc_add_" + text(typeOf(op.getDst()))); })
         .Case([&](plan::SplitTokensOp) { names.insert("mhc_split_tokens"); })

@@ -55,6 +55,9 @@ private:
   LogicalResult emitOther(Operation *) override { return failure(); }
 };
 
+/// Elements of a head, of keys or values, that attention takes at most: sums along them lie in registers.
+constexpr int64_t maxHeadDim = 256;
+
 /// One file each. `parts` are the name's words after "mhc_", taken apart at "_"; false if they name no such kernel.
 using NameParts = ArrayRef<StringRef>;
 bool emitElementKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);

@@ -251,7 +251,7 @@ bool emitAttentionKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef 
   parts = parts.drop_front(part.empty() ? 0 : 1);
   SmallVector<int64_t, 2> sizes;
   for (StringRef word : parts.drop_front(parts.empty() ? 0 : 1))
-    if (int64_t size = 0; !word.getAsInteger(10, size) && size >= 1 && size <= maxGpuHeadDim)
+    if (int64_t size = 0; !word.getAsInteger(10, size) && size >= 1 && size <= maxHeadDim)
       sizes.push_back(size);
   bool isDelta = part == "delta";
   if (parts.empty() || !parseElement(builder, parts.front()) || sizes.size() + 1 != parts.size() ||

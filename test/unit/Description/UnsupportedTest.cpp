@@ -14,9 +14,25 @@ TEST(Unsupported, Supported) {
       convention("\"sinkhorn\": {\"first_over\": \"inputs\", \"iterations\": 3}, \"phi_layout\": \"mk\", \"rms\": "
                  "{\"eps\": 1e-20}, \"pre_eps\": 0.1, \"post_scale\": 1.5"),
       "{\"kind\": \"hyper_connection_chain\", \"hidden_size\": 32, \"depth\": 5}",
+      hyperConnection("\"preset\": \"deepseek-v4.1\", \"hc_mult\": 3"),
+      hyperConnection("\"preset\": \"transformer-engine\""),
+      hyperConnection("\"preset\": \"liger\""),
+      hyperConnection("\"manifold\": \"permutation_hull\""),
+      hyperConnection("\"manifold\": \"orthogonal\", \"hc_mult\": 8"),
+      hyperConnection("\"manifold\": { \"kind\": \"sphere\", \"radius\": 2.0 }"),
+      hyperConnection("\"manifold\": \"simplex\", \"dtype\": \"fp64\""),
+      convention(
+          "\"res_application\": \"HTX\", \"layout\": \"TCn\", \"pre_source\": \"delayed\", \"norm_weight\": true, "
+          "\"f_bias\": true, \"coefficient_dtype\": \"bf16\", \"rms\": {\"form\": \"inverse_of_root_plus_eps\"}, "
+          "\"sinkhorn\": {\"start\": \"softmax\", \"denominator\": \"max_eps\", \"iterations\": 500}, "
+          "\"mappings\": {\"pre\": \"static\", \"post\": \"fixed\"}"),
       model("\"dtype\": \"bf16\", \"qk_norm\": true, \"num_key_value_heads\": 2, \"tie_word_embeddings\": true"),
       residual("\"topology\": \"hc\", \"branch_scale\": 0.5"),
       residual("\"topology\": \"mhc\", \"manifold\": \"identity\""),
+      residual("\"topology\": \"mhc\", \"preset\": \"deepseek-v4\""),
+      residual("\"topology\": \"mhc\", \"preset\": \"deepseek-v4.1\", \"readout\": \"sum\""),
+      residual(
+          "\"topology\": \"hc\", \"readout\": \"head\", \"convention\": {\"norm_weight\": true, \"f_bias\": true}"),
       training("\"clip\": 1.0, \"batch\": {\"sequences\": 8, \"micro_batch\": 2}, \"schedule\": {\"kind\": \"cosine\", "
                "\"final_fraction\": 0.1}"),
   };
@@ -36,24 +52,11 @@ TEST(Unsupported, Refused) {
        "kind 'moe_router'"},
       {"{@\"kind\": \"optimizer\", \"optimizer\": \"muon\", \"shape\": [4, 4], \"betas\": [0.9], \"eps\": 1}",
        "kind 'optimizer'"},
-      {hyperConnection("@\"preset\": \"liger\""),
-       "'preset': a preset other than 'paper' is not supported by this version"},
-      {hyperConnection("@\"manifold\": \"simplex\""), "manifold 'simplex'"},
-      {hyperConnection("@\"manifold\": \"sphere\""), "manifold 'sphere'"},
-      {hyperConnection("@\"manifold\": \"orthogonal\""), "manifold 'orthogonal'"},
-      {hyperConnection("@\"manifold\": \"permutation_hull\""), "manifold 'permutation_hull'"},
-      {convention("@\"res_application\": \"HTX\""), "'convention.res_application'"},
-      {convention("\"sinkhorn\": {@\"start\": \"softmax\"}"), "'convention.sinkhorn.start'"},
-      {convention("\"sinkhorn\": {@\"denominator\": \"add_eps\"}"), "'convention.sinkhorn.denominator'"},
-      {convention("\"rms\": {@\"form\": \"inverse_of_root_plus_eps\"}"), "'convention.rms.form'"},
-      {convention("@\"norm_weight\": true"), "'convention.norm_weight'"},
-      {convention("@\"coefficient_dtype\": \"bf16\""), "'convention.coefficient_dtype'"},
-      {convention("@\"layout\": \"TCn\""), "'convention.layout'"},
-      {convention("@\"pre_source\": \"delayed\""), "'convention.pre_source'"},
-      {convention("@\"f_bias\": true", "\"topology\": \"hc\""), "'convention.f_bias'"},
-      {convention("\"mappings\": {@\"pre\": \"static\"}"), "'convention.mappings.pre'"},
-      {convention("\"mappings\": {@\"post\": \"fixed\"}"), "'convention.mappings.post'"},
-      {convention("\"mappings\": {@\"res\": \"fixed\"}"), "'convention.mappings.res'"},
+      {"{@\"kind\": \"moe_layer\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
+       "\"bf16\", "
+       "\"score\": \"sigmoid\", \"moe_intermediate_size\": 32}",
+       "kind 'moe_layer'"},
+      {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
       {model("@\"attention\": \"mla\", \"kv_lora_rank\": 32, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
              "\"v_head_dim\": 20"),
@@ -64,10 +67,8 @@ TEST(Unsupported, Refused) {
       {training("\"schedule\": {@\"kind\": \"phases\", \"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}"),
        "'training.schedule.kind'"},
       {training("\"batch\": {@\"ramp\": {\"from\": 1, \"until\": 0.5}}"), "'training.batch.ramp'"},
-      {residual(mhc + "@\"preset\": \"deepseek-v4\""), "'residual.preset'"},
-      {residual(mhc + "@\"manifold\": \"simplex\""), "'residual.manifold'"},
-      {residual(mhc + "@\"readout\": \"head\""), "'residual.readout'"},
-      {residual("\"topology\": \"hc\", \"convention\": {@\"norm_weight\": true}"), "'residual.convention.norm_weight'"},
+      {residual(mhc + "\"convention\": {\"sinkhorn\": {@\"iterations\": 501}}"),
+       "'residual.convention.sinkhorn.iterations'"},
   };
   for (const Refused &refused : cases) {
     SCOPED_TRACE(refused.text);
