@@ -121,16 +121,15 @@ private:
 
   /// Values from outside, without those that give the number of rows only (unless nothing else does).
   SmallVector<Value> usedInputs() {
-    llvm::SetVector<Value> read, counted;
-    llvm::SetVector<Value> inside;
+    llvm::SetVector<Value> read, inside;
     for (Operation *op : ops)
       inside.insert_range(op->getResults());
     for (Operation *op : ops)
       for (OpOperand &operand : op->getOpOperands()) {
         if (inside.contains(operand.get()))
           continue;
-        bool counts = isa<ConstantRowsOp, TokenWeightOp>(op) && operand.getOperandNumber() == 0;
-        (counts ? counted : read).insert(operand.get());
+        if (cast<RowOpInterface>(op).operandUse(operand.getOperandNumber()) != OperandUse::count)
+          read.insert(operand.get());
       }
     return read.takeVector();
   }
@@ -166,6 +165,8 @@ static int64_t rowTraffic(KernelOp kernel, unsigned index) {
   int64_t row = rowElements(type) * (type.getElementTypeBitWidth() / 8);
   for (Operation *user : argument.getUsers()) {
     auto load = dyn_cast<RowLoadOp>(user);
+    if (load && load.getAccess() == Access::shared)
+      return row / load.getDivisor();
     if (load && load.getAccess() == Access::gather)
       return type.hasStaticShape() ? row / type.getDimSize(0) : row;
     if (!type.hasStaticShape() && (isa<RowStoreOp>(user) || (load && load.getAccess() == Access::row)))

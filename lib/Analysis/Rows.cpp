@@ -13,13 +13,13 @@ using namespace mlir::mhc;
 bool mhc::isRowOp(Operation *op) { return isa<RowOpInterface, FusionOp>(op); }
 
 bool mhc::isNarrowOp(Operation *op) {
-  // Gathers and tables are no coefficients.
-  if (!isa<RowOpInterface>(op) || isa<EmbeddingOp, RopeOp, ClipFactorOp>(op))
+  auto row = dyn_cast<RowOpInterface>(op);
+  auto rows = [](Value v) { return hasRows(v.getType()); };
+  if (!row || (llvm::none_of(op->getOperands(), rows) && llvm::none_of(op->getResults(), rows)))
     return false;
   auto narrow = [](Value v) { return !hasRows(v.getType()) || isNarrow(v.getType()); };
-  // Operands that give the number of rows only are not read.
-  bool like = isa<ConstantRowsOp, TokenWeightOp>(op);
-  return (like || llvm::all_of(op->getOperands(), narrow)) && llvm::all_of(op->getResults(), narrow);
+  return llvm::all_of(op->getOpOperands(), [&](OpOperand &operand) { return row.operandUse(operand.getOperandNumber()) == OperandUse::count || narrow(operand.get()); }) &&
+         llvm::all_of(op->getResults(), narrow);
 }
 
 //===----------------------------------------------------------------------===//
@@ -65,12 +65,20 @@ RowDomains::RowDomains(Block &block) {
 
 int64_t RowDomains::of(Operation *op) const {
   int64_t found = 0;
+  auto meet = [&](int64_t domain) { found = found ? found : domain; };
   auto visit = [&](Value v) {
-    if (hasRows(v.getType()) && !v.getDefiningOp<RopeTableOp>())
-      if (int64_t domain = domains.lookup(v))
-        found = found ? found : domain;
+    if (hasRows(v.getType()))
+      meet(domains.lookup(v));
   };
-  op->walk([&](Operation *inner) { llvm::for_each(inner->getOperands(), visit); });
+  op->walk([&](Operation *inner) {
+    auto row = dyn_cast<RowOpInterface>(inner);
+    for (OpOperand &operand : inner->getOpOperands())
+      if (!row || row.operandUse(operand.getOperandNumber()) != OperandUse::lookup)
+        visit(operand.get());
+    if (auto repeat = dyn_cast<RepeatOp>(inner))
+      if (int64_t domain = domains.lookup(repeat.getX()))
+        meet(scaled(domain, repeat.getTimes(), 1));
+  });
   if (!found)
     llvm::for_each(op->getResults(), visit);
   return found;

@@ -38,10 +38,13 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
   llvm::raw_string_ostream(argument.dtype) << type.getElementType();
   argument.written = index >= kernel.getNumInputs() && index < kernel.getNumInputs() + kernel.getNumOutputs();
   bool gather = false, position = false;
+  int64_t shared = 0; // tokens that share a row, at least
   for (Operation *user : value.getUsers())
     if (auto load = dyn_cast<RowLoadOp>(user); load && load.getSource() == value) {
       gather |= load.getAccess() == Access::gather;
       position |= load.getAccess() == Access::position;
+      if (load.getAccess() == Access::shared)
+        shared = shared ? std::min<int64_t>(shared, load.getDivisor()) : load.getDivisor();
     }
   if (plan::hasTokenRows(kernel, index))
     argument.rows.push_back("token");
@@ -49,6 +52,10 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
     argument.rows.push_back("position");
   if (gather)
     argument.rows.push_back("vocabulary");
+  if (shared) {
+    argument.rows.push_back("shared");
+    argument.tokensPerRow = shared;
+  }
   // Rows lie in the first dimension, whether its size is known (a table that is gathered from) or not.
   bool whole = argument.rows.empty() && type.hasStaticShape();
   argument.elements = 1;

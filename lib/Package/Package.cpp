@@ -58,6 +58,8 @@ Json argumentList(const std::vector<TargetCode::Argument> &arguments) {
     Json json = {{"dtype", argument.dtype}, {"elements", argument.elements}};
     if (!argument.rows.empty())
       json["rows"] = argument.rows;
+    if (argument.tokensPerRow)
+      json["tokens_per_row"] = argument.tokensPerRow;
     if (argument.written)
       json["written"] = true;
     list.push_back(std::move(json));

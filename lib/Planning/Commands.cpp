@@ -72,8 +72,10 @@ static int64_t argumentElements(KernelOp kernel, unsigned index) {
 FailureOr<ExprAttr> EntryBuilder::launchRows(LaunchOp op, KernelOp kernel, ArrayRef<Value> inputs) {
   ExprAttr rows;
   std::string where;
-  auto meet = [&](ExprAttr size, unsigned index) -> LogicalResult {
+  auto meet = [&](ExprAttr size, unsigned index, int64_t tokensPerRow = 1) -> LogicalResult {
     ExprAttr own = size.dividedBy(argumentElements(kernel, index));
+    if (own)
+      own = own.times(tokensPerRow);
     std::string what = "argument " + std::to_string(index);
     if (!own)
       return op.emitOpError("expected whole rows of ") << kernel.getBlock().getArgument(index).getType() << " in "
@@ -94,6 +96,10 @@ FailureOr<ExprAttr> EntryBuilder::launchRows(LaunchOp op, KernelOp kernel, Array
     if (type.hasStaticShape() && plan::hasTokenRows(kernel, index) && failed(meet(constant(rowElements(type)), index)))
       return failure();
   }
+  for (auto [i, buffer] : llvm::enumerate(inputs))
+    for (Operation *user : kernel.getBlock().getArgument(i).getUsers())
+      if (auto load = dyn_cast<RowLoadOp>(user); load && load.getAccess() == Access::shared && failed(meet(sizeOf(buffer), i, load.getDivisor())))
+        return failure();
   // Only parameters go in: with results a token the tokens are all there are, else it is one computation.
   if (!rows)
     rows = llvm::any_of(op.getResultTypes(), [](Type type) { return hasRows(type); }) && hasSymbol("T") ? symbol("T")
@@ -232,8 +238,6 @@ LogicalResult EntryBuilder::emitSplitTokens(SplitTokensOp op) {
     return failure();
   if (!hasSymbol("T"))
     return op.emitOpError("expected an entry with symbol 'T'");
-  if (op.getNumResults() < 1 || op.getNumResults() > 2)
-    return op.emitOpError("expected inputs, or inputs and targets");
   SmallVector<Value> out;
   for (Value result : op.getResults()) {
     FailureOr<Value> buffer = define(result, symbol("T"), nullptr);

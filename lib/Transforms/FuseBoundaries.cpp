@@ -156,8 +156,10 @@ private:
         continue;
       }
       int64_t read = 0, written = 0;
-      for (Value v : op.getOperands())
-        read += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
+      auto row = dyn_cast<RowOpInterface>(op);
+      for (OpOperand &operand : op.getOpOperands())
+        if (!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) // tables lie in memory anyway
+          read += hasRows(operand.get().getType()) ? rowBytes(operand.get().getType()) : 0;
       for (Value v : op.getResults())
         written += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
       if (written > read)

@@ -73,15 +73,15 @@ TEST(Cuda, RunsKernelsAndReductions) {
 
 TEST(Cuda, LibraryKernelsAreRead) {
   Json kernel = {{"symbol", "mhc_add_f32"}, {"tile", 1024}, {"shared", 0}, {"threads", 256}};
-  Package package = openPackage(cudaPackage("sm_80", {kernel}));
+  Package package = openPackage(cudaPackage("sm_80", Json::array({kernel})));
   EXPECT_EQ(package.targets().at("sm_80").library.at("mhc_add_f32").tile, 1024);
-  EXPECT_ERROR(openPackage(cudaPackage("sm_80", {kernel, kernel})), "'mhc_add_f32' occurs twice");
+  EXPECT_ERROR(openPackage(cudaPackage("sm_80", Json::array({kernel, kernel}))), "'mhc_add_f32' occurs twice");
   for (const char *key : {"tile", "threads"}) {
     Json broken = kernel;
     broken[key] = 0;
-    EXPECT_ERROR(openPackage(cudaPackage("sm_80", {broken})), key);
+    EXPECT_ERROR(openPackage(cudaPackage("sm_80", Json::array({broken}))), key);
     broken.erase(key);
-    EXPECT_ERROR(openPackage(cudaPackage("sm_80", {broken})), key);
+    EXPECT_ERROR(openPackage(cudaPackage("sm_80", Json::array({broken}))), key);
   }
 }
 

@@ -40,7 +40,11 @@ public:
   void bindComputed(Value wide, ArrayRef<Value> vectors) { chunks[wide].computed.assign(vectors.begin(), vectors.end()); }
   void bindStored(Value wide, ArrayRef<Value> vectors) { chunks[wide].stored.assign(vectors.begin(), vectors.end()); }
 
-  /// Emits load, map, mix, cast and store of wide values. All else goes to emitOther. An op whose result is bound already is skipped.
+  /// A wide value in the form that its element type has: computed where it is the compute type, else stored.
+  ArrayRef<Value> inMemoryForm(Value wide);
+  void bindInMemoryForm(Value wide, ArrayRef<Value> streams);
+
+  /// Emits load, streams, concat, map, mix, cast and store of wide values. All else goes to emitOther. An op whose result is bound already is skipped.
   LogicalResult emitWide(Operation *op);
 
   //===--- Regions -----------------------------------------------------------===//

@@ -20,7 +20,8 @@ struct TargetCode {
   struct Argument {
     std::string dtype;
     int64_t elements = 0;          ///< of a row, or of the whole where it has no rows
-    std::vector<std::string> rows; ///< what its rows are counted by: token, position, vocabulary
+    std::vector<std::string> rows; ///< what its rows are counted by: token, position, vocabulary, shared
+    int64_t tokensPerRow = 0;      ///< with shared
     bool written = false;
   };
   /// A kernel as plan.json lists it.

@@ -101,6 +101,9 @@ Value CpuEmitter::rowOffset(RowLoadOp op, Value t) {
   case Access::row:
     row = add(tileStart, t);
     break;
+  case Access::shared:
+    row = arith::DivUIOp::create(b, loc, add(tileStart, t), i64(op.getDivisor()));
+    break;
   case Access::gather:
     row = arith::ExtSIOp::create(b, loc, b.getI64Type(), narrowAt(op.getIndex(), i64(0), t));
     break;

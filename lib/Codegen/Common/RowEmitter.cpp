@@ -68,6 +68,18 @@ ArrayRef<Value> RowEmitter::stored(Value wide) {
   return chunk.stored;
 }
 
+ArrayRef<Value> RowEmitter::inMemoryForm(Value wide) {
+  return cast<WideType>(wide.getType()).getElementType() == compute ? computed(wide) : stored(wide);
+}
+
+void RowEmitter::bindInMemoryForm(Value wide, ArrayRef<Value> streams) {
+  SmallVector<Value> vectors(streams);
+  if (cast<WideType>(wide.getType()).getElementType() == compute)
+    bindComputed(wide, vectors);
+  else
+    bindStored(wide, vectors);
+}
+
 LogicalResult RowEmitter::emitWide(Operation *op) {
   loc = op->getLoc();
   if (op->getNumResults() == 1 && isa<WideType>(op->getResult(0).getType()) && chunks.count(op->getResult(0)))
@@ -86,6 +98,18 @@ LogicalResult RowEmitter::emitWide(Operation *op) {
     if (!isa<WideType>(store.getValue().getType()))
       return emitOther(op);
     storeStreams(store, llvm::to_vector(stored(store.getValue())));
+    return success();
+  }
+  if (auto part = dyn_cast<RowStreamsOp>(op)) {
+    size_t first = part.getFirst(), count = part.getResult().getType().getStreams();
+    bindInMemoryForm(part.getResult(), inMemoryForm(part.getValue()).slice(first, count));
+    return success();
+  }
+  if (auto concat = dyn_cast<RowConcatOp>(op)) {
+    SmallVector<Value> streams;
+    for (Value value : concat.getValues())
+      llvm::append_range(streams, inMemoryForm(value));
+    bindInMemoryForm(concat.getResult(), streams);
     return success();
   }
   if (auto map = dyn_cast<RowMapOp>(op))

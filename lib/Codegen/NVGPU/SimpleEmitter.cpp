@@ -143,6 +143,8 @@ Value SimpleEmitter::rowOf(RowLoadOp load, const Token &at, function_ref<Value(V
     return i64(0);
   case Access::row:
     return at.row;
+  case Access::shared:
+    return arith::DivUIOp::create(b, loc, at.row, i64(load.getDivisor()));
   case Access::gather:
     return widen64(index(load.getIndex()));
   case Access::position: {

@@ -43,8 +43,6 @@ Limits limitsOf(const LanguageModel &model) {
   const Training &t = model.training;
   Limits limits = {
       {"dtype", model.dtype == Dtype::fp64, "dtype 'fp64' of a language_model"},
-      {"attention", model.mla, "attention 'mla'"},
-      {"attention_gate", model.headwiseGate, "attention_gate 'headwise'"},
       {"n_routed_experts", model.nRoutedExperts > 0, "a model with experts"},
       {"training.optimizer.kind", t.optimizer.kind != OptimizerKind::adamw, "an optimizer other than 'adamw'"},
       {"training.parametrization", t.parametrization.kind != Training::Parametrization::none,

@@ -142,21 +142,33 @@ private:
     return f.rounded(loc, y, element);
   }
 
-  /// RoPE of [T, heads*d], after the norm over d where `gain` names one.
-  Value rotated(Location loc, Value x, int64_t heads, StringRef gain) {
-    int64_t d = model.headDim;
-    Value v = ViewOp::create(b, loc, f.rows({2, d / 2}, element), x);
-    if (!gain.empty())
-      v = norm(loc, v, gain);
-    auto table = RankedTensorType::get({ShapedType::kDynamic, d / 2}, f32);
+  /// The positions' cosines and sines, [S, pairs].
+  std::pair<Value, Value> ropeTables(int64_t pairs) {
     if (!cosines) {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(&entryBlock());
+      auto table = RankedTensorType::get({ShapedType::kDynamic, pairs}, f32);
       cosines = RopeTableOp::create(b, f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(false));
       sines = RopeTableOp::create(b, f.place("rope"), table, b.getF64FloatAttr(model.ropeTheta), b.getBoolAttr(true));
     }
-    v = RopeOp::create(b, loc, f.rows({2, d / 2}, f32), v, cosines, sines, heads, false);
-    return ViewOp::create(b, loc, rows(heads * d), f.rounded(loc, v, element));
+    return {cosines, sines};
+  }
+
+  /// RoPE of the last 2*pairs channels of [T*heads, streams, g].
+  Value turned(Location loc, Value x, int64_t heads, int64_t pairs) {
+    auto [cos, sin] = ropeTables(pairs);
+    return f.rounded(loc, RopeOp::create(b, loc, withElementType(x.getType(), f32), x, cos, sin, heads, false), element);
+  }
+
+  Value view(Location loc, Value x, ArrayRef<int64_t> row) { return ViewOp::create(b, loc, f.rows(row, cast<ShapedType>(x.getType()).getElementType()), x); }
+
+  /// RoPE of [T, heads*d], after the norm over d where `gain` names one.
+  Value rotated(Location loc, Value x, int64_t heads, StringRef gain) {
+    int64_t d = model.headDim;
+    Value v = view(loc, x, {2, d / 2});
+    if (!gain.empty())
+      v = norm(loc, v, gain);
+    return view(loc, turned(loc, v, heads, d / 2), {heads * d});
   }
   Block &entryBlock() {
     Operation *op = b.getInsertionBlock()->getParentOp();
@@ -164,14 +176,65 @@ private:
     return (function ? function : op->getParentOfType<func::FuncOp>()).getBody().front();
   }
 
-  Value attention(Location loc, Value u, const std::string &block) {
-    std::string at = block + ".self_attn.";
+  struct Heads {
+    Value q, k, v;
+    int64_t keyValueHeads, headDim, valueDim;
+  };
+
+  Heads gqa(Location loc, Value u, const std::string &at) {
     int64_t h = model.numAttentionHeads, kv = model.numKeyValueHeads, d = model.headDim;
     Value q = rotated(loc, linear(loc, u, at + "q_proj.weight"), h, model.qkNorm ? at + "q_norm.weight" : "");
     Value k = rotated(loc, linear(loc, u, at + "k_proj.weight"), kv, model.qkNorm ? at + "k_norm.weight" : "");
-    Value v = linear(loc, u, at + "v_proj.weight");
-    auto op = AttentionOp::create(b, loc, TypeRange{rows(h * d), narrowTensor({h}, f32)}, q, k, v, b.getI64IntegerAttr(h), b.getI64IntegerAttr(kv), b.getF64FloatAttr(1.0 / std::sqrt((double)d)));
-    return linear(loc, op.getResult(), at + "o_proj.weight");
+    return {q, k, linear(loc, u, at + "v_proj.weight"), kv, d, d};
+  }
+
+  /// Multi-head latent attention. Rows are cut into streams of g channels where parts of them go different ways.
+  Heads mla(Location loc, Value u, const std::string &at) {
+    int64_t h = model.numAttentionHeads, rank = model.kvLoraRank, nope = model.qkNopeHeadDim, rope = model.qkRopeHeadDim, value = model.vHeadDim;
+    int64_t pairs = rope / 2, d = nope + rope;
+    auto slice = [&](Value x, int64_t first, int64_t count) -> Value {
+      int64_t g = cast<ShapedType>(x.getType()).getShape().back();
+      return SliceOp::create(b, loc, f.rows({count / g, g}, element), x, first / g);
+    };
+    // q: [nope | rope] of a head
+    Value q = u;
+    if (model.qLoraRank)
+      q = norm(loc, linear(loc, u, at + "q_a_proj.weight"), at + "q_a_layernorm.weight");
+    q = linear(loc, q, at + (model.qLoraRank ? "q_b_proj.weight" : "q_proj.weight"));
+    int64_t g = std::gcd(nope, pairs);
+    q = turned(loc, view(loc, q, {d / g, g}), h, pairs);
+    // [latent | rotary key], the key shared by the heads
+    Value both = linear(loc, u, at + "kv_a_proj_with_mqa.weight");
+    g = std::gcd(rank, pairs);
+    both = view(loc, both, {(rank + rope) / g, g});
+    Value latent = norm(loc, slice(both, 0, rank), at + "kv_a_layernorm.weight");
+    Value rotary = turned(loc, slice(both, rank, rope), 1, pairs);
+    // [k without positions | v] of a head
+    Value kv = linear(loc, view(loc, latent, {rank}), at + "kv_b_proj.weight");
+    g = std::gcd(std::gcd(nope, value), pairs);
+    kv = view(loc, kv, {(nope + value) / g, g});
+    Value shared = RepeatOp::create(b, loc, f.rows({rope / g, g}, element), view(loc, rotary, {rope / g, g}), h);
+    Value k = ConcatOp::create(b, loc, f.rows({d / g, g}, element), ValueRange{slice(kv, 0, nope), shared});
+    Value v = slice(kv, nope, value);
+    return {view(loc, q, {h * d}), view(loc, k, {h * d}), view(loc, v, {h * value}), h, d, value};
+  }
+
+  Value attention(Location loc, Value u, const std::string &block) {
+    std::string at = block + ".self_attn.";
+    int64_t h = model.numAttentionHeads;
+    Heads in = model.mla ? mla(loc, u, at) : gqa(loc, u, at);
+    auto op = AttentionOp::create(b, loc, TypeRange{rows(h * in.valueDim), narrowTensor({h}, f32)}, in.q, in.k, in.v, b.getI64IntegerAttr(h),
+                                  b.getI64IntegerAttr(in.keyValueHeads), b.getF64FloatAttr(1.0 / std::sqrt((double)in.headDim)));
+    Value out = op.getResult();
+    if (model.headwiseGate) {
+      // one sigmoid a head, from an unrounded matmul
+      Value logits = ViewOp::create(b, loc, narrowTensor({1}, f32), linear(loc, u, at + "g_proj.weight", unrounded(h)));
+      auto sigmoid = ActivationKindAttr::get(b.getContext(), ActivationKind::sigmoid);
+      Value gate = ActivationOp::create(b, loc, logits.getType(), logits, sigmoid, b.getF64FloatAttr(1.0), b.getF64FloatAttr(0.0));
+      Value gated = ScaleRowsOp::create(b, loc, unrounded(in.valueDim), view(loc, out, {in.valueDim}), gate);
+      out = view(loc, f.rounded(loc, gated, element), {h * in.valueDim});
+    }
+    return linear(loc, out, at + "o_proj.weight");
   }
 
   Value feedForward(Location loc, Value u, const std::string &block) {

@@ -71,6 +71,8 @@ private:
     for (const KernelArgument &argument : target.kernels[command.kernel].args)
       if (argument.token || argument.vocabulary) // a row of a table for each token
         (argument.written ? traffic.written : traffic.read) += rows * argument.elements * byteSize(argument.dtype);
+      else if (argument.tokensPerRow)
+        traffic.read += rows / argument.tokensPerRow * argument.elements * byteSize(argument.dtype);
   }
 
   int64_t width(size_t buffer) const { return byteSize(plan.buffers[buffer].dtype); }

@@ -28,6 +28,20 @@ bool holds(const Affine &size, const Affine &rows, int64_t elements, const std::
   return std::all_of(rest.begin(), rest.end(), [](auto &item) { return item.second >= 0; });
 }
 
+/// rows / divisor, which must be exact.
+Affine divided(const Affine &rows, int64_t divisor, const std::string &what) {
+  Affine result = rows;
+  auto divide = [&](int64_t &number) {
+    if (number % divisor)
+      fail(what, ": expected ", divisor, " tokens for each of its rows, but the launch has ", rows.text());
+    number /= divisor;
+  };
+  divide(result.constant);
+  for (auto &[symbol, coefficient] : result.terms)
+    divide(coefficient);
+  return result;
+}
+
 /// Where a buffer lies, as far as that is known before its memory is: elements [begin, end) of one of the arenas or of
 /// the scalars.
 struct Range {
@@ -95,10 +109,12 @@ private:
     };
     Affine count;
     count.constant = 1;
-    if (!wanted.token && !wanted.position && !wanted.vocabulary)
+    if (!wanted.token && !wanted.position && !wanted.vocabulary && !wanted.tokensPerRow)
       need(count);
     if (wanted.token)
       need(command.rows);
+    if (wanted.tokensPerRow)
+      need(divided(command.rows, wanted.tokensPerRow, what));
     if (wanted.position)
       need(command.ints.at(kernel.lengthIndex()));
     count.constant = manifest.vocabSize;

@@ -81,6 +81,7 @@ struct KernelArgument {
   int64_t elements = 0;                      ///< of a row, or of the whole where it has no rows
   bool token = false;                        ///< rows: one for each of the launch's
   bool position = false, vocabulary = false; ///< rows: as many as the launch's int S, as many as there are token ids
+  int64_t tokensPerRow = 0;                  ///< rows: one for each so many of the launch's rows; 0: not so
   bool written = false;
 };
 

@@ -409,7 +409,7 @@ private:
 };
 
 KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
-  json.only({"dtype", "elements", "rows", "written"});
+  json.only({"dtype", "elements", "rows", "tokens_per_row", "written"});
   KernelArgument argument;
   if (!parseDType(json.at("dtype").string(), argument.dtype))
     fail(json.path(), ": unknown type '", json.at("dtype").string(), "'");
@@ -423,6 +423,8 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
         argument.position = true;
       else if (word == "vocabulary")
         argument.vocabulary = true;
+      else if (word == "shared")
+        argument.tokensPerRow = json.at("tokens_per_row").integer(1);
       else
         fail(rows->path(), ": unknown count of rows '", word, "'");
     }

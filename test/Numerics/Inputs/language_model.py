@@ -1,6 +1,6 @@
 """Loss and gradients of tiny language models against the fp64 reference; recomputation and threads change no bit.
 
-usage: language_model.py recompute | residual | hc | conventions | readouts
+usage: language_model.py recompute | residual | hc | attention | conventions | readouts
 """
 import sys
 
@@ -62,6 +62,16 @@ def of_residual(base, **residual):
     return {**base, "residual": residual}
 
 
+def attention():
+    """latent attention (parts of heads of one size and of odd ones, with and without compressed queries) and the gate"""
+    latent = {k: v for k, v in SMALL.items() if k not in ("head_dim", "num_key_value_heads")} | {"attention": "mla", "num_attention_heads": 3}
+    check(of_residual({**latent, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 4}, topology="mhc", hc_mult=2))
+    check(of_residual({**latent, "kv_lora_rank": 7, "qk_nope_head_dim": 5, "qk_rope_head_dim": 6, "v_head_dim": 3, "q_lora_rank": 9, "attention_gate": "headwise"}, topology="residual"))
+    check(of_residual({**latent, "dtype": "bf16", "kv_lora_rank": 12, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 8, "q_lora_rank": 10}, topology="residual"))
+    check(of_residual({**SMALL, "attention_gate": "headwise", "qk_norm": True}, topology="hc", hc_mult=2), ("--recompute-block=1",))
+    check(of_residual({**SMALL, "attention_gate": "headwise", "dtype": "bf16"}, topology="residual"))
+
+
 def conventions():
     """what only a whole model has (expansion, parameters stored as [m, nC], layouts inside), over presets and manifolds"""
     check(of_residual(SMALL, topology="mhc", preset="transformer-engine", hc_mult=2, convention={"norm_weight": True, "f_bias": True}, branch_scale=0.5))
@@ -94,10 +104,12 @@ if __name__ == "__main__":
         check({**of_residual(BASE, topology="residual"), "qk_norm": True, "tie_word_embeddings": True})
     elif mode == "hc":
         check({**of_residual(BASE, topology="hc", hc_mult=3), "qk_norm": True})
+    elif mode == "attention":
+        attention()
     elif mode == "conventions":
         conventions()
     elif mode == "readouts":
         readouts()
     else:
-        sys.exit("usage: language_model.py recompute | residual | hc | conventions | readouts")
+        sys.exit("usage: language_model.py recompute | residual | hc | attention | conventions | readouts")
     print("passed")

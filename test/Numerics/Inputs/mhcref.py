@@ -293,19 +293,37 @@ def readout(x, kind, P, c, held, last_pre):
 def loss(d, P, tokens, held=None):
     B, S = tokens.shape[0], tokens.shape[1] - 1
     C, eps, r = d["hidden_size"], d["rms_norm_eps"], d["residual"]
-    h, kv, hd = d["num_attention_heads"], d["num_key_value_heads"], d["head_dim"]
+    h = d["num_attention_heads"]
     held = Held() if held is None else held
 
-    def attention(u, at):
+    def gqa(u, at):
+        kv, hd = d["num_key_value_heads"], d["head_dim"]
         q, k, v = ((u @ P[f"{at}.{n}_proj.weight"].T).reshape(B, S, -1, hd) for n in "qkv")
         if d.get("qk_norm"):
             q, k = rms_norm(q, P[f"{at}.q_norm.weight"], eps), rms_norm(k, P[f"{at}.k_norm.weight"], eps)
         q, k = rope(q, d["rope_theta"]), rope(k, d["rope_theta"])
-        k, v = np.repeat(k, h // kv, 2), np.repeat(v, h // kv, 2)
-        s = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(hd)
+        return q, np.repeat(k, h // kv, 2), np.repeat(v, h // kv, 2)
+
+    def mla(u, at):
+        rank, nope, turn = d["kv_lora_rank"], d["qk_nope_head_dim"], d["qk_rope_head_dim"]
+        project = lambda x, name: x @ P[f"{at}.{name}.weight"].T
+        q = project(rms_norm(project(u, "q_a_proj"), P[at + ".q_a_layernorm.weight"], eps), "q_b_proj") if d.get("q_lora_rank") else project(u, "q_proj")
+        q = q.reshape(B, S, h, nope + turn)
+        q = np.concatenate([q[..., :nope], rope(q[..., nope:], d["rope_theta"])], -1)
+        latent = project(u, "kv_a_proj_with_mqa")
+        key = rope(latent[:, :, None, rank:], d["rope_theta"])
+        kv = project(rms_norm(latent[..., :rank], P[at + ".kv_a_layernorm.weight"], eps), "kv_b_proj").reshape(B, S, h, -1)
+        return q, np.concatenate([kv[..., :nope], np.repeat(key, h, 2)], -1), kv[..., nope:]
+
+    def attention(u, at):
+        q, k, v = (mla if d.get("attention") == "mla" else gqa)(u, at)
+        s = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
         s = np.where(np.tril(np.ones((S, S), bool)), s, -np.inf)
         p = np.exp(s - s.max(-1, keepdims=True))
-        return np.einsum("bhqk,bkhd->bqhd", p / p.sum(-1, keepdims=True), v).reshape(B, S, -1) @ P[f"{at}.o_proj.weight"].T
+        out = np.einsum("bhqk,bkhd->bqhd", p / p.sum(-1, keepdims=True), v)
+        if d.get("attention_gate") == "headwise":
+            out = out * sigmoid(u @ P[f"{at}.g_proj.weight"].T)[..., None]
+        return out.reshape(B, S, -1) @ P[f"{at}.o_proj.weight"].T
 
     def ffn(u, at):
         gate, up = u @ P[f"{at}.gate_proj.weight"].T, u @ P[f"{at}.up_proj.weight"].T

@@ -58,10 +58,6 @@ TEST(Unsupported, Refused) {
        "kind 'moe_layer'"},
       {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
-      {model("@\"attention\": \"mla\", \"kv_lora_rank\": 32, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
-             "\"v_head_dim\": 20"),
-       "attention 'mla'"},
-      {model("@\"attention_gate\": \"headwise\""), "'attention_gate'"},
       {experts("2", "").insert(experts("2", "").find("\"n_routed"), "@"), "a model with experts"},
       {training("\"optimizer\": {@\"kind\": \"muon\"}"), "'training.optimizer.kind'"},
       {training("\"schedule\": {@\"kind\": \"phases\", \"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}"),

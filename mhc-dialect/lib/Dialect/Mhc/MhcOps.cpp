@@ -187,9 +187,51 @@ LogicalResult SumTokensOp::verify() {
   return expect(*this, tensor(getResult()).hasStaticShape() && tensor(getResult()).getNumElements() == rowElements(getX().getType()), "expected as many elements as a row");
 }
 LogicalResult RopeOp::verify() {
-  if (streams(getX()) != 2)
-    return emitOpError("expected rows of two streams, but got ") << getX().getType(); // C1
-  return expect(*this, channels(getCos()) == channels(getX()) && channels(getSin()) == channels(getX()), "expected tables of x's channels"); // C2
+  if (channels(getCos()) != channels(getSin()) || channels(getCos()) % channels(getX()) || !sameRows(getX(), getResult()))
+    return emitOpError("expected tables of one size, which whole streams of x make up"); // C1
+  return expect(*this, 2 * channels(getCos()) <= rowElements(getX().getType()), "expected at most half of x's streams to be turned by a table"); // C2
+}
+
+/// Rows [T, n, g] of streams that lie one after the other.
+static bool wideRow(Value v) { return hasRows(v.getType()) && !isNarrow(v.getType()) && !isInterleaved(v.getType()); }
+static LogicalResult verifyPart(Operation *op, Value whole, Value part, int64_t first) {
+  if (!wideRow(whole) || !wideRow(part) || channels(whole) != channels(part))
+    return op->emitOpError("expected wide rows of as many channels"); // C1
+  return expect(op, first >= 0 && first <= streams(whole) - streams(part), "expected streams of " + Twine(streams(whole)) + ", but got " + Twine(streams(part)) + " from " + Twine(first)); // C2
+}
+LogicalResult SliceOp::verify() {
+  if (tensor(getX()).getElementType() != tensor(getResult()).getElementType())
+    return emitOpError("expected element types to agree"); // C1
+  return verifyPart(*this, getX(), getResult(), getFirst());
+}
+LogicalResult PadOp::verify() { return verifyPart(*this, getResult(), getX(), getFirst()); }
+LogicalResult ConcatOp::verify() {
+  int64_t sum = 0;
+  for (Value v : getValues()) {
+    if (!wideRow(v) || channels(v) != channels(getResult()) || tensor(v).getElementType() != tensor(getResult()).getElementType())
+      return emitOpError("expected wide rows of the result's channels and element type, but got ") << v.getType(); // C1
+    sum += streams(v);
+  }
+  return expect(*this, wideRow(getResult()) && sum == streams(getResult()), "expected streams that add up to the result's"); // C2
+}
+LogicalResult RepeatOp::verify() {
+  if (getTimes() < 1)
+    return emitOpError("expected each row at least once, but got ") << getTimes(); // C1
+  return expect(*this, wideRow(getX()) && getX().getType() == getResult().getType(), "expected wide rows, and the result to have x's type"); // C2
+}
+LogicalResult SumStreamsOp::verify() {
+  return expect(*this, wideRow(getX()) && wideRow(getResult()) && channels(getX()) == channels(getResult()) && streams(getX()) % streams(getResult()) == 0,
+                "expected wide rows, whose streams the result's divide");
+}
+LogicalResult ScaleRowsOp::verify() {
+  if (!wideRow(getX()) || !sameRows(getX(), getResult()))
+    return emitOpError("expected the result to have x's shape"); // C1
+  return expect(*this, narrowRow(getW(), 1), "expected one narrow weight a row"); // C2
+}
+LogicalResult DotRowsOp::verify() {
+  if (!wideRow(getX()) || !sameRows(getX(), getY()) || streams(getX()) != 1)
+    return emitOpError("expected operands of one shape, of one stream"); // C1
+  return expect(*this, narrowRow(getResult(), 1), "expected one narrow element a row"); // C2
 }
 LogicalResult SwigluOp::verify() { return expect(*this, sameRows(getGate(), getUp()) && sameRows(getGate(), getResult()), "expected operands and result of one shape"); }
 LogicalResult SwigluVjpOp::verify() { return expect(*this, sameRows(getGate(), getDgate()) && sameRows(getUp(), getDup()), "expected gradients of the operands' shapes"); }

@@ -52,8 +52,10 @@ LogicalResult RowLoadOp::verify() {
   if (gather != bool(getIndex()))
     return emitOpError("expected an index with gather, and with gather alone"); // C2
   int64_t have = mhc::rowElements(source);
-  if (getAccess() == Access::row && source.hasStaticShape())
-    return emitOpError("expected an argument with a row for each token, but got ") << source;
+  if (getDivisor() < 1)
+    return emitOpError("expected a divisor of at least 1, but got ") << getDivisor(); // C3
+  if ((getAccess() == Access::row || getAccess() == Access::shared) && source.hasStaticShape())
+    return emitOpError("expected an argument with rows, but got ") << source;
   if (getAccess() == Access::uniform && !source.hasStaticShape())
     return emitOpError("expected a parameter of static shape, but got ") << source;
   if ((gather || getAccess() == Access::position) && source.hasStaticShape())
@@ -81,6 +83,30 @@ LogicalResult RowCastOp::verify() {
     same = same && cast<WideType>(to).getStreams() == wide.getStreams();
   if (!same)
     return emitOpError("expected the shape to stay, but got ") << from << " and " << to; // C1
+  return success();
+}
+
+LogicalResult RowStreamsOp::verify() {
+  WideType from = getValue().getType(), to = getResult().getType();
+  if (from.getChannels() != to.getChannels() || from.getElementType() != to.getElementType())
+    return emitOpError("expected channels and element type to stay, but got ") << from << " and " << to; // C1
+  int64_t first = getFirst(), most = from.getStreams() - to.getStreams();
+  if (first < 0 || first > most)
+    return emitOpError("expected ") << to.getStreams() << " of " << from.getStreams() << " streams, but got them from " << first; // C2
+  return success();
+}
+
+LogicalResult RowConcatOp::verify() {
+  WideType to = getResult().getType();
+  int64_t streams = 0;
+  for (Value value : getValues()) {
+    auto from = cast<WideType>(value.getType());
+    if (from.getChannels() != to.getChannels() || from.getElementType() != to.getElementType())
+      return emitOpError("expected operands of ") << to.getChannels() << " channels of " << to.getElementType() << ", but got " << from; // C1
+    streams += from.getStreams();
+  }
+  if (streams != to.getStreams())
+    return emitOpError("expected streams that add up to ") << to.getStreams() << ", but got " << streams; // C2
   return success();
 }
 

@@ -16,7 +16,8 @@ namespace {
 using Scalar = ScalarBuilder;
 Scalar scalar(RowContext &c, OpBuilder &b, Location loc) { return {b, loc, c.compute}; }
 
-WideType wideOf(Value v) { return cast<WideType>(v.getType()); }
+WideType wideOf(Type t) { return cast<WideType>(t); }
+WideType wideOf(Value v) { return wideOf(v.getType()); }
 /// The compute type's version of a wide value's type.
 Type unrounded(RowContext &c, Value v) { return c.wide(wideOf(v).getStreams(), wideOf(v).getChannels()); }
 
@@ -299,6 +300,7 @@ void ProjectVjpOp::buildRow(RowContext &c) {
   })[0]);
 }
 
+OperandUse ConstantRowsOp::operandUse(unsigned) { return OperandUse::count; }
 void ConstantRowsOp::buildRow(RowContext &c) {
   SmallVector<double> values(getValues());
   c.setResult(0, c.constantNarrow(values, cast<NarrowType>(rowTypeOf(getResult().getType())).getShape()));
@@ -440,18 +442,93 @@ void RmsNormVjpOp::buildRow(RowContext &c) {
   }
 }
 
+//===----------------------------------------------------------------------===//
+// Parts of rows
+//===----------------------------------------------------------------------===//
+
+static Value streamsOf(RowContext &c, Value x, int64_t first, int64_t count) {
+  WideType type = wideOf(x);
+  if (count == type.getStreams())
+    return x;
+  return RowStreamsOp::create(c.builder, c.loc, WideType::get(x.getContext(), count, type.getChannels(), type.getElementType()), x, first);
+}
+/// The value in the compute type.
+static Value widened(RowContext &c, Value x) {
+  Type type = unrounded(c, x);
+  return x.getType() == type ? x : RowCastOp::create(c.builder, c.loc, type, x).getResult();
+}
+/// Values of the compute type, empty ones (null) left out.
+static Value concatOf(RowContext &c, ArrayRef<Value> values) {
+  SmallVector<Value> parts;
+  int64_t streams = 0;
+  for (Value value : values)
+    if (value) {
+      parts.push_back(value);
+      streams += wideOf(value).getStreams();
+    }
+  if (parts.size() == 1)
+    return parts[0];
+  WideType type = wideOf(parts[0]);
+  return RowConcatOp::create(c.builder, c.loc, WideType::get(type.getContext(), streams, type.getChannels(), type.getElementType()), parts);
+}
+
+void SliceOp::buildRow(RowContext &c) { c.setResult(0, streamsOf(c, c.input(getX()), getFirst(), wideOf(rowTypeOf(getResult().getType())).getStreams())); }
+void PadOp::buildRow(RowContext &c) {
+  Value x = widened(c, c.input(getX()));
+  int64_t before = getFirst(), after = wideOf(rowTypeOf(getResult().getType())).getStreams() - wideOf(x).getStreams() - before;
+  auto zeros = [&](int64_t streams) {
+    if (!streams)
+      return Value();
+    return c.map({}, c.wide(streams, wideOf(x).getChannels()), [&](OpBuilder &b, Location l, ValueRange) { return scalar(c, b, l).constant(0); });
+  };
+  c.setResult(0, concatOf(c, {zeros(before), x, zeros(after)}));
+}
+void ConcatOp::buildRow(RowContext &c) {
+  c.setResult(0, concatOf(c, llvm::map_to_vector(getValues(), [&](Value v) { return c.input(v); })));
+}
+OperandUse RepeatOp::operandUse(unsigned) { return OperandUse::lookup; }
+void RepeatOp::buildRow(RowContext &c) {
+  c.setResult(0, RowLoadOp::create(c.builder, c.loc, rowTypeOf(getResult().getType()), Access::shared, c.parameter(getX()), Value(), getTimes(), false));
+}
+void SumStreamsOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  int64_t m = wideOf(rowTypeOf(getResult().getType())).getStreams();
+  SmallVector<Value> groups;
+  for (int64_t first = 0; first < wideOf(x).getStreams(); first += m)
+    groups.push_back(streamsOf(c, x, first, m));
+  c.setResult(0, c.map(groups, c.wide(m, wideOf(x).getChannels()), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value sum = v[0];
+    for (Value each : v.drop_front())
+      sum = s.add(sum, each);
+    return sum;
+  }));
+}
+
+void ScaleRowsOp::buildRow(RowContext &c) {
+  Value x = c.input(getX());
+  c.setResult(0, c.map({x, c.input(getW())}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
+}
+void DotRowsOp::buildRow(RowContext &c) { c.setResult(0, c.dot(c.input(getX()), c.input(getY()))); }
+
+OperandUse RopeOp::operandUse(unsigned index) { return index == 0 ? OperandUse::row : OperandUse::lookup; }
 void RopeOp::buildRow(RowContext &c) {
   Value x = c.input(getX());
-  Type table = c.wide(1, wideOf(x).getChannels());
-  Value cos = RowLoadOp::create(c.builder, c.loc, table, Access::position, c.parameter(getCos()), Value(), getHeads(), false);
-  Value sin = RowLoadOp::create(c.builder, c.loc, table, Access::position, c.parameter(getSin()), Value(), getHeads(), false);
-  double sign = getInverse() ? 1 : -1;
-  Value turn = c.constantNarrow({0, sign, -sign, 0}, {2, 2}); // (a, b) -> (-b, a)
-  Value turned = c.mix(turn, x, unrounded(c, x));
-  c.setResult(0, c.map({x, turned, cos, sin}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) {
-    Scalar s = scalar(c, b, l);
-    return s.add(s.mul(v[0], v[2]), s.mul(v[1], v[3]));
-  }));
+  int64_t g = wideOf(x).getChannels(), turned = rowElements(getCos().getType()) / g, kept = wideOf(x).getStreams() - 2 * turned;
+  Type type = c.wide(turned, g);
+  auto table = [&](Value v) { return RowLoadOp::create(c.builder, c.loc, type, Access::position, c.parameter(v), Value(), getHeads(), false).getResult(); };
+  Value cos = table(getCos()), sin = table(getSin());
+  Value first = streamsOf(c, x, kept, turned), second = streamsOf(c, x, kept + turned, turned);
+  // (a cos - b sin, b cos + a sin); inverse: the other sign of sin
+  auto turn = [&](Value along, Value across, bool minus) {
+    return c.map({along, across, cos, sin}, type, [&](OpBuilder &b, Location l, ValueRange v) {
+      Scalar s = scalar(c, b, l);
+      Value x = s.mul(v[0], v[2]), y = s.mul(v[1], v[3]);
+      return minus ? s.sub(x, y) : s.add(x, y);
+    });
+  };
+  Value stays = kept ? widened(c, streamsOf(c, x, 0, kept)) : Value();
+  c.setResult(0, concatOf(c, {stays, turn(first, second, !getInverse()), turn(second, first, getInverse())}));
 }
 
 void SwigluOp::buildRow(RowContext &c) {
@@ -547,6 +624,7 @@ static Value pickScalars(RowContext &c, Value scalars, ArrayRef<int64_t> indices
   })[0];
 }
 
+OperandUse TokenWeightOp::operandUse(unsigned index) { return index == 0 ? OperandUse::count : OperandUse::row; }
 void TokenWeightOp::buildRow(RowContext &c) { c.setResult(0, pickScalars(c, getScalars(), getIndices(), true)); }
 
 void WeightedSumOp::buildRow(RowContext &c) {

@@ -111,6 +111,24 @@ void AddBiasOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
 void RopeOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   parts[0] = RopeOp::create(c.builder, c.loc, gradientType(getX()), g[0], c.primal(getCos()), c.primal(getSin()), getHeads(), !getInverse());
 }
+void SliceOp::buildVjp(VjpContext &c, Gradients g, Parts parts) { parts[0] = PadOp::create(c.builder, c.loc, gradientType(getX()), g[0], getFirstAttr()); }
+void ConcatOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  int64_t first = 0;
+  for (auto [part, value] : llvm::zip(parts, getValues())) {
+    Type type = withElementType(value.getType(), cast<ShapedType>(g[0].getType()).getElementType());
+    part = SliceOp::create(c.builder, c.loc, type, g[0], first);
+    first += cast<WideType>(rowTypeOf(value.getType())).getStreams();
+  }
+}
+void RepeatOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  auto row = cast<WideType>(rowTypeOf(getX().getType()));
+  auto view = RankedTensorType::get({ShapedType::kDynamic, getTimes() * row.getStreams(), row.getChannels()}, cast<ShapedType>(g[0].getType()).getElementType());
+  parts[0] = SumStreamsOp::create(c.builder, c.loc, gradientType(getX()), ViewOp::create(c.builder, c.loc, view, g[0]));
+}
+void ScaleRowsOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  parts[0] = ScaleRowsOp::create(c.builder, c.loc, gradientType(getX()), g[0], c.primal(getW()));
+  parts[1] = DotRowsOp::create(c.builder, c.loc, gradientType(getW()), g[0], c.primal(getX()));
+}
 void SwigluOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   auto op = SwigluVjpOp::create(c.builder, c.loc, TypeRange{gradientType(getGate()), gradientType(getUp())}, c.primal(getGate()), c.primal(getUp()), g[0]);
   parts[0] = op.getDgate();

@@ -78,7 +78,7 @@ class Mhc_Enum<string name, string sum, list<I32EnumAttrCase> cases> : I32EnumAt
 }
 
 def Mhc_AccessEnum : Mhc_Enum<"Access", "which row of its memory a load reads", [
-  I32EnumAttrCase<"row", 0>, I32EnumAttrCase<"uniform", 1>, I32EnumAttrCase<"gather", 2>, I32EnumAttrCase<"position", 3>]>;
+  I32EnumAttrCase<"row", 0>, I32EnumAttrCase<"uniform", 1>, I32EnumAttrCase<"gather", 2>, I32EnumAttrCase<"position", 3>, I32EnumAttrCase<"shared", 4>]>;
 def Mhc_AccessAttr : EnumAttr<Mhc_Dialect, Mhc_AccessEnum, "access"> { let assemblyFormat = "$value"; }
 
 def Mhc_ReduceKindEnum : Mhc_Enum<"ReduceKind", "how wide values are reduced", [I32EnumAttrCase<"add", 0>, I32EnumAttrCase<"max", 1>]>;

@@ -43,6 +43,13 @@ RankedTensorType withElementType(Type like, Type elementType);
 // Contexts of the interface methods
 //===----------------------------------------------------------------------===//
 
+/// What a row op's row takes of an operand with rows.
+enum class OperandUse {
+  row,    ///< the same row
+  lookup, ///< another row: the operand is whole before the kernel starts, and its number of rows is its own
+  count,  ///< nothing, it tells how many rows there are
+};
+
 /// Where an op writes its row. Values are `!mhc.wide` or `!mhc.narrow`; kernel formation implements it.
 class RowContext {
 public:

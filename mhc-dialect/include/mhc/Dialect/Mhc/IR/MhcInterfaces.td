@@ -16,6 +16,9 @@ def Mhc_RowOpInterface : OpInterface<"RowOpInterface"> {
     InterfaceMethod<"writes one row in the primitives of the row program", "void", "buildRow", (ins "::mlir::mhc::RowContext &":$context)>,
     InterfaceMethod<"floating-point operations a row (multiply and add count two)", "int64_t", "flopsPerRow", (ins), [{}], [{
       return ::mlir::mhc::defaultFlopsPerRow($_op);
+    }]>,
+    InterfaceMethod<"what a row of the result takes of an operand with rows", "::mlir::mhc::OperandUse", "operandUse", (ins "unsigned":$index), [{}], [{
+      return ::mlir::mhc::OperandUse::row;
     }]>
   ];
 }

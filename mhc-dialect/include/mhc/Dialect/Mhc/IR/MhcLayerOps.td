@@ -86,11 +86,12 @@ def Mhc_ZerosOp : Mhc_Op<"zeros", [Pure]> {
   let results = (outs Mhc_Tensor:$result);
 }
 
-def Mhc_RopeOp : Mhc_Row<"rope", [Differentiable]> {
+def Mhc_RopeOp : Mhc_LookupRow<"rope", [Differentiable]> {
   let summary = "rotary position embedding on half-split pairs";
   let description = [{
-    A row is one head of one token, [2, d/2]: (a, b) -> (a cos - b sin, b cos + a sin) with the tables' row of the token's position, (row / heads) mod S; unrounded.
-    `inverse` turns the other way (the VJP). x [T*heads, 2, d/2], cos and sin [S, d/2]. (C1) two streams; (C2) tables have as many channels.
+    A row is one head of one token, [k + 2p, g]: its last 2 p g channels are turned, the first k streams stay (MLA: the part without positions). With a the p streams after the
+    first k and b the last p, (a, b) -> (a cos - b sin, b cos + a sin), where cos and sin are the tables' row of the token's position, (row / heads) mod S; unrounded.
+    `inverse` turns the other way (the VJP). x [T*heads, k+2p, g], cos and sin [S, p*g]. (C1) tables of one size, whole streams of x; (C2) at most half of x's streams.
   }];
   let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$cos, Mhc_Tensor:$sin, I64Attr:$heads, UnitAttr:$inverse);
   let results = (outs Mhc_Tensor:$result);
@@ -100,6 +101,50 @@ def Mhc_RopeTableOp : Mhc_Op<"rope_table", [Pure]> {
   let summary = "cosines or sines of the angles s theta^(-i/pairs)";
   let description = "[S, pairs], computed once by the runtime in double.";
   let arguments = (ins F64Attr:$theta, BoolAttr:$sine);
+  let results = (outs Mhc_Tensor:$result);
+}
+
+def Mhc_SliceOp : Mhc_Row<"slice", [Differentiable]> {
+  let summary = "some of a row's streams";
+  let description = "out[t, i, c] = x[t, first + i, c]: x [T, n, g] -> [T, m, g] of x's type. (C1) rows are wide, with x's channels and element type; (C2) first .. first + m lie in 0 .. n.";
+  let arguments = (ins Mhc_Tensor:$x, I64Attr:$first);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_PadOp : Mhc_Row<"pad"> {
+  let summary = "VJP of `mhc.slice`: zeros around some streams";
+  let description = "out[t, first + i, c] = x[t, i, c], 0 elsewhere; unrounded: x [T, m, g] -> [T, n, g]. (C1) rows are wide, with x's channels; (C2) first .. first + m lie in 0 .. n.";
+  let arguments = (ins Mhc_Tensor:$x, I64Attr:$first);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_ConcatOp : Mhc_Row<"concat", [Differentiable]> {
+  let summary = "rows whose streams follow each other";
+  let description = "[T, a, g], [T, b, g], .. -> [T, a + b + .., g]. (C1) rows are wide, of one number of channels and one element type; (C2) their streams add up to the result's.";
+  let arguments = (ins Variadic<Mhc_Tensor>:$values);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_RepeatOp : Mhc_LookupRow<"repeat", [Differentiable]> {
+  let summary = "each row several times, one after the other";
+  let description = "out[t*times + j] = x[t], j = 0 .. times - 1: x [T, ..] -> [T*times, ..] of x's type (MLA's rotary key, which all heads share). It is read where it is used, not copied. (C1) times is at least 1; (C2) one type, wide rows.";
+  let arguments = (ins Mhc_Tensor:$x, I64Attr:$times);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_SumStreamsOp : Mhc_Row<"sum_streams"> {
+  let summary = "VJP of `mhc.repeat`: the sum of a row's groups of streams";
+  let description = "out[t, i, c] = sum_j x[t, j*m + i, c] in order, unrounded: x [T, k*m, g] -> [T, m, g]. (C1) rows are wide, with x's channels, and m divides x's streams.";
+  let arguments = (ins Mhc_Tensor:$x);
+  let results = (outs Mhc_Tensor:$result);
+}
+
+def Mhc_ScaleRowsOp : Mhc_Row<"scale_rows", [Differentiable]> {
+  let summary = "each row times its own weight, unrounded (an attention gate)";
+  let description = "y[t, c] = w[t] x[t, c]: x [T, C], w [T, 1] narrow. (C1) y has x's shape; (C2) a weight a row.";
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$w);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_DotRowsOp : Mhc_Row<"dot_rows"> {
+  let summary = "the product of two rows, summed over the channels";
+  let description = "s[t] = sum_c x[t, c] y[t, c], the gradient of `mhc.scale_rows`'s weight. (C1) x and y have one shape of one stream; (C2) one narrow element a row.";
+  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$y);
   let results = (outs Mhc_Tensor:$result);
 }
 
@@ -141,7 +186,7 @@ def Mhc_ScalarsOp : Mhc_Op<"scalars", [Pure]> {
   let results = (outs Mhc_Tensor:$result);
 }
 
-def Mhc_TokenWeightOp : Mhc_Row<"token_weight", [Differentiable]> {
+def Mhc_TokenWeightOp : Mhc_LookupRow<"token_weight", [Differentiable]> {
   let summary = "the same weight for every token: a product of scalars";
   let description = "w[t, 0] = product of scalars[i] over `indices`; `like` gives the number of rows and is not read.";
   let arguments = (ins Mhc_Tensor:$like, Mhc_Tensor:$scalars, DenseI64ArrayAttr:$indices);

@@ -107,7 +107,7 @@ def Mhc_ProjectVjpOp : Mhc_Row<"project_vjp"> {
   let results = (outs Mhc_Tensor:$dz);
 }
 
-def Mhc_ConstantRowsOp : Mhc_Row<"constant_rows", [Differentiable]> {
+def Mhc_ConstantRowsOp : Mhc_LookupRow<"constant_rows", [Differentiable]> {
   let summary = "the same narrow row for every token";
   let description = "out[t, e] = values[e]; `like` gives the number of rows and is not read. (C1) as many values as elements.";
   let arguments = (ins Mhc_Tensor:$like, DenseF64ArrayAttr:$values);

@@ -20,6 +20,11 @@ class Mhc_Row<string mnemonic, list<Trait> traits = []>
     : Mhc_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Mhc_RowOpInterface, ["buildRow"]>], traits)> {
   let hasVerifier = 1;
 }
+/// A row op of which some operands are not read row by row (`operandUse`).
+class Mhc_LookupRow<string mnemonic, list<Trait> traits = []>
+    : Mhc_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Mhc_RowOpInterface, ["buildRow", "operandUse"]>], traits)> {
+  let hasVerifier = 1;
+}
 defvar Differentiable = DeclareOpInterfaceMethods<Mhc_DifferentiableOpInterface>;
 
 #endif // MHC_OPS

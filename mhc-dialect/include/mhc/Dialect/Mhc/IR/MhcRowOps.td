@@ -60,9 +60,9 @@ def Mhc_RowLoadOp : Mhc_RowOp<"load"> {
   let summary = "reads a row, or a parameter";
   let description = [{
     `row`: the token's own row of a token-major argument. `uniform`: a whole parameter of static shape, the same for every token. `gather`: row number `index` (a `narrow<1xi32>`)
-    of an argument with rows in its first dimension. `position`: row (token / `divisor`) mod S of such an argument.
+    of an argument with rows in its first dimension. `position`: row (token / `divisor`) mod S of such an argument; `shared`: row token / `divisor`.
     A row [n, C] or [C] is loaded as `wide<nxC>` (any split of the row's elements into streams and channels is allowed: the row is contiguous),
-    or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone.
+    or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone; (C3) `divisor` is at least 1.
   }];
   let arguments = (ins Mhc_AccessAttr:$access, Arg<Mhc_Memory, "", [MemRead]>:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved);
   let results = (outs Mhc_RowValue:$result);
@@ -84,6 +84,24 @@ def Mhc_RowCastOp : Mhc_RowOp<"cast", [Pure]> {
   let arguments = (ins Mhc_RowValue:$value);
   let results = (outs Mhc_RowValue:$result);
   let assemblyFormat = "$value attr-dict `:` type($value) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Mhc_RowStreamsOp : Mhc_RowOp<"streams", [Pure]> {
+  let summary = "some streams of a wide value";
+  let description = "out[i] = x[first + i]: `wide<nxC> -> wide<mxC>`. Streams that nobody uses are not loaded. (C1) channels and element type stay; (C2) first .. first + m lie in 0 .. n.";
+  let arguments = (ins Mhc_WideType:$value, I64Attr:$first);
+  let results = (outs Mhc_WideType:$result);
+  let assemblyFormat = "$value attr-dict `:` type($value) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Mhc_RowConcatOp : Mhc_RowOp<"concat", [Pure]> {
+  let summary = "wide values whose streams follow each other";
+  let description = "(C1) one number of channels and one element type; (C2) the streams add up to the result's.";
+  let arguments = (ins Variadic<Mhc_WideType>:$values);
+  let results = (outs Mhc_WideType:$result);
+  let assemblyFormat = "$values attr-dict `:` type($values) `->` type($result)";
   let hasVerifier = 1;
 }
 
