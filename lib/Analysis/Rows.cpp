@@ -18,8 +18,11 @@ bool mhc::isNarrowOp(Operation *op) {
   if (!row || (llvm::none_of(op->getOperands(), rows) && llvm::none_of(op->getResults(), rows)))
     return false;
   auto narrow = [](Value v) { return !hasRows(v.getType()) || isNarrow(v.getType()); };
-  return llvm::all_of(op->getOpOperands(), [&](OpOperand &operand) { return row.operandUse(operand.getOperandNumber()) == OperandUse::count || narrow(operand.get()); }) &&
-         llvm::all_of(op->getResults(), narrow);
+  auto read = [&](OpOperand &operand) {
+    OperandUse use = row.operandUse(operand.getOperandNumber());
+    return use == OperandUse::count || (use == OperandUse::row && narrow(operand.get())); // what is looked up in tables is no coefficient
+  };
+  return llvm::all_of(op->getOpOperands(), read) && llvm::all_of(op->getResults(), narrow);
 }
 
 //===----------------------------------------------------------------------===//

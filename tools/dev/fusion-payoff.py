@@ -3,8 +3,9 @@
 
 Compiles chains of hyper-connections several ways (nothing fused; fused, streams read; fused, streams rebuilt on chip), checks
 that all give the same results, and runs `mhc-run bench` on their forward and backward passes. The prediction of a kernel is the larger of its
-bytes over the machine's copy rate and its floating-point operations over the machine's multiply-add rate, both measured in the same run;
-the prediction of an entry is the sum over its kernels.
+bytes over the machine's copy rate and its arithmetic over the machine's multiply-add rate, both measured in the same run; the prediction of an entry is
+the sum over its kernels. Arithmetic is the floating-point operations of the scheduled kernel, and the conversions of bf16 streams: without instructions for it
+a vector takes 2 to widen and 8 to round (to nearest even, NaNs kept), and each takes a place that a multiply-add (2 operations) could have.
 
     tools/dev/fusion-payoff.py                       # C = 1280 and 2560, T = 1024 and 4096, 1 and 2 threads
     tools/dev/fusion-payoff.py --channels=1280 --tokens=4096 --threads=1 --kernels
@@ -56,6 +57,21 @@ def numbers(shape):
     return product
 
 
+WIDEN, ROUND = 2, 8  # instructions a vector
+
+
+def conversions(line):
+    """Instructions an element row of bf16 takes where it is loaded or rounded, counted as the operations of multiply-adds."""
+    wide = re.findall(r"<(\d+)x(\d+)xbf16>", line[line.index(" : ") :]) if " : " in line else []
+    if not wide or not ("mhc.row.load" in line or "mhc.row.cast" in line):
+        return 0
+    if "mhc.row.load" in line and "wide<" not in line:
+        return 0
+    rounds = "mhc.row.cast" in line and line.rstrip().endswith("bf16>")
+    streams, channels = wide[-1]
+    return 2 * (ROUND if rounds else WIDEN) * int(streams) * int(channels) if rounds or "mhc.row.load" in line else 0
+
+
 def primitive_flops(line):
     """Operations a token of a primitive without a region; a multiply-add counts two."""
     types = line[line.index(" : ") :]
@@ -83,14 +99,14 @@ def primitive_flops(line):
 
 
 def kernel_flops(ir):
-    """Operations a row of each kernel. Of `scf.if` the second branch counts: the first one is the exact form for tokens whose numbers would underflow."""
+    """Operations a row of each kernel, and those that conversions stand for. Of `scf.if` the second branch counts: the first one is the exact form for tokens whose numbers would underflow."""
     flops, name = {}, None
     constants, stack = {}, []  # a factor for each open brace
     for line in ir.splitlines():
         opened = re.match(r"\s*mhc\.kernel @(\S+) ", line)
         if opened:
             name, constants, stack = opened.group(1), {}, [1]
-            flops[name] = 0
+            flops[name] = [0, 0]
             continue
         if name is None:
             continue
@@ -99,10 +115,11 @@ def kernel_flops(ir):
             constants[constant.group(1)] = int(constant.group(2))
         factor = stack[-1]
         if FLOAT_OP.search(line):
-            flops[name] += factor
+            flops[name][0] += factor
         elif "mhc.row." in line and "{\n" not in line and not line.rstrip().endswith("{"):
             if " : " in line:
-                flops[name] += factor * primitive_flops(line)
+                flops[name][0] += factor * primitive_flops(line)
+                flops[name][1] += factor * conversions(line)
         stripped = line.strip()
         if stripped.startswith("} else {"):
             stack.pop()
@@ -216,12 +233,15 @@ def compile_all(options, work):
         name = package_name(channels, variant)
         description = work / f"c{channels}.json"
         description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": options.streams,
-                                           "depth": options.depth}))
+                                           "depth": options.depth, "dtype": options.dtype}))
         flags = VARIANTS[variant] + ([f"--mcpu={options.mcpu}"] if options.mcpu else []) + [f"--target={options.target}"]
         compiler = options.bin / "mhc-compile"
         output([compiler, description, "-o", work / f"{name}.mhcpkg", *flags])
         ir = output([compiler, description, "--compile-to=kernels", "-o", "-", *flags])
-        (work / f"{name}.flops.json").write_text(json.dumps(kernel_flops(ir)))
+        kernels = work / f"{name}.mlir"
+        kernels.write_text(ir)
+        scheduled = output([options.bin / "mhc-opt", kernels, "--mhc-schedule-kernels=family=cpu"])
+        (work / f"{name}.flops.json").write_text(json.dumps(kernel_flops(scheduled)))
 
 
 def predict(result, flops, tokens):
@@ -230,14 +250,14 @@ def predict(result, flops, tokens):
     for kernel in result["kernels"]:
         moved = (kernel["read"] + kernel["written"]) / result["copy_rate"]
         # every launch of a chain's kernel has a row for each token
-        computed = flops[kernel["name"]] * tokens * kernel["launches"] / result["fma_rate"]
+        computed = sum(flops[kernel["name"]]) * tokens * kernel["launches"] / result["fma_rate"]
         total += max(moved, computed)
         kernels.append((kernel, moved, computed))
     return total, kernels
 
 
 def print_kernels(kernels):
-    print(f"      {'kernel':<18} {'launches':>8} {'MB':>9} {'Gflop':>8} {'memory ms':>10} {'fma ms':>8} {'measured ms':>11} {'x larger':>8}")
+    print(f"      {'kernel':<18} {'launches':>8} {'MB':>9} {'Gflop':>8} {'memory ms':>10} {'arith ms':>8} {'measured ms':>11} {'x larger':>8}")
     for kernel, moved, computed, operations in sorted(kernels, key=lambda item: -item[0]["seconds"]):
         floor = max(moved, computed)
         print(f"      {kernel['name']:<18} {kernel['launches']:>8} {(kernel['read'] + kernel['written']) * 1e-6:>9.1f} {operations * 1e-9:>8.3f}"
@@ -274,7 +294,7 @@ def measure_all(options, work):
                     result = runs[entry, variant]
                     result.update(copy_rate=copy, fma_rate=fma)
                     predicted, kernels = predict(result, flops[variant], tokens)
-                    operations = [flops[variant][kernel["name"]] * tokens * kernel["launches"] for kernel, _, _ in kernels]
+                    operations = [flops[variant][kernel["name"]][0] * tokens * kernel["launches"] for kernel, _, _ in kernels]
                     base = base or (predicted, result["seconds"])
                     speedup = (base[0] / predicted, base[1] / result["seconds"])
                     print(f"  {entry:<9} {variant:<14} {(result['read'] + result['written']) * 1e-6:>8.1f} {sum(operations) * 1e-9:>7.2f}"
@@ -302,6 +322,7 @@ def main():
     parser.add_argument("--threads", type=integers, default=[1, 2])
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--dtype", default="bf16", help="of the streams: bf16 or fp32")
     parser.add_argument("--mcpu", help="of the host code (mhc-compile --mcpu)")
     parser.add_argument("--target", default="cpu", help="of the packages (mhc-compile --target)")
     parser.add_argument("--repeat", type=int, default=5, help="runs of which bench takes the median")

@@ -36,6 +36,12 @@ def gradient_models():
     for head_dim, kv in ((64, 2), (128, 4), (192, 1)):
         for dtype in ("fp32", "bf16"):
             models[f"heads{head_dim}-{dtype}"] = ({**wide, "dtype": dtype, "head_dim": head_dim, "num_key_value_heads": kv, "residual": RESIDUALS["mhc"]}, [(2, 200)])
+    latent = {k: v for k, v in wide.items() if k not in ("num_key_value_heads", "head_dim")} | {"attention": "mla", "num_attention_heads": 2, "kv_lora_rank": 64}
+    for dtype in ("fp32", "bf16"):
+        models[f"mla192-{dtype}"] = ({**latent, "dtype": dtype, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "residual": RESIDUALS["mhc"]}, [(2, 200)])
+    models["mla-odd-fp32"] = ({**latent, "dtype": "fp32", "kv_lora_rank": 21, "qk_nope_head_dim": 5, "qk_rope_head_dim": 6, "v_head_dim": 7, "q_lora_rank": 9, "attention_gate": "headwise",
+                               "residual": RESIDUALS["residual"]}, [(3, 65)])
+    models["gate-bf16"] = ({**wide, "dtype": "bf16", "head_dim": 128, "num_key_value_heads": 2, "attention_gate": "headwise", "qk_norm": True, "residual": RESIDUALS["hc"]}, [(2, 200)])
     return models
 
 

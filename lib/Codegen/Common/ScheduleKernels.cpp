@@ -22,6 +22,9 @@ void keepCode(ModuleOp module) {
   for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
     if (isa<KernelOp>(op) || op.hasAttr("mhc.entry") || op.getName().getDialectNamespace() == "plan")
       op.erase();
+  // What the tools of LLVM would not know.
+  for (StringRef name : {"mhc.manifest", "mhc.targets"})
+    module->removeAttr(name);
 }
 
 #define GEN_PASS_DEF_SCHEDULEKERNELSPASS

@@ -157,7 +157,7 @@ mhc.kernel @load_c2_row attributes {compute = f32, ints = [], segments = array<i
 
 mhc.kernel @load_row attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
 ^bb0(%p: memref<2x8xf32>):
-  // expected-error @+1 {{expected an argument with a row for each token, but got 'memref<2x8xf32>'}}
+  // expected-error @+1 {{expected an argument with rows, but got 'memref<2x8xf32>'}}
   %0 = mhc.row.load row %p : memref<2x8xf32> -> !mhc.wide<2x8xf32>
 }
 
@@ -562,4 +562,56 @@ mhc.kernel @phase_c2_type attributes {compute = f32, ints = [], segments = array
     %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
     mhc.row.yield %1 : !mhc.narrow<2xf32>
   }
+}
+
+// -----
+
+mhc.kernel @load_c3 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  // expected-error @+1 {{expected a divisor of at least 1, but got 0}}
+  %0 = mhc.row.load shared %x {divisor = 0 : i64} : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+}
+
+// -----
+
+mhc.kernel @load_shared attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<6x8xf32>):
+  // expected-error @+1 {{expected an argument with rows, but got 'memref<6x8xf32>'}}
+  %0 = mhc.row.load shared %x {divisor = 2 : i64} : memref<6x8xf32> -> !mhc.wide<6x8xf32>
+}
+
+// -----
+
+mhc.kernel @streams_c1 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+  // expected-error @+1 {{expected channels and element type to stay, but got '!mhc.wide<4x8xf32>' and '!mhc.wide<2x4xf32>'}}
+  %1 = mhc.row.streams %0 {first = 0 : i64} : !mhc.wide<4x8xf32> -> <2x4xf32>
+}
+
+// -----
+
+mhc.kernel @streams_c2 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+  // expected-error @+1 {{expected 2 of 4 streams, but got them from 3}}
+  %1 = mhc.row.streams %0 {first = 3 : i64} : !mhc.wide<4x8xf32> -> <2x8xf32>
+}
+
+// -----
+
+mhc.kernel @concat_c1 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+  // expected-error @+1 {{expected operands of 8 channels of 'bf16', but got '!mhc.wide<4x8xf32>'}}
+  %1 = mhc.row.concat %0, %0 : !mhc.wide<4x8xf32>, !mhc.wide<4x8xf32> -> <8x8xbf16>
+}
+
+// -----
+
+mhc.kernel @concat_c2 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  %0 = mhc.row.load row %x : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+  // expected-error @+1 {{expected streams that add up to 7, but got 8}}
+  %1 = mhc.row.concat %0, %0 : !mhc.wide<4x8xf32>, !mhc.wide<4x8xf32> -> <7x8xf32>
 }

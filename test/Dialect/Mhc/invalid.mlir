@@ -660,17 +660,161 @@ func.func @sum_tokens_c1_rows(%x: tensor<?x8xf32>) {
 
 // -----
 
-func.func @rope_c1(%x: tensor<?x3x4xf32>, %c: tensor<?x4xf32>) {
-  // expected-error @+1 {{expected rows of two streams, but got 'tensor<?x3x4xf32>'}}
-  %0 = mhc.rope %x, %c, %c {heads = 1 : i64} : (tensor<?x3x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x3x4xf32>
+func.func @rope_c1_tables(%x: tensor<?x2x4xf32>, %c: tensor<?x4xf32>, %s: tensor<?x3xf32>) {
+  // expected-error @+1 {{expected tables of one size, which whole streams of x make up}}
+  %0 = mhc.rope %x, %c, %s {heads = 1 : i64} : (tensor<?x2x4xf32>, tensor<?x4xf32>, tensor<?x3xf32>) -> tensor<?x2x4xf32>
   return
 }
 
 // -----
 
-func.func @rope_c2(%x: tensor<?x2x4xf32>, %c: tensor<?x4xf32>, %s: tensor<?x3xf32>) {
-  // expected-error @+1 {{expected tables of x's channels}}
-  %0 = mhc.rope %x, %c, %s {heads = 1 : i64} : (tensor<?x2x4xf32>, tensor<?x4xf32>, tensor<?x3xf32>) -> tensor<?x2x4xf32>
+func.func @rope_c1_streams(%x: tensor<?x2x4xf32>, %c: tensor<?x6xf32>) {
+  // expected-error @+1 {{expected tables of one size, which whole streams of x make up}}
+  %0 = mhc.rope %x, %c, %c {heads = 1 : i64} : (tensor<?x2x4xf32>, tensor<?x6xf32>, tensor<?x6xf32>) -> tensor<?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c1_result(%x: tensor<?x2x4xf32>, %c: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected tables of one size, which whole streams of x make up}}
+  %0 = mhc.rope %x, %c, %c {heads = 1 : i64} : (tensor<?x2x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x3x4xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c2(%x: tensor<?x3x4xf32>, %c: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected at most half of x's streams to be turned by a table}}
+  %0 = mhc.rope %x, %c, %c {heads = 1 : i64} : (tensor<?x3x4xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x3x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c1_type(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected element types to agree}}
+  %0 = mhc.slice %x {first = 0 : i64} : (tensor<?x4x8xf32>) -> tensor<?x2x8xbf16>
+  return
+}
+
+// -----
+
+func.func @slice_c1_channels(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected wide rows of as many channels}}
+  %0 = mhc.slice %x {first = 0 : i64} : (tensor<?x4x8xf32>) -> tensor<?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c1_narrow(%x: tensor<?x4x8xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected wide rows of as many channels}}
+  %0 = mhc.slice %x {first = 0 : i64} : (tensor<?x4x8xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @slice_c2(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected streams of 4, but got 2 from 3}}
+  %0 = mhc.slice %x {first = 3 : i64} : (tensor<?x4x8xf32>) -> tensor<?x2x8xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c1(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected wide rows of as many channels}}
+  %0 = mhc.pad %x {first = 0 : i64} : (tensor<?x4x8xf32>) -> tensor<?x6x4xf32>
+  return
+}
+
+// -----
+
+func.func @pad_c2(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected streams of 6, but got 4 from -1}}
+  %0 = mhc.pad %x {first = -1 : i64} : (tensor<?x4x8xf32>) -> tensor<?x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c1(%x: tensor<?x4x8xf32>, %y: tensor<?x2x4xf32>) {
+  // expected-error @+1 {{expected wide rows of the result's channels and element type, but got 'tensor<?x2x4xf32>'}}
+  %0 = mhc.concat %x, %y : (tensor<?x4x8xf32>, tensor<?x2x4xf32>) -> tensor<?x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @concat_c2(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected streams that add up to the result's}}
+  %0 = mhc.concat %x, %x : (tensor<?x4x8xf32>, tensor<?x4x8xf32>) -> tensor<?x6x8xf32>
+  return
+}
+
+// -----
+
+func.func @repeat_c1(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected each row at least once, but got 0}}
+  %0 = mhc.repeat %x {times = 0 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @repeat_c2(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected wide rows, and the result to have x's type}}
+  %0 = mhc.repeat %x {times = 2 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xbf16>
+  return
+}
+
+// -----
+
+func.func @sum_streams_c1(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected wide rows, whose streams the result's divide}}
+  %0 = mhc.sum_streams %x : (tensor<?x4x8xf32>) -> tensor<?x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @scale_rows_c1(%x: tensor<?x8xf32>, %w: tensor<?x1xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected the result to have x's shape}}
+  %0 = mhc.scale_rows %x, %w : (tensor<?x8xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @scale_rows_c2(%x: tensor<?x8xf32>, %w: tensor<?x2xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected one narrow weight a row}}
+  %0 = mhc.scale_rows %x, %w : (tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @dot_rows_c1(%x: tensor<?x8xf32>, %y: tensor<?x9xf32>) {
+  // expected-error @+1 {{expected operands of one shape, of one stream}}
+  %0 = mhc.dot_rows %x, %y : (tensor<?x8xf32>, tensor<?x9xf32>) -> tensor<?x1xf32, #mhc.narrow>
+  return
+}
+
+// -----
+
+func.func @dot_rows_c1_streams(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected operands of one shape, of one stream}}
+  %0 = mhc.dot_rows %x, %x : (tensor<?x4x8xf32>, tensor<?x4x8xf32>) -> tensor<?x1xf32, #mhc.narrow>
+  return
+}
+
+// -----
+
+func.func @dot_rows_c2(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected one narrow element a row}}
+  %0 = mhc.dot_rows %x, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x2xf32, #mhc.narrow>
   return
 }
 

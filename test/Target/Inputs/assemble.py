@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the kernels of every description below a folder as PTX for each chip, and assembles them where ptxas is.
+"""Writes the kernels of the descriptions below a folder as PTX for each chip, and assembles them where ptxas is: every description, but of
+examples/models, which differ in sizes, the smallest of each family.
 
 usage: assemble.py FOLDER CHIP.. (mhc-compile is found on PATH; ptxas there or in /usr/local/cuda/bin)
 """
@@ -17,6 +18,8 @@ PTXAS = shutil.which("ptxas", path=os.environ.get("PATH", "") + os.pathsep + "/u
 
 
 def is_description(path):
+    if path.parent.name == "models" and path.stem not in ("mhc-3b-dense", "transformer-next-d8"):
+        return False
     try:
         return "kind" in json.loads(path.read_text())
     except (ValueError, TypeError):

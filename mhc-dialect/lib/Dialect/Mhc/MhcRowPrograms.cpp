@@ -552,6 +552,7 @@ void SwigluVjpOp::buildRow(RowContext &c) {
   }));
 }
 
+OperandUse EmbeddingOp::operandUse(unsigned index) { return index == 0 ? OperandUse::row : OperandUse::lookup; }
 void EmbeddingOp::buildRow(RowContext &c) {
   Type type = rowTypeOf(getResult().getType(), cast<ShapedType>(getTable().getType()).getElementType());
   Value row = RowLoadOp::create(c.builder, c.loc, type, Access::gather, c.parameter(getTable()), c.input(getTokens()), 1, false);

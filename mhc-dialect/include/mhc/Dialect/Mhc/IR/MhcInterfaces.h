@@ -46,7 +46,7 @@ RankedTensorType withElementType(Type like, Type elementType);
 /// What a row op's row takes of an operand with rows.
 enum class OperandUse {
   row,    ///< the same row
-  lookup, ///< another row: the operand is whole before the kernel starts, and its number of rows is its own
+  lookup, ///< another row, or one of a table: the operand is whole before the kernel starts, and its number of rows is its own
   count,  ///< nothing, it tells how many rows there are
 };
 

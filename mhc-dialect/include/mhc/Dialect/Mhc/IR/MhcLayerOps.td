@@ -161,7 +161,7 @@ def Mhc_SwigluVjpOp : Mhc_Row<"swiglu_vjp"> {
   let results = (outs Mhc_Tensor:$dgate, Mhc_Tensor:$dup);
 }
 
-def Mhc_EmbeddingOp : Mhc_Row<"embedding", [Differentiable]> {
+def Mhc_EmbeddingOp : Mhc_LookupRow<"embedding", [Differentiable]> {
   let summary = "row `tokens[t]` of a table";
   let description = "tokens [T] i32, table [V, C] -> [T, C] of the table's type. (C1) as many channels.";
   let arguments = (ins Mhc_Tensor:$tokens, Mhc_Tensor:$table);

@@ -115,7 +115,7 @@ def Mhc_RowMapOp : Mhc_RowOp<"map", [Pure, SingleBlock, RecursiveMemoryEffects]>
   let arguments = (ins Variadic<Mhc_RowValue>:$inputs);
   let results = (outs Mhc_WideType:$result);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$inputs attr-dict `:` type($inputs) `->` type($result) $body";
+  let assemblyFormat = "($inputs^ `:` type($inputs))? attr-dict `->` type($result) $body";
   let hasVerifier = 1;
 }
 
