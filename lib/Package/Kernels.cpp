@@ -104,6 +104,8 @@ static void addSchedules(ModuleOp kernels, std::vector<TargetCode::Kernel> &list
 }
 
 static LogicalResult generateHost(ModuleOp kernels, StringRef cpu, CodeStage stage, TargetCode &code) {
+  if (stage == CodeStage::figures)
+    return success();
   PassManager pm(kernels.getContext());
   pm.addPass(createEmitCpuPass());
   buildHostLoweringPipeline(pm);
@@ -153,9 +155,22 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   for (TargetCode::Kernel &kernel : code.kernels)
     if (failed(describeLaunch(kernel.name, kernel)))
       return failure();
-  for (TargetCode::LibraryKernel &kernel : code.library)
+  auto describeLibrary = [&](TargetCode::LibraryKernel &kernel) -> LogicalResult {
     if (failed(describeLaunch(kernel.symbol, kernel)))
       return failure();
+    ArrayRef<Type> types = gpuModule.lookupSymbol<LLVM::LLVMFuncOp>(kernel.symbol).getFunctionType().getParams();
+    kernel.pointers = llvm::count_if(types, [](Type type) { return isa<LLVM::LLVMPointerType>(type); });
+    kernel.integers = types.size() - kernel.pointers;
+    return success();
+  };
+  for (TargetCode::LibraryKernel &kernel : code.library)
+    if (failed(describeLibrary(kernel)))
+      return failure();
+  code.sumPartials.symbol = "mhc_sum_partials_f32";
+  if (failed(describeLibrary(code.sumPartials)))
+    return failure();
+  if (stage == CodeStage::figures)
+    return success();
   FailureOr<std::string> ptx = emitPtx(gpuModule, chip);
   if (failed(ptx))
     return failure();
@@ -166,6 +181,8 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   if (assembled.status == AssembledPtx::Status::failed)
     return emitError(loc) << "ptxas refuses the kernels of target " << chip << ": " << assembled.log;
   code.cubin = assembled.cubin; // empty without ptxas: the driver then compiles the PTX
+  if (assembled.status == AssembledPtx::Status::noAssembler)
+    code.whyNoCubin = assembled.log;
   return success();
 }
 

@@ -40,6 +40,8 @@ public:
       buffers.push_back(writeBuffer(buffer, buffers.size()));
     }
     Json json = Json::object();
+    if (entry.getBlockRows())
+      json["block_rows"] = *entry.getBlockRows();
     json["buffers"] = std::move(buffers);
     json["commands"] = writeBlock(entry.getBlock());
     return json;
@@ -53,6 +55,8 @@ private:
     json["dtype"] = dtype(op.getElementType());
     json["size"] = expression(op.getSize());
     json["kind"] = plan::stringifyBufferKind(op.getKind()).str();
+    if (op.getBase())
+      json["base"] = ids.lookup(op.getBase());
     if (op.getTensor())
       json["tensor"] = op.getTensor()->str();
     if (op.getSlice()) {

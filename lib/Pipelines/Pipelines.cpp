@@ -90,6 +90,12 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
     break;
   case Phase::plan:
     pm.addPass(createPlanPass());
+    if (options.rowBlock) {
+      BlockRowsPassOptions blocks;
+      blocks.rows = options.rowBlock;
+      blocks.minRowBytes = options.rowBlockBytes;
+      pm.addPass(createBlockRowsPass(blocks));
+    }
     break;
   }
   VerifyPhasePassOptions verify;

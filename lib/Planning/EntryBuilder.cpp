@@ -29,7 +29,7 @@ EntryBuilder::EntryBuilder(ModuleOp module, StringRef name, ArrayAttr symbols, L
   if (llvm::is_contained(symbols, builder.getStringAttr("B")) &&
       llvm::is_contained(symbols, builder.getStringAttr("S")))
     derived = builder.getArrayAttr(builder.getStrArrayAttr({"T", "B", "S"}));
-  entry = plan::EntryOp::create(builder, loc, name, symbols, derived);
+  entry = plan::EntryOp::create(builder, loc, name, symbols, derived, /*block_rows=*/IntegerAttr());
   entry.getBody().emplaceBlock();
   builder.setInsertionPointToEnd(&entry.getBlock());
 }
@@ -150,7 +150,7 @@ Value EntryBuilder::makeBuffer(const BufferSpec &spec, Location loc) {
   auto text = [&](StringRef value) { return value.empty() ? StringAttr() : builder.getStringAttr(value); };
   auto number = [&](std::optional<int64_t> value) { return value ? builder.getI64IntegerAttr(*value) : IntegerAttr(); };
   bool temporary = spec.kind == BufferKind::arena || spec.kind == BufferKind::partials;
-  auto op = plan::BufferOp::create(builder, loc, builder.getType<plan::BufferType>(), spec.kind, spec.elementType,
+  auto op = plan::BufferOp::create(builder, loc, builder.getType<plan::BufferType>(), /*base=*/Value(), spec.kind, spec.elementType,
                                    spec.size, temporary ? builder.getDenseI64ArrayAttr({0, 0}) : DenseI64ArrayAttr(),
                                    text(spec.name), text(spec.tensor), number(spec.slice), number(spec.slices),
                                    text(spec.arena), number(spec.begin), /*generator=*/StringAttr(),

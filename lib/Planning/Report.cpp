@@ -70,9 +70,7 @@ private:
     for (StringRef name : names)
       if (!symbols.contains(name))
         return entry.emitError("expected a value of symbol '") << name << "'";
-    if (!entry.getDerived())
-      return success();
-    for (Attribute item : entry.getDerivedAttr()) {
+    for (Attribute item : entry.getDerived().value_or(ArrayAttr::get(entry.getContext(), {}))) {
       auto list = cast<ArrayAttr>(item);
       int64_t product = 1;
       for (Attribute factor : llvm::drop_begin(list))
@@ -80,6 +78,8 @@ private:
           return entry.emitError("expected a product of symbols that 64 bits hold");
       symbols[cast<StringAttr>(list[0]).getValue()] = product;
     }
+    if (entry.getBlockRows())
+      symbols["R"] = std::min<int64_t>(symbols.lookup("T"), *entry.getBlockRows());
     return success();
   }
 

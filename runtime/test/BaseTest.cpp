@@ -11,6 +11,7 @@
 #include <set>
 #include <sstream>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 using namespace mhcrt;
 using namespace mhcrt::test;
@@ -90,6 +91,8 @@ TEST(File, ReplacesInOneStepOrNotAtAll) {
   EXPECT_EQ(count, 1);
   EXPECT_ERROR(writeFile(folder.file("no/such"), "x"), "cannot create");
   EXPECT_ERROR(readFile(folder.path), "expected a regular file");
+  ASSERT_EQ(::mkfifo(folder.file("fifo").c_str(), 0600), 0);
+  EXPECT_ERROR(readFile(folder.file("fifo")), "expected a regular file"); // without waiting for a writer
 }
 
 TEST(ThreadPool, RunsAllAndRethrowsTheFirstError) {

@@ -214,6 +214,11 @@ TEST(Bench, Program) {
   EXPECT_GT(json["copy_rate"], 0);
   EXPECT_NEAR(json["ratio"].get<double>() * json["copy_seconds"].get<double>(), json["seconds"].get<double>(), 1e-9);
 
+  std::string latin = folder.write("b\xe4r.mhcpkg", readText(path)); // no UTF-8, as JSON must be
+  output = run(latin + " forward --shape=T=3 --json --threads=1 --repeat=1");
+  ASSERT_EQ(output.status, 0);
+  EXPECT_EQ(Json::parse(output.text)["package"], folder.file("b\uFFFDr.mhcpkg"));
+
   EXPECT_EQ(run(path).status, 2);
   EXPECT_EQ(run(path + " forward").status, 2);
   EXPECT_EQ(run(path + " forward --shape=T").status, 2);

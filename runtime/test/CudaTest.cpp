@@ -1,6 +1,6 @@
 #include "Support.h"
 #include "base/Hash.h"
-#include "hal/cuda/CudaDriver.h"
+#include "hal/cuda/CudnnAttention.h"
 #include "plan/Call.h"
 
 #include <cmath>
@@ -187,6 +187,191 @@ TEST(Cuda, MultipliesMatrices) {
         }
         EXPECT_LE(std::sqrt(error / size), types.result == DType::BF16 ? 3e-3 : 1e-6) << m << " x " << n << " x " << k << " flags " << bits;
       }
+}
+
+namespace {
+
+/// Operands and results of attention, on the host and on the device, in bf16.
+struct AttentionProblem {
+  AttentionProblem(Device &device, std::mt19937 &random, int64_t sequences, int64_t length, int64_t heads, int64_t kvHeads,
+                   int64_t headDim, int64_t valueDim)
+      : device(device) {
+    shape.type = DType::BF16;
+    shape.sequences = sequences, shape.length = length, shape.heads = heads, shape.kvHeads = kvHeads;
+    shape.headDim = headDim, shape.valueDim = valueDim;
+    shape.scale = 1.3 / std::sqrt(double(headDim));
+    const int64_t tokens = sequences * length;
+    auto add = [&](int64_t count, int64_t bytes) {
+      std::vector<char> values(count * bytes);
+      std::memcpy(values.data(), test::toBf16(randomFloats(random, count * bytes / 2)).data(), values.size());
+      host.push_back(std::move(values));
+      memory.emplace_back(device, host.back().size());
+    };
+    for (int64_t count : {tokens * heads * headDim, tokens * kvHeads * headDim, tokens * kvHeads * valueDim,
+                          tokens * heads * valueDim}) // q, k, v, dout
+      add(count, 2);
+    add(tokens * heads * valueDim, 2), add(tokens * heads, 4); // out, lse
+    for (int i = 0; i < 3; ++i)                                // dq, dk, dv
+      add(host[i].size() / 2, 2);
+    for (size_t i = 0; i < 4; ++i)
+      device.copyIn(memory[i].data(), host[i].data(), host[i].size());
+  }
+
+  AttentionArgs args(bool onDevice) {
+    auto at = [&](size_t i) { return onDevice ? memory[i].data() : host[i].data(); };
+    AttentionArgs args = shape;
+    args.q = at(0), args.k = at(1), args.v = at(2), args.dout = at(3), args.out = at(4), args.lse = at(5);
+    args.dq = at(6), args.dk = at(7), args.dv = at(8);
+    return args;
+  }
+  void poison() {
+    for (size_t i = 4; i < memory.size(); ++i)
+      device.fillBytes(memory[i].data(), 0xff, memory[i].size());
+  }
+  std::vector<std::vector<char>> results() {
+    std::vector<std::vector<char>> all;
+    for (size_t i = 4; i < memory.size(); ++i) {
+      all.emplace_back(memory[i].size());
+      device.copyOut(all.back().data(), memory[i].data(), all.back().size());
+    }
+    return all;
+  }
+
+  Device &device;
+  AttentionArgs shape;
+  std::vector<std::vector<char>> host; ///< q, k, v, dout, out, lse, dq, dk, dv
+  std::vector<DeviceMemory> memory;
+};
+
+/// The 2-norm of the error against that of what is wanted.
+double relativeError(const std::vector<char> &got, const std::vector<char> &want, bool isFloat) {
+  auto value = [&](const std::vector<char> &bytes, size_t i) {
+    return isFloat ? reinterpret_cast<const float *>(bytes.data())[i]
+                   : fromBf16(reinterpret_cast<const uint16_t *>(bytes.data())[i]);
+  };
+  double error = 0, size = 1e-30;
+  for (size_t i = 0; i < want.size() / (isFloat ? 4 : 2); ++i) {
+    error += std::pow(value(got, i) - value(want, i), 2);
+    size += std::pow(value(want, i), 2);
+  }
+  return std::sqrt(error / size);
+}
+
+/// Why attention by cuDNN cannot be tried; "" if it can.
+std::string noCudnn() {
+  if (!haveGpu())
+    return describeCuda();
+  if (std::string problem = cudnn::problem(); !problem.empty())
+    return problem;
+  int major = 0;
+  cuda::DeviceHandle gpu = 0;
+  cuda::check(cuda::driver().deviceGet(&gpu, 0), "device 0");
+  cuda::check(cuda::driver().deviceGetAttribute(&major, cuda::AttributeComputeMajor, gpu), "device 0");
+  return major == 9 ? "" : "backward by cuDNN is for compute capability 9";
+}
+
+} // namespace
+
+/// The package has no kernels of attention: what is not refused was done by cuDNN.
+TEST(Cuda, AttentionByCudnnAgreesWithTheCpu) {
+  if (std::string problem = noCudnn(); !problem.empty())
+    GTEST_SKIP() << problem;
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  auto cpu = plainDevice(4);
+  std::mt19937 random(11);
+  for (auto [b, s, heads, kv, d, dv] :
+       {std::tuple(2, 200, 4, 2, 64, 64), std::tuple(2, 200, 4, 4, 128, 128), std::tuple(2, 200, 4, 1, 192, 192),
+        std::tuple(2, 200, 2, 2, 192, 128), std::tuple(1, 333, 2, 1, 256, 256), std::tuple(3, 129, 3, 1, 72, 40),
+        std::tuple(5, 2, 4, 2, 64, 64), std::tuple(1, 64, 2, 2, 8, 16), std::tuple(1, 1025, 2, 1, 128, 128),
+        std::tuple(2, 65, 12, 4, 96, 96)}) {
+    AttentionProblem problem(*device, random, b, s, heads, kv, d, dv);
+    cpu->attention(problem.args(false));
+    cpu->attentionBackward(problem.args(false));
+    problem.poison();
+    device->attention(problem.args(true));
+    device->attentionBackward(problem.args(true));
+    auto results = problem.results();
+    const char *names[] = {"out", "lse", "dq", "dk", "dv"};
+    const double limits[] = {4e-3, 1e-4, 1e-2, 1e-2, 1e-2}; // gradients pass through probabilities in bf16
+    for (int i = 0; i < 5; ++i)
+      EXPECT_LE(relativeError(results[i], problem.host[4 + i], i == 1), limits[i])
+          << names[i] << ", " << b << " x " << s << ", heads " << heads << "/" << kv << " of " << d << "/" << dv;
+    for (int again = 0; again < 5; ++again) { // the same bits, other lengths in between, and by a graph
+      problem.poison();
+      AttentionProblem other(*device, random, 1, s + 7, heads, kv, d, dv);
+      device->attention(other.args(true));
+      auto work = [&] {
+        device->attention(problem.args(true));
+        device->attentionBackward(problem.args(true));
+      };
+      if (again < 4) {
+        work();
+      } else {
+        auto recording = device->record(work);
+        ASSERT_TRUE(recording);
+        recording->replay();
+      }
+      EXPECT_EQ(problem.results(), results) << b << " x " << s << ", heads of " << d << "/" << dv << ", run " << again;
+    }
+  }
+}
+
+TEST(Cuda, AttentionByCudnnInParts) {
+  if (std::string problem = noCudnn(); !problem.empty())
+    GTEST_SKIP() << problem;
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  cuda::Stream stream = nullptr;
+  cuda::check(cuda::driver().streamCreate(&stream, 0), "creating a stream");
+  std::mt19937 random(12);
+  AttentionProblem problem(*device, random, 6, 100, 12, 6, 64, 64);
+  const uint64_t ofGroup = 128 * 128 * 2 * 2; // bytes of two heads' scores, in tiles
+  std::vector<std::vector<char>> whole;
+  for (uint64_t groups : {36, 12, 6, 3, 1}) {
+    CudnnAttention attention(stream, 9, groups * ofGroup);
+    problem.poison();
+    for (auto pass : {CudnnAttention::Pass::Forward, CudnnAttention::Pass::Backward}) {
+      auto bytes = attention.prepare(pass, problem.args(true));
+      ASSERT_TRUE(bytes);
+      DeviceMemory workspace(*device, *bytes);
+      device->synchronize(); // the other stream
+      attention.run(pass, problem.args(true), workspace.data());
+      cuda::check(cuda::driver().streamSynchronize(stream), "running attention");
+    }
+    auto results = problem.results();
+    if (whole.empty())
+      whole = results;
+    EXPECT_EQ(results, whole) << groups << " groups of heads in a part";
+  }
+  cuda::driver().streamDestroy(stream);
+}
+
+TEST(Cuda, LeavesAttentionToThePackage) {
+  if (!haveGpu())
+    GTEST_SKIP() << describeCuda();
+  Package package = openPackage(cudaPackage("sm_80"));
+  std::string target;
+  std::mt19937 random(13);
+  auto isLeft = [&](auto change) {
+    auto device = openDevice("cuda", package, 1, target);
+    AttentionProblem problem(*device, random, 1, 8, 2, 2, 64, 64);
+    AttentionArgs args = problem.args(true);
+    change(args);
+    return errorOf([&] { device->attention(args); }).find("mhc_attention_") != std::string::npos;
+  };
+  EXPECT_TRUE(isLeft([](AttentionArgs &args) { args.type = DType::F32; }));
+  EXPECT_TRUE(isLeft([](AttentionArgs &args) { args.headDim = 6; }));
+  EXPECT_TRUE(isLeft([](AttentionArgs &args) { args.length = 1; }));
+  EXPECT_TRUE(isLeft([](AttentionArgs &args) { args.q = static_cast<const char *>(args.q) + 2; }));
+  setenv("MHC_CUDNN", "0", 1);
+  EXPECT_TRUE(isLeft([](AttentionArgs &) {}));
+  unsetenv("MHC_CUDNN");
+  if (noCudnn().empty()) {
+    EXPECT_FALSE(isLeft([](AttentionArgs &) {}));
+  }
 }
 
 TEST(Cuda, RefusesOtherArchitectures) {

@@ -82,6 +82,55 @@ TEST(Package, RefusesPlans) {
       [](Json &, Json &p) { p["targets"]["cpu"]["entries"]["eval"]["buffers"][3]["tensor"] = "model.x"; }, true);
 }
 
+/// The command in a loop over blocks of three rows, its first two buffers seen through windows.
+void inRowBlocks(Json &p) {
+  Json &entry = entryPlan(p);
+  entry["block_rows"] = 3;
+  Json command = entry["commands"][0];
+  for (int64_t i : {0, 1}) {
+    entry["buffers"].push_back({{"id", 4 + i}, {"dtype", "f32"}, {"size", {{"R", 4}}}, {"kind", "window"}, {"base", i}});
+    command["args"][i] = 4 + i;
+  }
+  command["rows"] = {{"R", 1}};
+  command["reductions"][0]["accumulate"] = true;
+  entry["buffers"][3]["live"] = {1, 1};
+  entry["commands"] = Json::array({{{"op", "loop"}, {"count", "row_blocks"}, {"body", Json::array({command})}}});
+}
+
+TEST(Package, RowBlocks) {
+  auto buffer = [](Json &p, int64_t i) -> Json & { return entryPlan(p)["buffers"][i]; };
+  auto loop = [](Json &p) -> Json & { return entryPlan(p)["commands"][0]; };
+  EXPECT_EQ(refusal([&](Json &, Json &p) { inRowBlocks(p); }), "");
+  auto broken = [&](const char *message, auto &&change) {
+    expectRefusal(message, [&](Json &, Json &p) {
+      inRowBlocks(p);
+      change(p);
+    });
+  };
+  broken("expected an entry with 'block_rows'", [&](Json &p) {
+    inRowBlocks(p);
+    entryPlan(p)["buffers"] = Json::array();
+    loop(p)["body"] = Json::array();
+    entryPlan(p).erase("block_rows");
+  });
+  broken("block_rows", [&](Json &p) { entryPlan(p)["block_rows"] = 0; });
+  broken("unknown symbol 'R'", [&](Json &p) { entryPlan(p).erase("block_rows"); });
+  broken("expected R rows of a buffer of T rows, of its elements and type, but got 5 R of 4 T", [&](Json &p) { buffer(p, 4)["size"] = {{"R", 5}}; });
+  broken("expected R rows", [&](Json &p) { buffer(p, 4)["size"] = {{"T", 4}}; });
+  broken("expected R rows", [&](Json &p) { buffer(p, 4)["size"] = 4; });
+  broken("expected R rows", [&](Json &p) { buffer(p, 4)["dtype"] = "bf16"; });
+  broken("expected R rows", [&](Json &p) { buffer(p, 5)["base"] = 4; }); // a window of a window
+  broken("there is no buffer 5", [&](Json &p) { buffer(p, 5)["base"] = 5; });
+  broken("is a window, outside a loop over row blocks", [&](Json &p) { entryPlan(p)["commands"].push_back(loop(p)["body"][0]); buffer(p, 3)["live"] = {1, 2}; });
+  broken("a loop inside a loop is not supported", [&](Json &p) { loop(p)["body"].push_back({{"op", "loop"}, {"count", "row_blocks"}, {"body", Json::array()}}); });
+  broken("expected launches and matmuls only", [&](Json &p) { loop(p)["body"].push_back({{"op", "fill"}, {"buffer", 5}, {"value", 0}}); });
+  broken("cannot lie in the memory of argument 0", [&](Json &p) { buffer(p, 5)["base"] = 1, buffer(p, 4)["base"] = 1; });
+  broken("cannot be an input", [&](Json &p) { buffer(p, 5)["base"] = 0; buffer(p, 4)["base"] = 0; loop(p)["body"][0]["args"] = {4, 5}; });
+  broken("is seen through a window, and lives in [1, 1] only", [&](Json &p) {
+    buffer(p, 1) = {{"id", 1}, {"dtype", "f32"}, {"size", {{"T", 4}}}, {"kind", "arena"}, {"live", {1, 1}}};
+  });
+}
+
 TEST(Package, RefusesLaunchesThatLeaveTheirBuffers) {
   auto command = [](Json &p) -> Json & { return entryPlan(p)["commands"][0]; };
   auto kernel = [](Json &p) -> Json & { return p["targets"]["cpu"]["kernels"][0]; };
@@ -108,6 +157,19 @@ TEST(Package, RefusesLaunchesThatLeaveTheirBuffers) {
                 [&](Json &, Json &p) { kernel(p)["reductions"].push_back(kernel(p)["reductions"][0]); });
   expectRefusal("'reduces' and 'reductions' disagree", [&](Json &, Json &p) { kernel(p)["reduces"] = false; });
   expectRefusal("unknown count of rows 'tokens'", [&](Json &, Json &p) { kernel(p)["args"][0]["rows"] = {"tokens"}; });
+  // Rows that several tokens share: half as many for two tokens each.
+  auto shared = [&](Json &p, int64_t tokens, const Json &size) {
+    kernel(p)["args"].push_back({{"dtype", "f32"}, {"elements", 4}, {"rows", {"shared"}}, {"tokens_per_row", tokens}});
+    entryPlan(p)["buffers"].push_back({{"id", 4}, {"dtype", "f32"}, {"size", size}, {"kind", "arena"}, {"live", {0, 0}}});
+    command(p)["args"] = {0, 1, 4};
+    command(p)["rows"] = {{"T", 6}};
+    for (int64_t i : {0, 1})
+      entryPlan(p)["buffers"][i]["size"] = {{"T", 24}};
+  };
+  EXPECT_EQ(refusal([&](Json &, Json &p) { shared(p, 2, {{"T", 12}}); }), "");
+  expectRefusal("expected room for 4 elements in each of 3 T rows", [&](Json &, Json &p) { shared(p, 2, {{"T", 11}}); });
+  expectRefusal("expected 4 tokens for each of its rows, but the launch has 6 T", [&](Json &, Json &p) { shared(p, 4, {{"T", 12}}); });
+  expectRefusal("tokens_per_row", [&](Json &, Json &p) { shared(p, 0, {{"T", 12}}); });
   // A table of positions: S rows, and S is one of the kernel's integers.
   auto positions = [&](Json &p, const Json &length) {
     kernel(p)["args"].push_back({{"dtype", "f32"}, {"elements", 2}, {"rows", {"position"}}});

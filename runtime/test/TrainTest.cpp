@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 using namespace mhcrt;
 using namespace mhcrt::test;
@@ -402,6 +404,16 @@ TEST(Data, TokenFilesAndFolders) {
   EXPECT_ERROR(openData(folder.path, {1, 3, 99, 1}, 0), "byte 99 at position 2");
 }
 
+TEST(Data, AFolderThatCannotBeReadIsNotAnEmptyOne) {
+  if (::geteuid() == 0)
+    GTEST_SKIP() << "root reads everything";
+  Folder folder;
+  folder.write("a.txt", "text");
+  ::chmod(folder.path.c_str(), 0);
+  EXPECT_ERROR(openData(folder.path, {1, 3, 256, 1}, 0), "cannot read the folder: Permission denied");
+  ::chmod(folder.path.c_str(), 0700);
+}
+
 TEST(Program, ExitCodes) {
   Toy s;
   EXPECT_EQ(run("--help"), 0);
@@ -419,6 +431,28 @@ TEST(Program, ExitCodes) {
   EXPECT_EQ(run("train " + s.options.package + " --data=" + s.options.data + " --steps=2 --threads=1"), 0);
   EXPECT_EQ(run("train " + s.options.package + " --data=" + s.options.data + " --steps=0"), 2);
   EXPECT_FALSE(std::filesystem::exists(s.folder.file("o")));
+}
+
+TEST(Program, KeepsWhatItReads) {
+  Toy s;
+  s.options.save = s.folder.file("c.safetensors");
+  s.options.steps = 1;
+  train(s.options);
+  const std::string &package = s.options.package, &data = s.options.data, &checkpoint = *s.options.save;
+  const std::string files[] = {package, data, checkpoint},
+                    before[] = {readText(package), readText(data), readText(checkpoint)};
+  std::filesystem::create_symlink(data, s.folder.file("link"));
+  const std::string begin = "train " + package + " --data=" + data + " --steps=1 ";
+  for (const std::string &options :
+       {"--metrics=" + data, "--metrics=" + s.folder.file("link"), "--metrics=" + s.folder.path + "/./data.txt",
+        "--metrics=" + package, "--save=" + package, "--save=" + data,
+        "--metrics=" + checkpoint + " --resume=" + checkpoint, "--metrics=" + checkpoint + " --initial=" + checkpoint,
+        std::string("--metrics=new --save=new")})
+    EXPECT_EQ(run(begin + options), 2) << options;
+  EXPECT_EQ(run("call " + package + " eval --inputs=" + data + " --outputs=" + package), 2);
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(readText(files[i]), before[i]) << files[i];
+  EXPECT_EQ(run(begin + "--resume=" + checkpoint + " --save=" + checkpoint), 0);
 }
 
 /// What is no number, or none that makes sense, is said before anything else happens.

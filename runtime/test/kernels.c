@@ -68,6 +68,21 @@ void toy_update(void *const *args, const int64_t *ints, int64_t begin, int64_t e
   }
 }
 
+/* logits [rows, 256] of tokens [rows] and w [256]: w, and 10 more for the token that the tokens so far and their number
+   add up to, modulo 256, so that what comes next depends on all of them. One block does it all. */
+void toy_forward(void *const *args, const int64_t *ints, int64_t begin, int64_t end, int64_t partial) {
+  const int32_t *tokens = args[0];
+  const float *w = args[1];
+  float *logits = args[2];
+  int32_t sum = 0;
+  (void)ints, (void)partial;
+  for (int64_t row = begin; row < end; ++row) {
+    sum += tokens[row] + 1;
+    for (int v = 0; v < 256; ++v)
+      logits[256 * row + v] = w[v] + (v == sum % 256 ? 10 : 0);
+  }
+}
+
 /* args: partials, out; ints: size, count, accumulate. */
 void mhc_sum_partials_f32(void *const *args, const int64_t *ints, int64_t begin, int64_t end, int64_t unused) {
   const float *partials = args[0];

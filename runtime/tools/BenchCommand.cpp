@@ -132,7 +132,7 @@ int benchCommand(const std::vector<std::string> &arguments) {
     json["repeat"] = bench.repeat;
     json["warmup"] = bench.warmup;
     json["seed"] = bench.seed;
-    std::printf("%s\n", json.dump(2).c_str());
+    std::printf("%s\n", jsonText(json).c_str());
     return 0;
   }
   std::printf("%s, entry %s (%s), %s\nmedian of %lld runs after %lld\n\n", package.source().c_str(),

@@ -12,6 +12,7 @@ int callCommand(const std::vector<std::string> &arguments) {
   const std::string inputPath = options.required("inputs"), outputPath = options.required("outputs");
   const std::string kind = options.value("device", "cpu");
   int threads = chooseThreads(options.threads());
+  refuseOverwriting("--outputs", outputPath, "the package", options.positional()[0]);
 
   Package package = Package::open(options.positional()[0]);
   const std::string &entry = options.positional()[1];

@@ -31,7 +31,7 @@ void printLibraries() {
   look("openblas", {"libopenblas.so.0", "libopenblas.so"});
   look("libcuda", {"libcuda.so.1"});
   std::printf("%-10s %s\n", "cublaslt", describeCublasLt().c_str());
-  look("cudnn", {"libcudnn.so.9", "libcudnn.so.8", "libcudnn.so"});
+  std::printf("%-10s %s\n", "cudnn", describeCudnn().c_str());
   look("nccl", {"libnccl.so.2", "libnccl.so"});
   std::printf("%-10s %s\n", "gpu", describeCuda().c_str());
 }
@@ -190,7 +190,7 @@ int infoCommand(const std::vector<std::string> &arguments) {
     checkSymbols(package.manifest(), *memory);
   Json info = describe(package, memory);
   if (options.flag("json"))
-    std::printf("%s\n", info.dump(2).c_str());
+    std::printf("%s\n", jsonText(info).c_str());
   else
     printText(package, info);
   return 0;

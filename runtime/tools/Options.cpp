@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 namespace mhcrt {
 
@@ -107,5 +108,14 @@ std::map<std::string, int64_t> Options::symbols(const char *name) const {
 }
 
 int64_t Options::threads() const { return integer("threads", 1, mostThreads).value_or(0); }
+
+std::string jsonText(const Json &json) { return json.dump(2, ' ', false, Json::error_handler_t::replace); }
+
+void refuseOverwriting(const std::string &name, const std::string &output, const std::string &inputName,
+                       const std::string &input) {
+  std::error_code code; // of files that are not there
+  if (output == input || std::filesystem::equivalent(output, input, code))
+    throw UsageError(name + ": '" + output + "' is the file of " + inputName + " and would be overwritten");
+}
 
 } // namespace mhcrt

@@ -2,7 +2,7 @@
 #ifndef MHCRT_TOOLS_OPTIONS_H
 #define MHCRT_TOOLS_OPTIONS_H
 
-#include "base/Error.h"
+#include "base/Json.h"
 
 #include <initializer_list>
 #include <map>
@@ -43,8 +43,16 @@ private:
   std::map<std::string, std::string> given;
 };
 
+/// For --json. Paths and generated text need not be UTF-8: what is not is replaced.
+std::string jsonText(const Json &json);
+/// A usage error if `output`, which the option or argument `name` gives, is the file `input` that `inputName` gives:
+/// it would be lost.
+void refuseOverwriting(const std::string &name, const std::string &output, const std::string &inputName,
+                       const std::string &input);
+
 int benchCommand(const std::vector<std::string> &arguments);
 int callCommand(const std::vector<std::string> &arguments);
+int generateCommand(const std::vector<std::string> &arguments);
 int infoCommand(const std::vector<std::string> &arguments);
 int trainCommand(const std::vector<std::string> &arguments);
 

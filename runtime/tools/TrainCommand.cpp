@@ -30,6 +30,17 @@ int trainCommand(const std::vector<std::string> &arguments) {
     throw UsageError("--initial and --resume exclude each other");
   if (train.saveEvery && !train.save)
     throw UsageError("--save-every needs --save");
+  // A checkpoint may take the place of the one that the run began with; metrics may not, nor may either of them take
+  // that of what is only read.
+  for (const char *name : {"save", "metrics"})
+    if (auto output = options.value(name)) {
+      refuseOverwriting(std::string("--") + name, *output, "the package", train.package);
+      refuseOverwriting(std::string("--") + name, *output, "--data", train.data);
+    }
+  if (train.metrics)
+    for (const char *name : {"save", "initial", "resume"})
+      if (auto other = options.value(name))
+        refuseOverwriting("--metrics", *train.metrics, std::string("--") + name, *other);
   mhcrt::train(train);
   return 0;
 }

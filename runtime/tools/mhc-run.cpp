@@ -11,6 +11,7 @@ constexpr char help[] =
     R"(usage: mhc-run bench PACKAGE ENTRY [--shape=T=4096,...] [options]
        mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE [--device=cpu|cuda] [--threads=N]
        mhc-run train PACKAGE --data=FILE|DIR [options]
+       mhc-run generate PACKAGE --weights=FILE.safetensors [options]
        mhc-run info PACKAGE [--json] [--memory=T=4096,...]
        mhc-run info --libs
        mhc-run --help | --version
@@ -22,6 +23,17 @@ bench  measures one entry point on random inputs: time and bytes of each kernel,
   --json                   for programs, with every command of the plan
   --device=cpu|cuda --threads=N
 call   runs one entry point on the tensors of a safetensors file and writes its outputs to another one.
+generate  continues a text by a trained language model; what it generates, and nothing else, goes to standard output:
+  --weights=FILE           the model's parameters: a checkpoint of train, for example
+  --prompt=TEXT            what to continue (byte models; without a prompt, a newline)
+  --prompt-file=FILE       likewise, the bytes of a file
+  --prompt-tokens=1,2,3    token ids (any model); token ids then come out too
+  --tokens=N               how many to generate (default 128)
+  --temperature=X          logits are divided by it (default 1); 0: always the most likely token
+  --top-k=K --top-p=P      draw from the K most likely tokens, then from the fewest with a probability of P
+  --seed=N                 of the random numbers (default 0)
+  --json                   one JSON object at the end instead
+  --device=cpu|cuda --threads=N
 info   prints what a package holds; with --memory what its entries need for given sizes.
 train  trains a language model:
   --data=FILE|DIR          text or bytes (byte models), .bin token files, or a safetensors file with `tokens`
@@ -41,7 +53,7 @@ Exit status: 0 success, 1 failure on the input, 2 wrong usage.
 
 int dispatch(const std::vector<std::string> &arguments) {
   if (arguments.empty())
-    throw mhcrt::UsageError("expected a command: bench, call, info or train (see mhc-run --help)");
+    throw mhcrt::UsageError("expected a command: bench, call, generate, info or train (see mhc-run --help)");
   const std::string &command = arguments[0];
   std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (command == "--help" || command == "-h" || command == "help") {
@@ -61,6 +73,8 @@ int dispatch(const std::vector<std::string> &arguments) {
     return mhcrt::benchCommand(rest);
   if (command == "call")
     return mhcrt::callCommand(rest);
+  if (command == "generate")
+    return mhcrt::generateCommand(rest);
   if (command == "info")
     return mhcrt::infoCommand(rest);
   if (command == "train")

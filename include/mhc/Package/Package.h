@@ -33,19 +33,23 @@ struct TargetCode {
     std::vector<Argument> args, reductions;
   };
   std::vector<Kernel> kernels;
-  /// GPU targets: a kernel behind library commands, and how it is launched.
+  /// GPU targets: a kernel behind library commands, how it is launched, and how many arguments of either sort it takes.
   struct LibraryKernel {
     std::string symbol;
     int64_t tile = 1, shared = 0, threads = 0;
+    int64_t pointers = 0, integers = 0;
   };
   std::vector<LibraryKernel> library;
+  LibraryKernel sumPartials; ///< the kernel that adds up what kernels with reductions leave; every GPU target has it
   std::vector<std::string> requirements;  ///< target cpu: words of the manifest's `requires`
   std::string llvm, object, sharedObject; ///< target cpu
   std::string ptx, cubin;                 ///< GPU targets; no cubin without ptxas
+  std::string whyNoCubin;                 ///< where a cubin was asked for, but there is none
 };
 
-/// How far code is generated: the text of LLVM IR, the object (PTX), or what a package holds (shared object, cubin).
-enum class CodeStage { llvm, object, package };
+/// How far code is generated: what is known of kernels without their code, the text of LLVM IR, the object (PTX), or
+/// what a package holds (shared object, cubin).
+enum class CodeStage { figures, llvm, object, package };
 
 /// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`:
 /// processor of target cpu, as LLVM names it or `native`.
@@ -76,6 +80,10 @@ LogicalResult writePackage(ModuleOp module, const PackageOptions &options, Strin
 
 /// plan.json's object of one entry, as text; for tests and tools.
 std::string entryJson(plan::EntryOp entry);
+
+/// A C header that says how to launch the kernels of a GPU target from a program of one's own. `code` is the module's;
+/// `source` is the name of the file it comes from, of which the header's names are made.
+std::string writeCHeader(ModuleOp module, StringRef target, const TargetCode &code, StringRef source);
 
 /// Members of a ZIP file, stored, in this order; the same members give the same bytes.
 FailureOr<std::string> buildZip(ArrayRef<std::pair<std::string, std::string>> members, std::string &error);

@@ -29,6 +29,10 @@ struct PhaseOptions : PassPipelineOptions<PhaseOptions> {
       *this, "recompute-block",
       llvm::cl::desc("sublayers of a recomputed block; 0: by the memory formula; -1: no recomputation"),
       llvm::cl::init(0)};
+  Option<int64_t> rowBlock{*this, "row-block", llvm::cl::desc("rows of a block of very large rows; 0: no blocks"),
+                           llvm::cl::init(4096)};
+  Option<int64_t> rowBlockBytes{*this, "row-block-bytes", llvm::cl::desc("bytes from which a row is very large"),
+                                llvm::cl::init(65536)};
   Option<bool> fuseCoefficients{*this, "fuse-coefficients", llvm::cl::desc("fuse the small ops of a token"),
                                 llvm::cl::init(true)};
   Option<bool> fuseBoundaries{*this, "fuse-boundaries", llvm::cl::desc("fuse what stands between two layers"),

@@ -38,4 +38,44 @@ def PlanPass : Pass<"mhc-plan", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::plan::PlanDialect"];
 }
 
+def BlockRowsPass : Pass<"mhc-block-rows", "::mlir::ModuleOp"> {
+  let summary = "work on very large rows in blocks of them";
+  let description = [{
+    A temporary with rows of at least `min-row-bytes` (the logits of a language model and their gradient) is there for `rows` rows at a time: the commands that work on it row by row move into a
+    loop over blocks of rows. A sum over the rows (the gradient of the head) is cleared before and added to in each iteration, in their order. What stands between these commands and does not
+    depend on them moves in front. Where a command does not work row by row nothing changes, and a remark says so.
+
+    ```mlir
+    plan.entry @eval symbols ["T"] {
+      %x = plan.buffer input bf16 <64 * T> {tensor = "x"}
+      %w = plan.buffer parameter f32 <1280000> {tensor = "w"}
+      %0 = plan.buffer arena f32 <20000 * T> live [0, 1]
+      %y = plan.buffer output bf16 <64 * T> {tensor = "y"}
+      plan.gemm %x, %w into %0 m <T> n <20000> k <64> trans_b
+      plan.gemm %0, %w into %y m <T> n <64> k <20000>
+    }
+    ```
+    becomes, with 4096 rows
+    ```mlir
+    plan.entry @eval symbols ["T"] block_rows 4096 {
+      %x = plan.buffer input bf16 <64 * T> {tensor = "x"}
+      %w = plan.buffer parameter f32 <1280000> {tensor = "w"}
+      %0 = plan.buffer arena f32 <20000 * R> live [1, 2]
+      %y = plan.buffer output bf16 <64 * T> {tensor = "y"}
+      %1 = plan.buffer window bf16 <64 * R> of %x
+      %2 = plan.buffer window bf16 <64 * R> of %y
+      plan.loop "row_blocks" {
+        plan.gemm %1, %w into %0 m <R> n <20000> k <64> trans_b
+        plan.gemm %0, %w into %2 m <R> n <64> k <20000>
+      }
+    }
+    ```
+  }];
+  let options = [
+    Option<"rows", "rows", "int64_t", "4096", "rows of a block; 0: no blocks">,
+    Option<"minRowBytes", "min-row-bytes", "int64_t", "65536", "bytes from which a row is large">,
+  ];
+  let dependentDialects = ["::mlir::plan::PlanDialect"];
+}
+
 #endif // MHC_PLANNING_PASSES

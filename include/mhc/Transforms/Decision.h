@@ -17,8 +17,11 @@ struct DecisionFigures {
 /// Emits the remark of a decision, taken or refused, with its reason and figures.
 inline void emitDecision(Location loc, StringRef pass, StringRef name, Operation *inside, bool taken, const Twine &reason,
                          std::optional<DecisionFigures> figures = std::nullopt) {
-  auto function = isa<func::FuncOp>(inside) ? cast<func::FuncOp>(inside) : inside->getParentOfType<func::FuncOp>();
-  remark::RemarkOpts options = remark::RemarkOpts::name(name).category(pass).function(function ? function.getName() : StringRef());
+  StringRef function; // or the plan's entry
+  for (Operation *op = inside; op && function.empty(); op = op->getParentOp())
+    if (auto symbol = op->getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+      function = symbol.getValue();
+  remark::RemarkOpts options = remark::RemarkOpts::name(name).category(pass).function(function);
   std::string text = reason.str();
   auto fill = [&](auto &&remark) {
     remark << remark::detail::LazyTextBuild{"Reason", [text] { return text; }};

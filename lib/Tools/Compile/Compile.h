@@ -13,7 +13,7 @@
 
 namespace mlir::mhc {
 
-enum class Emit { mlir, llvm, ptx, obj, pkg };
+enum class Emit { mlir, llvm, ptx, cubin, cHeader, obj, pkg };
 enum class Explain { none, table, yaml };
 
 /// What a call of mhc-compile asks for.

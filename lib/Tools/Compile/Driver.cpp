@@ -259,11 +259,42 @@ private:
     for (const MissingCommand &missing : findMissingCommands(*module, target))
       llvm::errs() << options.input << ": note: left out: " << missing.text
                    << (missing.count > 1 ? " and " + std::to_string(missing.count - 1) + " more" : "") << "\n";
-    FailureOr<TargetCode> code =
-        generateCode(*module, target, options.cpu, options.emit == Emit::llvm ? CodeStage::llvm : CodeStage::object);
+    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, codeStage());
     if (failed(code))
       return failure();
-    return write(options.emit == Emit::llvm ? code->llvm : options.emit == Emit::obj ? code->object : code->ptx);
+    switch (options.emit) {
+    case Emit::llvm:
+      return write(code->llvm);
+    case Emit::obj:
+      return write(code->object);
+    case Emit::ptx:
+      return write(code->ptx);
+    case Emit::cubin:
+      if (code->cubin.empty())
+        return error("mhc-compile: error: no cubin for target " + target + ": " + code->whyNoCubin +
+                     "; --emit=ptx writes PTX, which needs no ptxas and which the driver loads, too");
+      return write(code->cubin);
+    case Emit::cHeader:
+      return write(writeCHeader(*module, target, *code, llvm::sys::path::filename(options.input)));
+    case Emit::mlir:
+    case Emit::pkg:
+      break; // written above
+    }
+    llvm_unreachable("all that is emitted is written");
+  }
+
+  /// How far code must be generated for what is to be written.
+  CodeStage codeStage() const {
+    switch (options.emit) {
+    case Emit::llvm:
+      return CodeStage::llvm;
+    case Emit::cHeader:
+      return CodeStage::figures;
+    case Emit::cubin:
+      return CodeStage::package;
+    default:
+      return CodeStage::object;
+    }
   }
 
   LogicalResult write(StringRef content) {

@@ -39,7 +39,8 @@ struct CommandLine {
                             cl::value_desc("folder"), cl::cat(category)};
   cl::opt<bool> locations{"print-locations", cl::desc("Print locations with the IR"), cl::cat(category)};
   cl::opt<std::string> emit{"emit",
-                            cl::desc("What to write: pkg (default), mlir, llvm, obj (target cpu), ptx (a GPU target)"),
+                            cl::desc("What to write: pkg (default), mlir, llvm, obj (target cpu), ptx, cubin (needs "
+                                     "ptxas), c-header (a GPU target: how to launch its kernels from C)"),
                             cl::value_desc("kind"), cl::cat(category)};
   cl::opt<std::string> explain{"explain", cl::ValueOptional,
                                cl::desc("Print the passes' decisions, as a table or --explain=yaml"),
@@ -57,6 +58,13 @@ struct CommandLine {
                              cl::cat(category)};
   cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"),
                           cl::cat(category)};
+  cl::opt<std::string> rowBlock{
+      "row-block", cl::init("4096"),
+      cl::desc("Tokens that are there at a time of tensors with very large rows (logits): a number (4096), or none"),
+      cl::value_desc("N"), cl::cat(category)};
+  cl::opt<int64_t> rowBlockBytes{"row-block-bytes", cl::init(65536),
+                                 cl::desc("Bytes from which a row is very large (65536)"), cl::value_desc("N"),
+                                 cl::cat(category)};
   cl::opt<std::string> recompute{"recompute-block", cl::init("auto"),
                                  cl::desc("Sublayers of a recomputed block: a number, auto (default) or none"),
                                  cl::value_desc("N"), cl::cat(category)};
@@ -124,11 +132,13 @@ private:
                                    .Case("mlir", Emit::mlir)
                                    .Case("llvm", Emit::llvm)
                                    .Case("ptx", Emit::ptx)
+                                   .Case("cubin", Emit::cubin)
+                                   .Case("c-header", Emit::cHeader)
                                    .Case("obj", Emit::obj)
                                    .Case("pkg", Emit::pkg)
                                    .Default(std::nullopt);
     if (!kind)
-      return error("unknown kind '" + line.emit + "' of --emit; expected pkg, mlir, llvm, obj or ptx");
+      return error("unknown kind '" + line.emit + "' of --emit; expected pkg, mlir, llvm, obj, ptx, cubin or c-header");
     options.emit = *kind;
     if (options.emit == Emit::mlir) {
       options.to = std::min(options.to, Phase::plan);
@@ -138,7 +148,7 @@ private:
       return error("--emit=" + line.emit + " does not go with --compile-to=" + phaseName(options.to));
     if (options.emit == Emit::pkg)
       return true;
-    bool gpu = options.emit == Emit::ptx;
+    bool gpu = options.emit == Emit::ptx || options.emit == Emit::cubin || options.emit == Emit::cHeader;
     if (options.targets.size() != 1 || (options.targets[0] != "cpu") != gpu)
       return error("--emit=" + line.emit + " takes one target, " +
                    (gpu ? "a GPU's, such as --target=sm_90a" : "--target=cpu"));
@@ -187,6 +197,13 @@ private:
       return error("expected --recompute-block to be a number from 1 on, auto or none, but got '" + line.recompute +
                    "'");
     options.phases.recomputeBlock = block;
+    int64_t rows = 0;
+    if (line.rowBlock != "none" && (StringRef(line.rowBlock).getAsInteger(10, rows) || rows < 1))
+      return error("expected --row-block to be a number from 1 on, or none, but got '" + line.rowBlock + "'");
+    options.phases.rowBlock = rows;
+    if (line.rowBlockBytes < 1)
+      return error("expected --row-block-bytes to be a number from 1 on");
+    options.phases.rowBlockBytes = line.rowBlockBytes;
     return true;
   }
 
@@ -194,7 +211,7 @@ private:
     if (options.input.empty())
       return error("expected a model description (mhc-compile model.json -o model.mhcpkg); see --help");
     bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx ||
-                  options.emit == Emit::mlir;
+                  options.emit == Emit::cHeader || options.emit == Emit::mlir;
     bool reports =
         options.explain != Explain::none || options.memory || options.reportParameters || !options.dumpPhasesTo.empty();
     if (options.output.empty() && !prints && !reports)

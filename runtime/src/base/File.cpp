@@ -8,7 +8,8 @@
 namespace mhcrt {
 
 InputFile::InputFile(const std::string &path) : name(path) {
-  descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, opening a FIFO waits for a writer, maybe for ever. Regular files know no difference.
+  descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0)
     fail(path, ": cannot open: ", std::strerror(errno));
   struct stat status;

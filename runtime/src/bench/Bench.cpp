@@ -203,12 +203,23 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
       if (!command || command == commands.back())
         timeline->mark();
     });
-    totals.push_back(timeline->finish().at(0));
-    prepared.execute([&](const Command *) { timeline->mark(); });
+    double total = 0; // more than one stretch where the last command stands in a loop
+    for (double stretch : timeline->finish())
+      total += stretch;
+    totals.push_back(total);
+    std::vector<const Command *> order; // a command of a loop passes more than once
+    prepared.execute([&](const Command *command) {
+      timeline->mark();
+      if (command)
+        order.push_back(command);
+    });
     std::vector<double> seconds = timeline->finish();
-    done = seconds.size();
+    std::map<const Command *, double> sum;
+    for (size_t i = 0; i < order.size(); ++i)
+      sum[order[i]] += seconds.at(i);
+    done = sum.size();
     for (size_t i = 0; i < commands.size(); ++i)
-      times[i].push_back(seconds.at(i));
+      times[i].push_back(sum[commands[i]]);
   }
   rates.measure();
   if (done != commands.size())

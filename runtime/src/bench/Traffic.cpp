@@ -16,13 +16,23 @@ public:
 private:
   void count(const std::vector<Command> &list) {
     for (const Command &command : list) {
-      count(command, result[command.index]);
+      count(command, layout.commands[command.index], result[command.index]);
       count(command.body);
+      if (command.op == Op::Loop && command.rowBlocks)
+        for (const Command &item : command.body) { // whole blocks, and the last one
+          Traffic &traffic = result[item.index], last;
+          if (!layout.rowBlocks) {
+            traffic = {};
+            continue;
+          }
+          count(item, layout.lastBlock.at(item.index), last);
+          traffic.read = traffic.read * (layout.rowBlocks - 1) + last.read;
+          traffic.written = traffic.written * (layout.rowBlocks - 1) + last.written;
+        }
     }
   }
 
-  void count(const Command &command, Traffic &traffic) const {
-    const BoundCommand &values = layout.commands[command.index];
+  void count(const Command &command, const BoundCommand &values, Traffic &traffic) const {
     auto read = [&](std::initializer_list<size_t> buffers) {
       for (size_t buffer : buffers)
         traffic.read += bytes(buffer);

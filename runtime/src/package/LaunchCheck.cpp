@@ -92,6 +92,9 @@ public:
 
 private:
   const Buffer &argument(size_t i) const { return plan.buffers[command.args[i]]; }
+  const Buffer &rootOf(const Buffer &buffer) const {
+    return buffer.kind == BufferKind::Window ? plan.buffers[buffer.base] : buffer;
+  }
   std::string text(size_t i) const {
     return concat(where, ": argument ", i, " of kernel '", kernel.name, "', buffer ", argument(i).id);
   }
@@ -124,7 +127,8 @@ private:
 
   /// Whether `a`, which is written, may share memory with `b`. Temporaries that are alive together never do, nor do the
   /// caller's tensors.
-  bool overlap(const Buffer &a, const Buffer &b) const {
+  bool overlap(const Buffer &mine, const Buffer &other) const {
+    const Buffer &a = rootOf(mine), &b = rootOf(other);
     if (&a == &b)
       return true;
     if (a.kind == BufferKind::Arena || a.kind == BufferKind::Partials || b.kind == BufferKind::Arena)
@@ -142,7 +146,7 @@ private:
   /// Element by element over the same memory: a kernel may do that if it reads each element before it writes it.
   bool updates(size_t input, size_t output) const {
     const KernelArgument &from = kernel.args[input], &to = kernel.args[output];
-    const Buffer &a = argument(input), &b = argument(output);
+    const Buffer &a = rootOf(argument(input)), &b = rootOf(argument(output));
     Range x = rangeOf(manifest, a), y = rangeOf(manifest, b);
     bool same = &a == &b || (x.space >= 0 && x.space == y.space && x.begin == y.begin && x.end == y.end);
     return kernel.elementwise && same && !from.written && from.token && to.token && from.elements == to.elements;
@@ -155,7 +159,7 @@ private:
 
   void checkWritten(size_t i) const {
     const Buffer &buffer = argument(i);
-    checkKind(buffer, text(i));
+    checkKind(rootOf(buffer), text(i));
     if (buffer.dtype == DType::I32 || buffer.dtype == DType::I64)
       fail(text(i), ": only split_tokens writes token ids");
     for (size_t other = 0; other < command.args.size(); ++other)

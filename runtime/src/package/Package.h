@@ -103,7 +103,7 @@ struct LibraryKernel {
   int64_t tile = 1, shared = 0, threads = 0;
 };
 
-enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant };
+enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant, Window };
 enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq };
 
 struct Buffer {
@@ -117,6 +117,7 @@ struct Buffer {
   int64_t first = 0, last = 0;   ///< Arena, Partials: live range
   StateArena arena = StateArena::Parameters;
   int64_t begin = 0; ///< State
+  size_t base = SIZE_MAX; ///< Window: the buffer of which a loop over row blocks sees the iteration's rows
   bool sine = false; ///< Constant: rope_sin instead of rope_cos
   double theta = 0;
   int64_t pairs = 0;
@@ -155,14 +156,19 @@ struct Command {
   size_t buffer = noBuffer, src = noBuffer, dst = noBuffer; // Fill, Add, Copy
   double value = 0;
   std::vector<Command> body; // Loop
+  bool rowBlocks = false;    // Loop: over blocks of rows, else over micro-batches
 
   /// Every buffer that the command touches (not its body's).
   std::vector<size_t> buffers() const;
 };
 
 struct EntryPlan {
+  int64_t blockRows = 0; ///< R = min(T, blockRows) is a symbol, the rows of an iteration over row blocks; 0: there is none
   std::vector<Buffer> buffers;
   std::vector<Command> commands;
+
+  /// The buffer that memory comes from: a window's base, or the buffer itself.
+  size_t root(size_t index) const { return buffers[index].kind == BufferKind::Window ? buffers[index].base : index; }
 };
 
 struct TargetPlan {

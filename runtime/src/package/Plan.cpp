@@ -60,14 +60,19 @@ public:
   }
 
   EntryPlan read(const JsonView &json) {
-    json.only({"buffers", "commands"});
+    json.only({"block_rows", "buffers", "commands"});
+    if (auto blocks = json.find("block_rows")) {
+      plan.blockRows = blocks->integer(1);
+      if (!symbols.count("T") || !symbols.insert("R").second)
+        fail(blocks->path(), ": expected an entry with a symbol 'T' and without 'R'");
+    }
     JsonView buffers = json.at("buffers");
     for (size_t i = 0; i < buffers.size(); ++i) {
       plan.buffers.push_back(readBuffer(buffers[i]));
       if (!ids.emplace(plan.buffers.back().id, i).second)
         fail(buffers[i].path(), ": the id ", plan.buffers.back().id, " occurs twice");
     }
-    plan.commands = readCommands(json.at("commands"), false);
+    plan.commands = readCommands(json.at("commands"), Place::Entry);
     for (const Buffer &buffer : plan.buffers)
       if (buffer.last >= nextIndex && (buffer.kind == BufferKind::Arena || buffer.kind == BufferKind::Partials))
         fail(json.path(), ": buffer ", buffer.id, " '", buffer.name, "': its live range ends at command ", buffer.last,
@@ -86,7 +91,7 @@ private:
 
   Buffer readBuffer(const JsonView &json) const {
     json.only(
-        {"id", "name", "dtype", "size", "kind", "tensor", "slice", "slices", "live", "arena", "begin", "generator"});
+        {"id", "name", "dtype", "size", "kind", "tensor", "slice", "slices", "live", "arena", "begin", "base", "generator"});
     Buffer buffer;
     buffer.id = json.at("id").integer(0);
     if (auto name = json.find("name"))
@@ -151,6 +156,18 @@ private:
         fail(generator.path(), ": expected a theta above 0");
       if (buffer.dtype == DType::I32 || buffer.dtype == DType::I64)
         fail(json.path(), ": expected a floating-point type of a constant");
+    } else if (kind == "window") {
+      buffer.kind = BufferKind::Window;
+      buffer.base = use(json, "base"); // an earlier one
+      const Buffer &base = plan.buffers[buffer.base];
+      auto row = [](const Affine &size, const char *symbol) { // of a size that is so many times the symbol
+        return size.terms.size() == 1 && size.terms[0].first == symbol && size.constant == 0 ? size.terms[0].second : 0;
+      };
+      int64_t elements = row(buffer.size, "R");
+      if (elements < 1 || row(base.size, "T") != elements || base.dtype != buffer.dtype ||
+          base.kind == BufferKind::Partials || base.kind == BufferKind::Window)
+        fail(json.path(), ": expected R rows of a buffer of T rows, of its elements and type, but got ",
+             buffer.size.text(), " of ", base.size.text());
     } else {
       fail(json.path(), ": unknown kind of buffer '", kind, "'");
     }
@@ -180,14 +197,16 @@ private:
   /// The buffer that field `key` of a command names.
   size_t use(const JsonView &json, const char *key) const { return bufferIndex(json.at(key)); }
 
-  std::vector<Command> readCommands(const JsonView &json, bool inLoop) {
+  enum class Place { Entry, MicroBatch, RowBlock };
+
+  std::vector<Command> readCommands(const JsonView &json, Place place) {
     std::vector<Command> result;
     for (size_t i = 0; i < json.size(); ++i)
-      result.push_back(readCommand(json[i], inLoop));
+      result.push_back(readCommand(json[i], place));
     return result;
   }
 
-  Command readCommand(const JsonView &json, bool inLoop) {
+  Command readCommand(const JsonView &json, Place place) {
     Command command;
     command.index = nextIndex++;
     if (auto at = json.find("at"))
@@ -206,11 +225,17 @@ private:
     else if (op == "loop") {
       json.only({"op", "at", "count", "body"});
       command.op = Op::Loop;
-      if (inLoop)
-        fail(json.path(), ": a loop inside a loop is not supported");
-      if (json.at("count").string() != "micro_batches")
-        fail(json.path(), ": unknown run-time count '", json.at("count").string(), "'");
-      command.body = readCommands(json.at("body"), true);
+      const std::string &count = json.at("count").string();
+      command.rowBlocks = count == "row_blocks";
+      if (!command.rowBlocks && count != "micro_batches")
+        fail(json.path(), ": unknown run-time count '", count, "'");
+      if (place == Place::RowBlock || (place == Place::MicroBatch && !command.rowBlocks))
+        fail(json.path(), ": a loop inside a loop is not supported, but over row blocks in one over micro-batches");
+      if (command.rowBlocks && !plan.blockRows)
+        fail(json.path(), ": expected an entry with 'block_rows'");
+      command.body = readCommands(json.at("body"), command.rowBlocks ? Place::RowBlock : Place::MicroBatch);
+      if (command.rowBlocks)
+        checkRowBlocks(json, command);
     } else if (op == "fill") {
       json.only({"op", "at", "buffer", "value"});
       command.op = Op::Fill;
@@ -229,7 +254,26 @@ private:
       fail(json.path(), ": unknown op '", op, "'");
     }
     checkLive(json, command);
+    if (place != Place::RowBlock)
+      for (size_t index : command.buffers())
+        if (plan.buffers[index].kind == BufferKind::Window)
+          fail(json.path(), ": buffer ", plan.buffers[index].id, " is a window, outside a loop over row blocks");
     return command;
+  }
+
+  /// Only what knows its rows at run time stands in such a loop, and what windows look at lives as long as the loop.
+  void checkRowBlocks(const JsonView &json, const Command &loop) const {
+    for (const Command &command : loop.body) {
+      if (command.op != Op::Launch && command.op != Op::Gemm)
+        fail(json.path(), ": expected launches and matmuls only in a loop over row blocks, but got ", name(command.op));
+      for (size_t index : command.buffers()) {
+        const Buffer &base = plan.buffers[plan.root(index)];
+        if (plan.buffers[index].kind == BufferKind::Window && base.kind == BufferKind::Arena &&
+            (base.first > loop.index || base.last < nextIndex - 1))
+          fail(json.path(), ": buffer ", base.id, " '", base.name, "' is seen through a window, and lives in [", base.first, ", ",
+               base.last, "] only, not in the whole loop");
+      }
+    }
   }
 
   void readLaunch(const JsonView &json, Command &command) {
@@ -272,7 +316,7 @@ private:
     checkLaunch(manifest, info, plan, command, json.path());
     // Kernels use token ids as indices, and only split_tokens looks at them first.
     for (size_t index : command.args)
-      if (isInteger(index) && !tokenIds.count(index))
+      if (isInteger(index) && !tokenIds.count(plan.root(index)))
         fail(json.path(), ": buffer ", plan.buffers[index].id, " holds no token ids that split_tokens has checked");
   }
 

@@ -126,4 +126,10 @@ Symbols bindValues(const Manifest &manifest, const Entry &entry, Symbols values)
   return symbols;
 }
 
+Symbols bindTokens(const Manifest &manifest, const Entry &entry, int64_t rows, int64_t columns) {
+  Entry inputs = entry;
+  inputs.parameters = false;
+  return bindInputs(manifest, inputs, {{"tokens", {"i32", {rows, columns}}}});
+}
+
 } // namespace mhcrt

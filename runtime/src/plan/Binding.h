@@ -20,6 +20,9 @@ Symbols bindInputs(const Manifest &manifest, const Entry &entry, const TensorInf
 /// Only the symbols of `entry`, given by hand (`info --memory`): adds the derived ones and checks the limits.
 Symbols bindValues(const Manifest &manifest, const Entry &entry, Symbols values);
 
+/// Of an entry of a language model whose only input is `tokens`; its parameters are on the device already.
+Symbols bindTokens(const Manifest &manifest, const Entry &entry, int64_t rows, int64_t columns);
+
 std::vector<int64_t> evaluateShape(const TensorSpec &spec, const Symbols &symbols);
 
 } // namespace mhcrt

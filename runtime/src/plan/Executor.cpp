@@ -107,6 +107,9 @@ void Executor::addresses(const Run &run) {
     case BufferKind::Constant:
       address[i] = constants.at(i).data();
       break;
+    case BufferKind::Window: // an earlier buffer's; loops move it on
+      address[i] = address[buffer.base];
+      break;
     }
   }
 }
@@ -116,6 +119,7 @@ void Executor::begin(const Run &run) {
   if (!hasLayout)
     fail("entry '", entry->name, "' runs before its symbols are bound");
   addresses(run);
+  isLastBlock = false;
   if (poison) {
     device.fillBytes(arena.data(), 0xff, bound.arenaBytes);
     for (size_t i = 0; i < plan->buffers.size(); ++i)
@@ -207,11 +211,15 @@ bool Executor::hasNonFinite(const Command &command) {
     const Buffer &buffer = plan->buffers[index];
     if (buffer.kind == BufferKind::Scalars) // the clip threshold may well be infinite
       continue;
-    uint64_t bytes = bound.counts[index] * byteSize(buffer.dtype);
+    int64_t count = bound.counts[index];
+    if (isLastBlock && bound.blockRows > 0) // what is left of a block that is not whole is of the one before, or nobody's
+      if (const Affine &size = buffer.size; size.terms.size() == 1 && size.terms[0].first == "R")
+        count = size.terms[0].second * (symbols.at("T") - (bound.rowBlocks - 1) * bound.blockRows);
+    uint64_t bytes = count * byteSize(buffer.dtype);
     if (values.size() < bytes)
       values = Memory(bytes);
     device.copyOut(values.data(), address[index], bytes);
-    if (!isFinite(values.data(), buffer.dtype, bound.counts[index]))
+    if (!isFinite(values.data(), buffer.dtype, count))
       return true;
   }
   return false;
@@ -239,6 +247,10 @@ std::string Executor::findNonFinite(const Run &run) {
 
 void Executor::commands(const std::vector<Command> &list, const Run &run) {
   for (const Command &item : list) {
+    if (item.op == Op::Loop && item.rowBlocks) {
+      blocks(item, run);
+      continue;
+    }
     if (item.op == Op::Loop) {
       std::vector<char *> before = address;
       for (microBatch = 0; microBatch < run.microBatches; ++microBatch) {
@@ -265,6 +277,19 @@ void Executor::commands(const std::vector<Command> &list, const Run &run) {
   }
 }
 
+void Executor::blocks(const Command &loop, const Run &run) {
+  std::vector<char *> before = address;
+  for (int64_t block = 0; block < bound.rowBlocks; ++block) {
+    for (size_t i = 0; i < plan->buffers.size(); ++i)
+      if (plan->buffers[i].kind == BufferKind::Window) // counts[i]: of a whole block
+        address[i] = before[i] + block * bound.counts[i] * byteSize(plan->buffers[i].dtype);
+    isLastBlock = block + 1 == bound.rowBlocks;
+    commands(loop.body, run);
+  }
+  isLastBlock = false;
+  address = std::move(before);
+}
+
 void Executor::launch(const Command &command, const BoundCommand &values) {
   const Kernel &kernel = target->kernels[command.kernel];
   args.clear();
@@ -280,7 +305,7 @@ void Executor::launch(const Command &command, const BoundCommand &values) {
 }
 
 void Executor::command(const Command &command) {
-  const BoundCommand &values = bound.commands[command.index];
+  const BoundCommand &values = (isLastBlock ? bound.lastBlock : bound.commands)[command.index];
   auto at = [&](size_t index) { return index == noBuffer ? nullptr : address[index]; };
   auto type = [&](size_t index) { return plan->buffers[index].dtype; };
   switch (command.op) {

@@ -66,6 +66,7 @@ private:
   bool hasNonFinite(const Command &command);
   void commands(const std::vector<Command> &list, const Run &run);
   void command(const Command &command);
+  void blocks(const Command &loop, const Run &run);
   void launch(const Command &command, const BoundCommand &values);
   void makeConstants();
 
@@ -82,6 +83,7 @@ private:
   std::vector<char *> address;              ///< by buffer, for the run in progress
   std::vector<void *> args;
   int64_t microBatch = 0;
+  bool isLastBlock = false; ///< of a loop over row blocks
   // A run on the same memory as the one before repeats its commands: they are then asked for as a whole.
   std::unique_ptr<Recording> recording;
   std::vector<char *> lastAddress;

@@ -16,14 +16,23 @@ std::string bufferText(const Buffer &buffer) {
 class Builder {
 public:
   Builder(const Manifest &manifest, const Entry &entry, const TargetPlan &target, const EntryPlan &plan,
-          const Symbols &symbols, const PartialCount &partials)
-      : manifest(manifest), entry(entry), target(target), plan(plan), symbols(symbols), partialCount(partials) {}
+          const Symbols &given, const PartialCount &partials)
+      : manifest(manifest), entry(entry), target(target), plan(plan), symbols(given), partialCount(partials) {}
 
   Layout build() {
+    const int64_t rows = plan.blockRows ? symbols.at("T") : 0;
+    if (plan.blockRows) {
+      layout.blockRows = symbols["R"] = std::min(rows, plan.blockRows);
+      layout.rowBlocks = mhc::ceilDivide(rows, plan.blockRows);
+    }
     for (const Buffer &buffer : plan.buffers)
       layout.counts.push_back(count(buffer));
     multiples.assign(plan.buffers.size(), 0);
-    commands(plan.commands);
+    commands(plan.commands, layout.commands);
+    if (layout.rowBlocks) {
+      symbols["R"] = rows - (layout.rowBlocks - 1) * layout.blockRows;
+      commands(plan.commands, layout.lastBlock);
+    }
     place();
     return std::move(layout);
   }
@@ -71,6 +80,7 @@ private:
       break;
     case BufferKind::Arena:
     case BufferKind::Partials:
+    case BufferKind::Window:
       break;
     }
     return size;
@@ -90,14 +100,14 @@ private:
       fail(what, ": ", bufferText(plan.buffers[index]), " has ", layout.counts[index], " elements, expected ", wanted);
   }
 
-  void commands(const std::vector<Command> &list) {
+  void commands(const std::vector<Command> &list, std::vector<BoundCommand> &result) {
     for (const Command &command : list) {
-      size_t index = layout.commands.size();
-      layout.commands.emplace_back();
+      size_t index = result.size();
+      result.emplace_back();
       const std::string what = (command.at.empty() ? "" : command.at + ": ") + name(command.op);
       BoundCommand bound = bind(command, what);
-      layout.commands[index] = std::move(bound);
-      commands(command.body);
+      result[index] = std::move(bound);
+      commands(command.body, result);
     }
   }
 
@@ -216,7 +226,7 @@ private:
   const Entry &entry;
   const TargetPlan &target;
   const EntryPlan &plan;
-  const Symbols &symbols;
+  Symbols symbols;
   const PartialCount &partialCount;
   Layout layout;
   std::vector<int64_t> multiples; // of each partials buffer

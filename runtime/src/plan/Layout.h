@@ -24,6 +24,9 @@ struct Layout {
   std::vector<uint64_t> offsets; ///< of arena and partials buffers: bytes from the start of the arena
   uint64_t arenaBytes = 0;
   std::vector<BoundCommand> commands; ///< by preorder index
+  /// Loops over row blocks: iterations, rows of one, and the commands of the last one, which may have fewer rows.
+  int64_t rowBlocks = 0, blockRows = 0;
+  std::vector<BoundCommand> lastBlock; ///< by preorder index; of other commands as `commands`
 };
 
 /// How many partials a launch of a kernel writes: depends on the device.

@@ -1,6 +1,5 @@
 #include "train/Checkpoint.h"
 #include "base/Memory.h"
-#include "package/SafeTensors.h"
 
 #include <charconv>
 
@@ -29,6 +28,33 @@ std::optional<RunIdentity> readIdentity(const SafeTensorsFile &file) {
   if (package == file.metadata().end() || training == file.metadata().end())
     return std::nullopt;
   return RunIdentity{package->second, parseJson(training->second, file.path() + ": metadata: mhc.training")};
+}
+
+const SafeTensorsFile::Tensor &findTensor(const SafeTensorsFile &file, const std::string &name, DType type,
+                                          const std::vector<int64_t> &shape) {
+  const SafeTensorsFile::Tensor *tensor = file.find(name);
+  if (!tensor)
+    fail(file.path(), ": ", name, ": this tensor is missing");
+  if (tensor->type != fileName(type))
+    fail(file.path(), ": ", name, ": expected type ", mhcrt::name(type), ", but got ", typeText(tensor->type));
+  if (tensor->shape != shape)
+    fail(file.path(), ": ", name, ": expected shape ", shapeText(shape), ", but got ", shapeText(tensor->shape));
+  return *tensor;
+}
+
+/// Fills an arena from the tensors of the model's names with a prefix in front. Returns their number.
+size_t loadArena(const SafeTensorsFile &file, const std::string &prefix, const Manifest &manifest, Device &device,
+                 const DeviceMemory &arena) {
+  Memory staging;
+  for (const ModelTensor &tensor : manifest.tensors) {
+    const auto &source = findTensor(file, prefix + tensor.name, DType::F32, tensor.shape);
+    uint64_t bytes = tensor.count * sizeof(float);
+    if (staging.size() < bytes)
+      staging = Memory(bytes);
+    file.read(source, staging.data());
+    device.copyIn(arena.data() + tensor.offset * sizeof(float), staging.data(), bytes);
+  }
+  return manifest.tensors.size();
 }
 
 } // namespace
@@ -86,31 +112,13 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
   if (complete && !step)
     fail(path, ": '", stepName, "' is missing: this is no checkpoint that a run can be resumed from");
   size_t used = 0;
-  auto check = [&](const std::string &name, const char *type, const std::vector<int64_t> &shape) {
-    const SafeTensorsFile::Tensor *tensor = file.find(name);
-    if (!tensor)
-      fail(path, ": ", name, ": this tensor is missing");
-    if (tensor->type != type)
-      fail(path, ": ", name, ": expected type ", typeText(type), ", but got ", typeText(tensor->type));
-    if (tensor->shape != shape)
-      fail(path, ": ", name, ": expected shape ", shapeText(shape), ", but got ", shapeText(tensor->shape));
-    ++used;
-    return tensor;
-  };
-  Memory staging;
-  auto load = [&](const std::string &prefix, const DeviceMemory &arena) {
-    for (const ModelTensor &tensor : manifest.tensors) {
-      const auto *source = check(prefix + tensor.name, "F32", tensor.shape);
-      uint64_t bytes = tensor.count * sizeof(float);
-      if (staging.size() < bytes)
-        staging = Memory(bytes);
-      file.read(*source, staging.data());
-      device.copyIn(arena.data() + tensor.offset * sizeof(float), staging.data(), bytes);
-    }
+  auto load = [&](const char *prefix, const DeviceMemory &arena) {
+    used += loadArena(file, prefix, manifest, device, arena);
   };
   load("", arenas.parameters);
   if (result.hasOptimizer) {
-    file.read(*check(stepName, "I64", {1}), &result.optimizerStep);
+    file.read(findTensor(file, stepName, DType::I64, {1}), &result.optimizerStep);
+    ++used;
     if (result.optimizerStep < 0 || result.optimizerStep > mostUpdates)
       fail(path, ": ", stepName, ": expected a number from 0 to ", mostUpdates, ", but got ", result.optimizerStep);
     load(firstMoment, arenas.expAvg);
@@ -129,6 +137,14 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
   result.seed = note(file, "mhc.seed");
   result.identity = readIdentity(file);
   return result;
+}
+
+void loadParameters(const SafeTensorsFile &file, const Manifest &manifest, Device &device,
+                    const DeviceMemory &parameters) {
+  loadArena(file, "", manifest, device, parameters);
+  for (const auto &[name, tensor] : file.tensors())
+    if (!manifest.findTensor(name) && name.rfind("optimizer.", 0) != 0)
+      fail(file.path(), ": ", name, ": the model has no such tensor");
 }
 
 } // namespace mhcrt

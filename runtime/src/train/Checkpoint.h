@@ -2,6 +2,7 @@
 #ifndef MHCRT_TRAIN_CHECKPOINT_H
 #define MHCRT_TRAIN_CHECKPOINT_H
 
+#include "package/SafeTensors.h"
 #include "plan/Executor.h"
 
 #include <optional>
@@ -38,6 +39,10 @@ struct LoadedCheckpoint {
 };
 LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifest, Device &device,
                                 const ModelArenas &arenas, bool complete);
+
+/// Only the parameters, all of them; an optimizer's states are passed over. `parameters` has the arena's size.
+void loadParameters(const SafeTensorsFile &file, const Manifest &manifest, Device &device,
+                    const DeviceMemory &parameters);
 
 } // namespace mhcrt
 

@@ -139,7 +139,10 @@ std::unique_ptr<DataSource> openData(const std::string &path, const DataShape &s
   std::error_code code;
   std::vector<std::string> files;
   if (fs::is_directory(path, code)) {
-    for (const auto &item : fs::directory_iterator(path, code))
+    fs::directory_iterator items(path, code);
+    if (code)
+      fail(path, ": cannot read the folder: ", code.message());
+    for (const auto &item : items)
       if (item.is_regular_file() && item.path().filename().string()[0] != '.')
         files.push_back(item.path().string());
     std::sort(files.begin(), files.end());

@@ -4,6 +4,7 @@
 #include "base/ThreadPool.h"
 #include "plan/Binding.h"
 #include "plan/Executor.h"
+#include "plan/TokenEntry.h"
 #include "train/Checkpoint.h"
 #include "train/Data.h"
 #include "train/Init.h"
@@ -127,30 +128,21 @@ private:
     }
   }
 
-  /// The symbols' values of an entry whose only input is `tokens`.
-  Symbols symbolsFor(const char *name, int64_t rows) const {
-    Entry entry = manifest.entry(name);
-    entry.parameters = false; // they are on the device already
-    return bindInputs(manifest, entry, {{"tokens", {"i32", {rows, spec.sequenceLength + 1}}}});
-  }
-
   void prepare() {
-    Symbols symbols = symbolsFor("train_step", spec.microBatch);
+    const Entry &entry = manifest.entry("train_step");
+    Symbols symbols = bindTokens(manifest, entry, spec.microBatch, spec.sequenceLength + 1);
     stepExecutor->bind(symbols);
     batch.resize(spec.sequences * (spec.sequenceLength + 1));
     tokens = DeviceMemory(*device, batch.size() * sizeof(int32_t));
     stepRun.inputs["tokens"] = tokens.data();
-    for (const TensorSpec &output : manifest.entry("train_step").outputs)
-      stepRun.outputs[output.name] = makeOutput(output, symbols, stepOutputs);
+    for (const TensorSpec &output : entry.outputs) {
+      stepOutputs.emplace_back(*device, checkedMultiply(elementCount(evaluateShape(output, symbols), output.name),
+                                                        byteSize(output.dtype), output.name));
+      stepRun.outputs[output.name] = stepOutputs.back().data();
+    }
     stepRun.arenas = &arenas;
     stepRun.scalars = &scalars;
     stepRun.microBatches = spec.microBatches();
-  }
-
-  char *makeOutput(const TensorSpec &output, const Symbols &symbols, std::vector<DeviceMemory> &keep) {
-    int64_t bytes = elementCount(evaluateShape(output, symbols), output.name) * byteSize(output.dtype);
-    keep.emplace_back(*device, bytes);
-    return keep.back().data();
   }
 
   void openMetrics() {
@@ -237,8 +229,8 @@ private:
 
   /// The mean cross-entropy of the first rows of the held-out part: always the same ones.
   void validate() {
-    if (!evalExecutor)
-      evalExecutor = std::make_unique<Executor>(package, *device, target, "eval");
+    if (!eval)
+      eval = std::make_unique<TokenEntry>(package, *device, target, "eval");
     int64_t held = data->validationRows();
     int64_t rows = std::min(held, std::min(options.evalBatches, held / spec.microBatch + 1) * spec.microBatch);
     double sum = 0;
@@ -247,20 +239,10 @@ private:
       std::vector<int32_t> some(count * (spec.sequenceLength + 1));
       for (int64_t i = 0; i < count; ++i)
         data->validationRow(row + i, some.data() + i * (spec.sequenceLength + 1));
-      device->copyIn(tokens.data(), some.data(), some.size() * sizeof(int32_t));
-      Symbols symbols = symbolsFor("eval", count);
-      evalExecutor->bind(symbols);
-      Executor::Run run;
-      std::vector<DeviceMemory> outputs;
-      run.inputs["tokens"] = tokens.data();
-      for (const TensorSpec &output : manifest.entry("eval").outputs)
-        run.outputs[output.name] = makeOutput(output, symbols, outputs);
-      if (!run.outputs.count("cross_entropy"))
-        fail("entry 'eval' has no output 'cross_entropy'");
-      run.arenas = &arenas;
-      evalExecutor->run(run);
+      eval->bind(count, spec.sequenceLength + 1);
+      eval->run(some.data(), arenas);
       float value = 0;
-      device->copyOut(&value, run.outputs["cross_entropy"], sizeof value);
+      eval->read("cross_entropy", 0, &value, sizeof value);
       sum += static_cast<double>(value) * static_cast<double>(count);
     }
     double mean = sum / static_cast<double>(rows);
@@ -297,7 +279,8 @@ private:
   std::string target;
   std::unique_ptr<Device> device; // before everything that lies in its memory
   ModelArenas arenas;
-  std::unique_ptr<Executor> stepExecutor, evalExecutor;
+  std::unique_ptr<Executor> stepExecutor;
+  std::unique_ptr<TokenEntry> eval;
   std::unique_ptr<DataSource> data;
   Progress progress;
   std::vector<int32_t> batch;

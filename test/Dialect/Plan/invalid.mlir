@@ -464,7 +464,7 @@ plan.entry @attention_backward_c1 symbols ["B", "S", "T"] {
 
 // plan.loop C1
 plan.entry @loop_c1 symbols [] {
-  // expected-error @+1 {{expected count 'micro_batches', but got 'steps'}}
+  // expected-error @+1 {{expected count 'micro_batches' or 'row_blocks', but got 'steps'}}
   plan.loop "steps" {}
 }
 
@@ -473,8 +473,109 @@ plan.entry @loop_c1 symbols [] {
 // plan.loop C2
 plan.entry @loop_c2 symbols [] {
   plan.loop "micro_batches" {
-    // expected-error @+1 {{expected no loop inside a loop}}
+    // expected-error @+1 {{expected no loop inside a loop, but over row blocks in one over micro-batches}}
     plan.loop "micro_batches" {}
+  }
+}
+
+// -----
+
+// plan.loop C2
+plan.entry @loop_c2_rows symbols ["T"] block_rows 4 {
+  plan.loop "row_blocks" {
+    // expected-error @+1 {{expected no loop inside a loop, but over row blocks in one over micro-batches}}
+    plan.loop "row_blocks" {}
+  }
+}
+
+// -----
+
+// plan.loop C3
+plan.entry @loop_c3 symbols ["T"] {
+  // expected-error @+1 {{expected an entry with block_rows}}
+  plan.loop "row_blocks" {}
+}
+
+// -----
+
+// plan.loop C3
+plan.entry @loop_c3_command symbols ["T"] block_rows 4 {
+  %a = plan.buffer output f32 <T> {tensor = "a"}
+  %w = plan.buffer window f32 <R> of %a
+  plan.loop "row_blocks" {
+    // expected-error @+1 {{expected launches and matmuls only in a loop over row blocks}}
+    plan.fill %w with 0.0
+  }
+}
+
+// -----
+
+// plan.loop C3
+plan.entry @loop_c3_window symbols ["T"] block_rows 4 {
+  %a = plan.buffer output f32 <T> {tensor = "a"}
+  %w = plan.buffer window f32 <R> of %a
+  // expected-error @+1 {{expected windows in loops over row blocks only}}
+  plan.fill %w with 0.0
+}
+
+// -----
+
+// expected-error @+1 {{expected block_rows of at least 1 and a symbol 'T' that it cuts, but got 0}}
+plan.entry @block_rows symbols ["T"] block_rows 0 {}
+
+// -----
+
+// expected-error @+1 {{expected block_rows of at least 1 and a symbol 'T' that it cuts, but got 4}}
+plan.entry @block_rows_symbol symbols ["S"] block_rows 4 {}
+
+// -----
+
+// plan.buffer C1
+plan.entry @window_c1 symbols ["T"] block_rows 4 {
+  // expected-error @+1 {{expected base of a buffer of kind window}}
+  %w = plan.buffer window f32 <R>
+}
+
+// -----
+
+// plan.buffer C1
+plan.entry @base_c1 symbols ["T"] {
+  %a = plan.buffer output f32 <T> {tensor = "a"}
+  // expected-error @+1 {{expected no base of a buffer of kind output}}
+  %w = plan.buffer output f32 <T> of %a {tensor = "b"}
+}
+
+// -----
+
+// plan.buffer C5
+plan.entry @window_c5_size symbols ["T"] block_rows 4 {
+  %a = plan.buffer output f32 <2 * T> {tensor = "a"}
+  // expected-error @+1 {{expected R rows of a base of T rows, of its elements and type, but got 3 * R of 2 * T}}
+  %w = plan.buffer window f32 <3 * R> of %a
+}
+
+// -----
+
+// plan.buffer C5
+plan.entry @window_c5_type symbols ["T"] block_rows 4 {
+  %a = plan.buffer output f32 <2 * T> {tensor = "a"}
+  // expected-error @+1 {{expected R rows of a base of T rows, of its elements and type, but got 2 * R of 2 * T}}
+  %w = plan.buffer window bf16 <2 * R> of %a
+}
+
+// -----
+
+// A base lives as long as the loop that sees it through a window.
+plan.entry @window_live symbols ["T"] block_rows 4 {
+  %a = plan.buffer input f32 <8 * T> {tensor = "a"}
+  %b = plan.buffer input f32 <64> {tensor = "b"}
+  // expected-error @+1 {{expected a live range that covers [0, 2], but got [0, 1]}}
+  %t = plan.buffer arena f32 <8 * T> live [0, 1]
+  %y = plan.buffer output f32 <64> {tensor = "y"}
+  %w = plan.buffer window f32 <8 * R> of %t
+  plan.gemm %a, %b into %t m <T> n <8> k <8>
+  plan.loop "row_blocks" {
+    plan.gemm %w, %w into %y m <8> n <8> k <R> trans_a accumulate
   }
 }
 

@@ -1,6 +1,6 @@
 """Loss and gradients of tiny language models against the fp64 reference; recomputation and threads change no bit.
 
-usage: language_model.py recompute | residual | hc | attention | conventions | readouts
+usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts
 """
 import sys
 
@@ -72,6 +72,14 @@ def attention():
     check(of_residual({**SMALL, "attention_gate": "headwise", "dtype": "bf16"}, topology="residual"))
 
 
+def blocks():
+    """the logits in blocks of rows: the same numbers, whole blocks or not, and where one holds all"""
+    model = of_residual({**SMALL, "vocab_size": 300}, topology="hc", hc_mult=2)
+    for rows in (5, 8, 24, 100):
+        check(model, (f"--row-block={rows}", "--row-block-bytes=1200"))
+    check({**model, "dtype": "bf16", "tie_word_embeddings": True}, ("--row-block=7", "--row-block-bytes=1200"))
+
+
 def conventions():
     """what only a whole model has (expansion, parameters stored as [m, nC], layouts inside), over presets and manifolds"""
     check(of_residual(SMALL, topology="mhc", preset="transformer-engine", hc_mult=2, convention={"norm_weight": True, "f_bias": True}, branch_scale=0.5))
@@ -106,10 +114,12 @@ if __name__ == "__main__":
         check({**of_residual(BASE, topology="hc", hc_mult=3), "qk_norm": True})
     elif mode == "attention":
         attention()
+    elif mode == "blocks":
+        blocks()
     elif mode == "conventions":
         conventions()
     elif mode == "readouts":
         readouts()
     else:
-        sys.exit("usage: language_model.py recompute | residual | hc | attention | conventions | readouts")
+        sys.exit("usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts")
     print("passed")

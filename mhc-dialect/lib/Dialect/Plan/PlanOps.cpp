@@ -76,6 +76,7 @@ DenseMap<Value, LiveRange> plan::computeLiveRanges(EntryOp entry) {
     Operation *loop;
   };
   DenseMap<Value, SmallVector<Use>> uses;
+  DenseMap<Value, LiveRange> windows; // over whole loops, of what windows look at
   for (const NumberedCommand &numbered : commands) {
     CommandInterface command = numbered.command;
     if (isa<LoopOp>(command))
@@ -83,22 +84,34 @@ DenseMap<Value, LiveRange> plan::computeLiveRanges(EntryOp entry) {
     SmallVector<BufferUse> touched;
     command.getBufferUses(touched);
     Operation *loop = isa<LoopOp>(command->getParentOp()) ? command->getParentOp() : nullptr;
-    for (const BufferUse &use : touched)
+    for (const BufferUse &use : touched) {
+      if (Value base = bufferOf(use.buffer).getBase(); base && loop) {
+        const NumberedCommand &around = loops[loop];
+        LiveRange &range = windows.try_emplace(base, LiveRange{around.index, around.last}).first->second;
+        range = {std::min(range.first, around.index), std::max(range.last, around.last)};
+      }
       uses[use.buffer].push_back({numbered.index, use.reads, use.writes, loop});
+    }
   }
   DenseMap<Value, LiveRange> ranges;
   for (auto &[buffer, list] : uses) {
     LiveRange range{list.front().index, list.back().index};
-    for (const Use &use : list) {
-      if (!use.loop)
-        continue;
-      bool inside = llvm::all_of(list, [&](const Use &other) { return other.loop == use.loop; });
-      if (inside && !list.front().reads)
-        continue; // each iteration starts anew
-      range.first = std::min(range.first, loops[use.loop].index);
-      range.last = std::max(range.last, loops[use.loop].last);
-    }
+    for (const Use &use : list)
+      for (Operation *loop = use.loop; loop; loop = isa<LoopOp>(loop->getParentOp()) ? loop->getParentOp() : nullptr) {
+        auto isInside = [&](const Use &other) {
+          return other.loop == loop || (other.loop && loop->isProperAncestor(other.loop));
+        };
+        if (llvm::all_of(list, isInside) && !list.front().reads)
+          continue; // each iteration starts anew
+        range.first = std::min(range.first, loops[loop].index);
+        range.last = std::max(range.last, loops[loop].last);
+      }
     ranges[buffer] = range;
+  }
+  for (auto [base, range] : windows) {
+    auto [found, isNew] = ranges.try_emplace(base, range);
+    if (!isNew)
+      found->second = {std::min(found->second.first, range.first), std::max(found->second.last, range.last)};
   }
   return ranges;
 }
@@ -122,6 +135,11 @@ LogicalResult EntryOp::verifyRegions() {
           return emitOpError("expected factors that are symbols, but got ") << factor;
       known.insert(cast<StringAttr>(names[0]).getValue());
     }
+  if (getBlockRows()) {
+    if (static_cast<int64_t>(*getBlockRows()) < 1 || !known.contains("T") || known.contains("R"))
+      return emitOpError("expected block_rows of at least 1 and a symbol 'T' that it cuts, but got ") << static_cast<int64_t>(*getBlockRows());
+    known.insert("R");
+  }
   bool commands = false;
   for (Operation &op : getBlock()) {
     if (!isa<BufferOp, CommandInterface>(op))
@@ -155,17 +173,23 @@ LogicalResult EntryOp::verifyRegions() {
     SmallVector<BufferUse> uses;
     CommandInterface command = numbered.command;
     command.getBufferUses(uses);
+    auto loop = dyn_cast<LoopOp>(command->getParentOp());
     for (const BufferUse &use : uses) {
-      BufferOp buffer = bufferOf(use.buffer);
-      if (buffer.getKind() == BufferKind::arena && use.reads && !used.contains(use.buffer)) {
+      if (bufferOf(use.buffer).getBase() && !(loop && loop.getCount() == "row_blocks"))
+        return command->emitOpError("expected windows in loops over row blocks only"); // C3 of plan.loop
+      BufferOp buffer = bufferOf(bufferOf(use.buffer).getBase() ? bufferOf(use.buffer).getBase() : use.buffer);
+      if (buffer.getKind() == BufferKind::arena && use.reads && !used.contains(buffer.getBuffer())) {
         InFlightDiagnostic diagnostic =
             command->emitOpError("expected the first command on a temporary to write it"); // C4
         diagnostic.attachNote(buffer.getLoc()) << "the buffer";
         return diagnostic;
       }
     }
-    for (const BufferUse &use : uses)
+    for (const BufferUse &use : uses) {
       used.insert(use.buffer);
+      if (Value base = bufferOf(use.buffer).getBase())
+        used.insert(base);
+    }
   }
   for (auto [value, range] : computeLiveRanges(*this)) {
     BufferOp buffer = bufferOf(value);
@@ -201,8 +225,19 @@ LogicalResult BufferOp::verify() {
                     "tensor")) ||
       failed(expect(getLive().has_value(), isTemporary(), "live range")) ||
       failed(expect(getArena().has_value(), kind == BufferKind::state, "arena")) ||
-      failed(expect(getGenerator() && getTheta() && getPairs(), kind == BufferKind::constant, "generator")))
+      failed(expect(getGenerator() && getTheta() && getPairs(), kind == BufferKind::constant, "generator")) ||
+      failed(expect(bool(getBase()), kind == BufferKind::window, "base")))
     return failure();
+  if (kind == BufferKind::window) {
+    BufferOp base = bufferOf(getBase());
+    auto rowOf = [&](ExprAttr size, StringRef symbol) -> int64_t { // of a size that is so many times the symbol
+      bool one = size.getSymbols().size() == 1 && size.getSymbols()[0] == symbol && !size.getConstant();
+      return one ? size.getCoefficients()[0] : 0;
+    };
+    int64_t row = rowOf(getSize(), "R");
+    if (!base || row < 1 || rowOf(base.getSize(), "T") != row || base.getElementType() != getElementType() || base.getKind() == BufferKind::partials)
+      return emitOpError("expected R rows of a base of T rows, of its elements and type, but got ") << getSize().str() << " of " << (base ? base.getSize().str() : "no buffer"); // C5
+  }
   if (getBegin() && kind != BufferKind::state && kind != BufferKind::scalars)
     return expect(true, false, "begin");
   if (kind == BufferKind::state && !getBegin())
@@ -354,10 +389,18 @@ void EmbeddingBackwardOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
 
 void LoopOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {}
 LogicalResult LoopOp::verify() {
-  if (getCount() != "micro_batches")
-    return emitOpError("expected count 'micro_batches', but got '") << getCount() << "'"; // C1
-  if ((*this)->getParentOfType<LoopOp>())
-    return emitOpError("expected no loop inside a loop"); // C2
+  if (getCount() != "micro_batches" && getCount() != "row_blocks")
+    return emitOpError("expected count 'micro_batches' or 'row_blocks', but got '") << getCount() << "'"; // C1
+  auto around = (*this)->getParentOfType<LoopOp>();
+  if (around && (getCount() != "row_blocks" || around.getCount() != "micro_batches"))
+    return emitOpError("expected no loop inside a loop, but over row blocks in one over micro-batches"); // C2
+  auto entry = (*this)->getParentOfType<EntryOp>();
+  if (getCount() == "row_blocks" && entry && !entry.getBlockRows())
+    return emitOpError("expected an entry with block_rows"); // C3
+  for (Operation &op : getBody().front()) {
+    if (getCount() == "row_blocks" && !isa<LaunchOp, GemmOp, LoopOp>(op)) // loops say themselves that they do not nest
+      return op.emitOpError("expected launches and matmuls only in a loop over row blocks"); // C3
+  }
   return success();
 }
 

@@ -1,7 +1,7 @@
 //===- CudaDevice.h - an NVIDIA GPU by the driver API --------------*- C++ -*-===//
 //
 // Everything is asked of one stream, in order; the host waits in synchronize() and copyOut() alone. The library commands
-// (CudaLibrary.cpp) are kernels that the package brings along, and cuBLASLt.
+// (CudaLibrary.cpp) are kernels that the package brings along, cuBLASLt, and cuDNN where it is there.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHCRT_HAL_CUDA_CUDADEVICE_H
@@ -11,6 +11,7 @@
 #include "hal/cuda/CublasLt.h"
 #include "hal/cuda/CudaDriver.h"
 #include "hal/cuda/CudaModule.h"
+#include "hal/cuda/CudnnAttention.h"
 #include "hal/cuda/PinnedStaging.h"
 
 #include <array>
@@ -71,6 +72,8 @@ private:
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
   void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,
                       std::vector<const void *> pointers);
+  /// False where cuDNN does not do it.
+  bool attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args);
 
   /// Memory that a command uses while it runs; the next command may use it too.
   enum Slot { WidenedA, WidenedB, UnroundedC, Deltas, Workspace, slotCount };
@@ -83,7 +86,8 @@ private:
   CudaModule module;
   PinnedStaging staging;
   cuda::Function sums = nullptr;
-  std::unique_ptr<CublasLt> blas; ///< opened by the first product
+  std::unique_ptr<CublasLt> blas;        ///< opened by the first product
+  std::unique_ptr<CudnnAttention> cudnn; ///< opened by the first attention
   std::array<DeviceMemory, slotCount> scratchMemory;
   uint64_t scratchVersion = 0; ///< counts the times that scratch memory has moved
   bool recording = false, mayRecord = true;

@@ -87,6 +87,7 @@ namespace mhcrt {
 std::string describeCuda();
 /// The same for a library that is opened at run time: where it was found, and its version.
 std::string describeCublasLt();
+std::string describeCudnn();
 } // namespace mhcrt
 
 #endif // MHCRT_HAL_CUDA_CUDADRIVER_H

@@ -1,6 +1,6 @@
 //===- CudaLibrary.cpp - library commands on NVIDIA GPUs -------------------===//
 //
-// Kernels of the package (lib/Codegen/NVGPU/Library*.cpp; names and arguments in docs/design/package.md), and cuBLASLt.
+// Kernels of the package (lib/Codegen/NVGPU/Library*.cpp; names and arguments in docs/design/package.md), cuBLASLt and cuDNN.
 //
 //===----------------------------------------------------------------------===//
 #include "hal/cuda/CudaDevice.h"
@@ -97,14 +97,28 @@ void CudaDevice::startAttention(const std::string &symbol, const AttentionArgs &
     start(function, blocks, kernel->threads, kernel->shared, std::move(values), symbol);
 }
 
+bool CudaDevice::attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args) {
+  if (!cudnn) {
+    int major = 0;
+    cuda::check(driver.deviceGetAttribute(&major, cuda::AttributeComputeMajor, context.device), "device 0");
+    cudnn = std::make_unique<CudnnAttention>(context.stream, major);
+  }
+  std::optional<uint64_t> bytes = cudnn->prepare(pass, args);
+  if (bytes)
+    cudnn->run(pass, args, scratch(Workspace, *bytes));
+  return bytes.has_value();
+}
+
 void CudaDevice::attention(const AttentionArgs &args) {
+  if (attentionByCudnn(CudnnAttention::Pass::Forward, args))
+    return;
   startAttention(concat("mhc_attention_", name(args.type), "_", args.headDim, "_", args.valueDim), args, args.heads,
                  {args.q, args.k, args.v, args.out, args.lse});
 }
 
 void CudaDevice::attentionBackward(const AttentionArgs &args) {
   const int64_t rows = args.sequences * args.length * args.heads;
-  if (rows == 0)
+  if (rows == 0 || attentionByCudnn(CudnnAttention::Pass::Backward, args))
     return;
   const void *deltas = scratch(Deltas, rows * sizeof(float));
   startLibrary(concat("mhc_attention_delta_", name(args.type), "_", args.valueDim), rows,

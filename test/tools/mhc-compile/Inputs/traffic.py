@@ -4,7 +4,7 @@
 usage: traffic.py [--OPTION-OF-MHC-COMPILE..] DESCRIPTION.. (mhc-compile is found on PATH)
 
 The bytes a row of each kernel are counted here from the text of the plan: arguments with a row for each token that a
-load or a store touches, and gathered rows. Each fusion of a function is then one launch of its entry that moves what its
+load or a store touches, rows that several tokens share by parts, and gathered rows. Each fusion of a function is then one launch of its entry that moves what its
 remark says, and there is no other launch of a fusion; the launches' sums are those that --explain and --memory print.
 """
 import collections
@@ -43,7 +43,10 @@ def kernels_of(text):
             size, rows, dims = row_bytes(memory)
             loads = set(re.findall(rf"mhc\.row\.load +(\w+) {argument}\b", body))
             stored = re.search(rf"mhc\.row\.store %[\w#]+, {argument}\b", body)
-            if "gather" in loads:
+            shared = re.search(rf"mhc\.row\.load +shared {argument} \{{divisor = (\d+)", body)
+            if shared:
+                size //= int(shared.group(1))  # tokens that read one row
+            elif "gather" in loads:
                 size = size if rows else size // int(dims[0])
             elif not (rows and (stored or "row" in loads)):
                 continue

@@ -58,7 +58,8 @@ class Plan_Enum<string name, string sum, list<I32EnumAttrCase> cases> : I32EnumA
 }
 def Plan_BufferKindEnum : Plan_Enum<"BufferKind", "where a buffer's memory comes from", [
   I32EnumAttrCase<"input", 0>, I32EnumAttrCase<"output", 1>, I32EnumAttrCase<"parameter", 2>, I32EnumAttrCase<"gradient", 3>,
-  I32EnumAttrCase<"arena", 4>, I32EnumAttrCase<"partials", 5>, I32EnumAttrCase<"state", 6>, I32EnumAttrCase<"scalars", 7>, I32EnumAttrCase<"constant", 8>]>;
+  I32EnumAttrCase<"arena", 4>, I32EnumAttrCase<"partials", 5>, I32EnumAttrCase<"state", 6>, I32EnumAttrCase<"scalars", 7>, I32EnumAttrCase<"constant", 8>,
+  I32EnumAttrCase<"window", 9>]>;
 def Plan_BufferKindAttr : EnumAttr<Plan_Dialect, Plan_BufferKindEnum, "buffer_kind"> { let assemblyFormat = "$value"; }
 
 #endif // MHC_PLAN_DIALECT

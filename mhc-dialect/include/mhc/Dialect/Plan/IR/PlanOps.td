@@ -25,7 +25,8 @@ def Plan_At : OptionalAttr<StrAttr>;
 def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoTerminator]> {
   let summary = "an entry point: its buffers, then its commands";
   let description = [{
-    `symbols` take their values when inputs are bound; each `derived` one is a product: `["T", "B", "S"]` is T = B * S.
+    `symbols` take their values when inputs are bound; each `derived` one is a product: `["T", "B", "S"]` is T = B * S. With `block_rows` there is R = min(T, block_rows), the rows that
+    an iteration of a loop over `row_blocks` takes (the last takes what is left).
 
     (C1) buffers stand before all commands, and commands use nothing else; (C2) expressions use the entry's symbols only; (C3) a temporary (`arena`, `partials`) has a live range that covers its uses; (C4) the first
     command that uses an `arena` buffer writes all of it.
@@ -38,9 +39,9 @@ def Plan_EntryOp : Plan_Op<"entry", [Symbol, IsolatedFromAbove, SingleBlock, NoT
     }
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$symbols, OptionalAttr<ArrayAttr>:$derived);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$symbols, OptionalAttr<ArrayAttr>:$derived, OptionalAttr<I64Attr>:$block_rows);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$sym_name `symbols` $symbols (`derived` $derived^)? attr-dict-with-keyword $body";
+  let assemblyFormat = "$sym_name `symbols` $symbols (`derived` $derived^)? (`block_rows` $block_rows^)? attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{ ::mlir::Block &getBlock() { return getBody().front(); } }];
 }
@@ -49,17 +50,17 @@ def Plan_BufferOp : Plan_Op<"buffer", [HasParent<"EntryOp">, DeclareOpInterfaceM
   let summary = "a buffer: kind, element type and number of elements";
   let description = [{
     Kinds and their further attributes (docs/design/package.md): `input`, `output` (`tensor`, and `slice` of `slices`), `parameter`, `gradient` (`tensor`), `arena`, `partials` (`live`: first and
-    last command, in preorder, inclusive), `state` (`arena`, `begin`), `scalars` (`begin`), `constant` (`generator`, `theta`, `pairs`).
+    last command, in preorder, inclusive), `state` (`arena`, `begin`), `scalars` (`begin`), `constant` (`generator`, `theta`, `pairs`). A `window` is what a loop over `row_blocks` sees of a buffer of T rows, `base`: the rows of the iteration.
 
     (C1) the attributes are those of the kind; (C2) `slice` lies below `slices`; (C3) a live range is [first, last]; (C4) element types are those that packages know;
-    parameters, gradients, states and scalars are f32.
+    parameters, gradients, states and scalars are f32; (C5) a window has R rows of a base of T rows of as many elements, and its type.
   }];
-  let arguments = (ins Plan_BufferKindAttr:$kind, TypeAttr:$elementType, Plan_ExprAttr:$size, OptionalAttr<DenseI64ArrayAttr>:$live,
+  let arguments = (ins Optional<Plan_Buffer>:$base, Plan_BufferKindAttr:$kind, TypeAttr:$elementType, Plan_ExprAttr:$size, OptionalAttr<DenseI64ArrayAttr>:$live,
                        OptionalAttr<StrAttr>:$name, OptionalAttr<StrAttr>:$tensor, OptionalAttr<I64Attr>:$slice, OptionalAttr<I64Attr>:$slices,
                        OptionalAttr<StrAttr>:$arena, OptionalAttr<I64Attr>:$begin, OptionalAttr<StrAttr>:$generator, OptionalAttr<F64Attr>:$theta,
                        OptionalAttr<I64Attr>:$pairs);
   let results = (outs Plan_Buffer:$buffer);
-  let assemblyFormat = "`` $kind $elementType $size (`live` $live^)? attr-dict"; // an enum attribute prints a space of its own
+  let assemblyFormat = "`` $kind $elementType $size (`of` $base^)? (`live` $live^)? attr-dict"; // an enum attribute prints a space of its own
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     bool isTemporary() { return getKind() == BufferKind::arena || getKind() == BufferKind::partials; }
@@ -128,7 +129,11 @@ def Plan_EmbeddingBackwardOp : Plan_Command<"embedding_backward"> {
 
 def Plan_LoopOp : Plan_Command<"loop", [SingleBlock, NoTerminator]> {
   let summary = "repeats its body a number of times that the runtime knows";
-  let description = "`count` is `micro_batches`; in the body the input `tokens` is that micro-batch's rows. (C1) the count is a known one; (C2) loops do not nest.";
+  let description = [{
+    `count` is `micro_batches` (in the body the input `tokens` is that micro-batch's rows) or `row_blocks` (in the body windows are the iteration's rows, and R counts them).
+    (C1) the count is a known one; (C2) a loop over row blocks may stand in one over micro-batches, there is no other nesting; (C3) the entry has `block_rows`, and windows are used in
+    loops over row blocks only, of which the commands are launches and matmuls.
+  }];
   let arguments = (ins StrAttr:$count, Plan_At:$at);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$count (`at` $at^)? attr-dict-with-keyword $body";

@@ -1,4 +1,4 @@
-"""The checks of gpu-train-check.sh: `prepare OUT BIN` where the compiler is, `run OUT BIN [WORD..]` where the GPU is."""
+"""The checks of gpu-check.sh: `prepare OUT BIN` where the compiler is, `run OUT BIN [WORD..]` where the GPU is."""
 import json
 import os
 import pathlib
@@ -9,6 +9,8 @@ import sys
 import time
 
 import numpy as np
+
+import gpu_shapes
 
 TARGETS = "cpu,sm_90a"
 STEPS = 10
@@ -64,26 +66,40 @@ def example_models(root):
 
 
 # ---------------------------------------------------------------------------- files
-KINDS = {"F32": np.float32, "I32": np.int32, "I64": np.int64}
+KINDS = {"F32": np.float32, "BF16": np.uint16, "I32": np.int32, "I64": np.int64}  # bf16 by its bits
+
+
+def views(data, start, header):
+    return {name: data[start + t["data_offsets"][0]:start + t["data_offsets"][1]].view(KINDS[t["dtype"]]).reshape(t["shape"]) for name, t in header.items() if name != "__metadata__"}
 
 
 def read(path):
-    data = pathlib.Path(path).read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:8 + size])
-    return {name: np.frombuffer(data[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]], KINDS[t["dtype"]]).reshape(t["shape"])
-            for name, t in header.items() if name != "__metadata__"}
+    """Arrays that lie in the file, so that large ones need no memory; to write to them does not change it"""
+    data = np.memmap(path, np.uint8, "c")
+    size = int.from_bytes(data[:8].tobytes(), "little")
+    return views(data, 8 + size, json.loads(data[8:8 + size].tobytes()))
+
+
+def create(path, tensors):
+    """A new file, from name: (kind, shape), as arrays to be filled"""
+    header, at = {}, 0
+    for name, (kind, shape) in tensors.items():
+        end = at + int(np.prod(shape, dtype=np.int64)) * np.dtype(KINDS[kind]).itemsize
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    # Another file, should an array of read() still lie in the old one.
+    pathlib.Path(path).unlink(missing_ok=True)
+    data = np.memmap(path, np.uint8, "w+", shape=8 + len(text) + at)
+    data[:8 + len(text)] = np.frombuffer(len(text).to_bytes(8, "little") + text, np.uint8)
+    return views(data, 8 + len(text), header)
 
 
 def write(path, tensors):
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
-    header, parts, at = {}, [], 0
+    arrays = create(path, {name: (names[x.dtype], x.shape) for name, x in tensors.items()})
     for name, x in tensors.items():
-        header[name] = {"dtype": names[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + x.nbytes]}
-        parts.append(np.ascontiguousarray(x).tobytes())
-        at += x.nbytes
-    text = json.dumps(header).encode()
-    pathlib.Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
+        arrays[name][...] = x
 
 
 def losses(path):
@@ -132,6 +148,7 @@ def prepare(out, programs):
             subprocess.run([runner, "call", out / f"{name}.mhcpkg", "loss_and_gradients", f"--inputs={out}/{name}-{b}x{s}.in", f"--outputs={out}/{name}-{b}x{s}.cpu"], check=True)
     for name, description in speed_models().items():
         compile_package(name, description)
+    gpu_shapes.prepare(out, programs)
     for left_over in ("seed.safetensors", "init.safetensors"):
         (out / left_over).unlink(missing_ok=True)
     (out / "prepared.json").write_text(json.dumps({"targets": TARGETS}))
@@ -269,6 +286,12 @@ class Checks:
                 if result.returncode:
                     print("\n".join("     " + line for line in lines[:30]), flush=True)
 
+    def shapes(self):
+        gpu_shapes.shapes(self)
+
+    def huge(self):
+        gpu_shapes.huge(self)
+
     def speed(self):
         for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("speed-residual", 20), ("speed-mhc", 20)):
             for environment in ({}, {"MHC_CUDA_GRAPH": "0"}):
@@ -290,7 +313,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()
