@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Training on an NVIDIA GPU, checked: loss curves and gradients against the CPU's, the same bits from run to run, kill and resume, speed.
+# An NVIDIA GPU, checked. Training: loss curves and gradients against the CPU's, the same bits from run to run, kill and resume, speed.
+# Hyper-connections: hard shapes, one of them past 2^31 elements, against an fp64 reference.
 #
-#   tools/dev/gpu-train-check.sh prepare        here, with the compiler built: packages, data and the CPU's answers into build/gpu-check/
-#   tools/dev/gpu-train-check.sh [run] [WORD..] on the GPU machine (this checkout and build/gpu-check/): builds the runtime alone, then checks;
-#                                               with words only those of: libs tests gradients curves determinism resume sanitizer speed
+#   tools/dev/gpu-check.sh prepare         here, with the compiler built: packages, data and the CPU's answers into build/gpu-check/
+#   tools/dev/gpu-check.sh [run] [WORD..]  on the GPU machine (this checkout and build/gpu-check/): builds the runtime alone, then checks;
+#                                          with words only those of: libs tests gradients curves determinism resume shapes huge sanitizer speed
 #
-# The GPU machine needs CMake, a C++20 compiler, the CUDA libraries and Python 3 with numpy; no LLVM. What the runtime's build needs beside them
+# The GPU machine needs CMake, a C++20 compiler, the CUDA libraries and Python 3 with numpy (shapes and huge: and PyTorch); no LLVM. What the runtime's build needs beside them
 # (nlohmann_json, GoogleTest) travels in build/gpu-check/. Exit status 0: all checks passed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,7 +26,7 @@ if [ "$command" = prepare ]; then
     [ -e "$library" ] && cp "$library" "$out/deps/lib/"
   done
   [ -d /usr/include/gtest ] && cp -r /usr/include/gtest "$out/deps/include/"
-  exec "$python" tools/dev/gpu_train_check.py prepare "$out" build/bin
+  exec "$python" tools/dev/gpu_check.py prepare "$out" build/bin
 fi
 
 [ "$command" = run ] || { echo "usage: $0 prepare | run [WORD..]" >&2; exit 2; }
@@ -46,4 +47,4 @@ generator=$(command -v ninja >/dev/null && echo "-GNinja" || echo "")
 cmake -S runtime -B "$runtime" $generator -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$PWD/$out/deps" -DMHC_RT_BLAS=$blas -DMHC_RT_TESTS=OFF >"$out/cmake.log" \
   || { cat "$out/cmake.log"; exit 1; }
 cmake --build "$runtime" -j "$(nproc)" >"$out/build.log" 2>&1 || { tail -n 50 "$out/build.log"; exit 1; }
-"$python" tools/dev/gpu_train_check.py run "$out" "$runtime/bin" "$@"
+"$python" tools/dev/gpu_check.py run "$out" "$runtime/bin" "$@"
