@@ -32,11 +32,13 @@ fi
 [ "$command" = run ] || { echo "usage: $0 prepare | run [WORD..]" >&2; exit 2; }
 [ -e "$out/prepared.json" ] || { echo "$out/prepared.json is missing: run '$0 prepare' where the compiler is, and bring $out along" >&2; exit 2; }
 
-# cuBLASLt may lie in Python's packages instead of the toolkit.
+# cuBLASLt and cuDNN may lie in Python's packages instead of the toolkit.
 packages=$("$python" -c "import importlib.util as u; s = u.find_spec('nvidia'); print(':'.join(s.submodule_search_locations) if s else '')" 2>/dev/null || true)
 for folder in ${packages//:/ }; do
   for lib in "$folder"/*/lib; do
-    ls "$lib"/libcublasLt.so.* >/dev/null 2>&1 && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$lib"
+    for found in "$lib"/libcublasLt.so.* "$lib"/libcudnn.so.*; do
+      if [ -e "$found" ]; then export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$lib"; break; fi
+    done
   done
 done
 
