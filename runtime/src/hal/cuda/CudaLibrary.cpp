@@ -1,6 +1,7 @@
 //===- CudaLibrary.cpp - library commands on NVIDIA GPUs -------------------===//
 //
-// Kernels of the package (lib/Codegen/NVGPU/Library*.cpp; names and arguments in docs/design/package.md), cuBLASLt and cuDNN.
+// Kernels of the package (lib/Codegen/NVGPU/Library*.cpp; names and arguments in docs/design/package.md), cuBLASLt and
+// cuDNN.
 //
 //===----------------------------------------------------------------------===//
 #include "hal/cuda/CudaDevice.h"

@@ -24,8 +24,7 @@ enum : int {        // cudnnBackendDescriptorType_t
   KindMatmulOp = 19,
   KindReduction = 21,
   KindReductionOp = 22,
-  KindReshapeOp = 31,
-  KindKernelCache = 34
+  KindReshapeOp = 31
 };
 enum : int { // cudnnBackendAttributeType_t
   TypeHandle = 0,
@@ -50,7 +49,6 @@ enum : int { // cudnnBackendAttributeName_t
   PlanHandle = 400,
   PlanConfig = 401,
   PlanWorkspace = 402,
-  PlanKernelCache = 406,
   PointwiseOpDescriptor = 750,
   PointwiseOpX = 751,
   PointwiseOpB = 752,
@@ -58,7 +56,6 @@ enum : int { // cudnnBackendAttributeName_t
   PointwiseOpT = 758,
   GraphHandle = 800,
   GraphOps = 801,
-  GraphIsDynamic = 803,
   TensorAlignment = 900,
   TensorDataType = 901,
   TensorSizes = 902,
@@ -81,8 +78,7 @@ enum : int { // cudnnBackendAttributeName_t
   ReductionOpY = 1611,
   ReductionOpDescriptor = 1612,
   ReshapeOpX = 2200,
-  ReshapeOpY = 2201,
-  KernelCacheGraph = 2400
+  ReshapeOpY = 2201
 };
 enum : int { HeuristicModeFallback = 2, HeuristicModeA = 3 }; // cudnnBackendHeurMode_t
 enum : int { NoteNondeterministic = 4, noteCount = 64 };      // cudnnBackendNumericalNote_t; room for later ones
@@ -331,7 +327,7 @@ void Graph::reshape(const Tensor &x, const Tensor &out) {
 // Plans
 //===----------------------------------------------------------------------===//
 
-std::unique_ptr<Plan> Graph::plan(Handle handle, uint64_t mostWorkspace, KernelCache *kernels) {
+std::unique_ptr<Plan> Graph::plan(Handle handle, uint64_t mostWorkspace) {
   const Library &lib = library();
   Descriptor graph(KindGraph);
   std::vector<void *> all;
@@ -339,17 +335,7 @@ std::unique_ptr<Plan> Graph::plan(Handle handle, uint64_t mostWorkspace, KernelC
     all.push_back(op.get());
   graph.set(GraphOps, TypeDescriptor, static_cast<int64_t>(all.size()), all.data());
   graph.set(GraphHandle, TypeHandle, 1, &handle);
-  if (kernels) {
-    const bool yes = true;
-    graph.set(GraphIsDynamic, TypeBool, 1, &yes);
-  }
   graph.finalize();
-  if (kernels && !kernels->cache.get()) {
-    Descriptor cache(KindKernelCache);
-    cache.set(KernelCacheGraph, graph);
-    cache.finalize();
-    kernels->cache = std::move(cache);
-  }
   for (int mode : {HeuristicModeA, HeuristicModeFallback}) {
     Descriptor heuristics(KindHeuristics);
     heuristics.set(HeuristicsGraph, graph);
@@ -375,8 +361,6 @@ std::unique_ptr<Plan> Graph::plan(Handle handle, uint64_t mostWorkspace, KernelC
       result->plan = Descriptor(KindPlan);
       result->plan.set(PlanHandle, TypeHandle, 1, &handle);
       result->plan.set(PlanConfig, configs[i]);
-      if (kernels)
-        result->plan.set(PlanKernelCache, kernels->cache);
       int64_t bytes = 0;
       if (lib.finalize(result->plan.get()) ||
           lib.getAttribute(result->plan.get(), PlanWorkspace, TypeInt, 1, &found, &bytes) || bytes < 0 ||

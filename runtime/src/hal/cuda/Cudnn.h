@@ -82,12 +82,6 @@ struct Tensor {
   const Descriptor *descriptor;
 };
 
-/// Kernels that the plans of graphs share which differ in sizes alone.
-class KernelCache {
-  friend class Graph;
-  Descriptor cache;
-};
-
 class Plan {
 public:
   uint64_t workspaceBytes() const { return workspace; }
@@ -121,8 +115,8 @@ public:
   void reshape(const Tensor &x, const Tensor &out);
 
   /// The first of the library's proposals that gives the same bits in every run and needs no more workspace than this.
-  /// Null if there is none: the library cannot do it all, or not so. With a cache, sizes are no part of the kernels.
-  std::unique_ptr<Plan> plan(Handle handle, uint64_t mostWorkspace, KernelCache *kernels = nullptr);
+  /// Null if there is none: the library cannot do it all, or not so.
+  std::unique_ptr<Plan> plan(Handle handle, uint64_t mostWorkspace);
 
 private:
   Tensor add(const Shape &shape, Type type, bool isVirtual, bool isNumber, int64_t alignment = 16);

@@ -9,6 +9,7 @@ using namespace cudnn;
 namespace {
 
 constexpr uint64_t mostWorkspace = uint64_t(4) << 30; ///< one part that needs more is left to the package's kernels
+constexpr int64_t worthNewKernels = int64_t(1) << 31; ///< as many scores take the package's kernels some 10 ms
 constexpr int64_t mostElements = INT32_MAX;           ///< of a tensor, in case a kernel counts in 32 bits
 
 uint64_t roundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -159,7 +160,6 @@ CudnnAttention::CudnnAttention(cuda::Stream stream, int computeMajor, uint64_t p
 
 CudnnAttention::~CudnnAttention() {
   all.clear();
-  forwardKernels.clear();
   stop(handle);
 }
 
@@ -179,6 +179,11 @@ bool CudnnAttention::isCandidate(Pass pass, const AttentionArgs &args) const {
   // Blocks are counted by sequences and heads, of which a launch has at most 65535 along an axis.
   if (args.sequences > 65535 || args.heads > 65535 || args.length > mostElements / 256 / args.sequences / args.heads)
     return false;
+  // A text that is generated is one token longer each time, and would wait half a second for the kernels of each
+  // length.
+  if (pass == Pass::Forward && args.sequences == 1 && args.length % 64 &&
+      args.heads * args.length * args.length < worthNewKernels)
+    return false;
   for (const void *address :
        {args.q, args.k, args.v, static_cast<const void *>(args.out), args.dout, static_cast<const void *>(args.dq),
         static_cast<const void *>(args.dk), static_cast<const void *>(args.dv)})
@@ -187,25 +192,23 @@ bool CudnnAttention::isCandidate(Pass pass, const AttentionArgs &args) const {
   return true;
 }
 
-std::unique_ptr<CudnnAttention::Prepared> CudnnAttention::makeForward(const AttentionArgs &args) {
+std::unique_ptr<CudnnAttention::Prepared> CudnnAttention::make(Pass pass, const AttentionArgs &args) const {
+  const bool backward = pass == Pass::Backward;
   auto result = std::make_unique<Prepared>();
-  result->part = {args.sequences, args.kvHeads};
-  AttentionGraph attention(args, result->part);
-  attention.forward();
-  KernelCache &kernels = forwardKernels[{args.heads, args.kvHeads, args.headDim, args.valueDim, args.scale}];
-  result->plan = attention.graph.plan(handle, mostWorkspace, &kernels);
-  return result;
-}
-
-std::unique_ptr<CudnnAttention::Prepared> CudnnAttention::makeBackward(const AttentionArgs &args) const {
-  auto result = std::make_unique<Prepared>();
-  result->part = partOf(args, partBytes);
-  const int64_t heads = result->part.kvHeads * (args.heads / args.kvHeads);
-  result->deltaBytes = roundUp(result->part.sequences * heads * args.length * sizeof(float), 256);
-  AttentionGraph attention(args, result->part);
-  attention.backward();
-  result->plan = attention.graph.plan(handle, mostWorkspace);
-  return result;
+  result->part = backward ? partOf(args, partBytes) : Part{args.sequences, args.kvHeads};
+  try {
+    AttentionGraph attention(args, result->part);
+    if (backward) {
+      const int64_t heads = result->part.kvHeads * (args.heads / args.kvHeads);
+      result->deltaBytes = roundUp(result->part.sequences * heads * args.length * sizeof(float), 256);
+      attention.backward();
+    } else {
+      attention.forward();
+    }
+    result->plan = attention.graph.plan(handle, mostWorkspace);
+  } catch (const Error &) { // a graph that the library refuses is one more that it cannot do
+  }
+  return result->plan ? std::move(result) : nullptr;
 }
 
 std::optional<uint64_t> CudnnAttention::prepare(Pass pass, const AttentionArgs &args) {
@@ -213,14 +216,8 @@ std::optional<uint64_t> CudnnAttention::prepare(Pass pass, const AttentionArgs &
     return std::nullopt;
   auto [place, isNew] = all.try_emplace(keyOf(pass, args));
   std::unique_ptr<Prepared> &prepared = place->second;
-  if (isNew) {
-    try {
-      prepared = pass == Pass::Forward ? makeForward(args) : makeBackward(args);
-      if (!prepared->plan)
-        prepared.reset();
-    } catch (const Error &) { // a graph that the library refuses is one more that it cannot do
-    }
-  }
+  if (isNew)
+    prepared = make(pass, args);
   if (!prepared)
     return std::nullopt;
   return prepared->deltaBytes + prepared->plan->workspaceBytes();

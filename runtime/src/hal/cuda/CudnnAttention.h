@@ -4,9 +4,9 @@
 // package's kernels. What is decided for a shape stays.
 //
 // The same bits come in every run: forward has one order of sums, and backward's graph names no tensor in which the
-// gradient of q could be summed up in the order in which blocks happen to finish. Instead the library keeps the
-// gradients of the scores in its workspace; not to need too much of it, backward is done in parts (some sequences, or
-// some heads of one).
+// gradient of q could be summed up in the order in which blocks happen to finish (the library's notes on its kernels
+// would not tell the two apart). Instead the library keeps the gradients of the scores in its workspace; not to need
+// too much of it, backward is done in parts (some sequences, or some heads of one).
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHCRT_HAL_CUDA_CUDNNATTENTION_H
@@ -39,18 +39,15 @@ public:
 private:
   struct Prepared;
   using Key = std::tuple<Pass, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double>;
-  using HeadsKey = std::tuple<int64_t, int64_t, int64_t, int64_t, double>;
 
   static Key keyOf(Pass pass, const AttentionArgs &args);
   bool isCandidate(Pass pass, const AttentionArgs &args) const;
-  std::unique_ptr<Prepared> makeForward(const AttentionArgs &args);
-  std::unique_ptr<Prepared> makeBackward(const AttentionArgs &args) const;
+  std::unique_ptr<Prepared> make(Pass pass, const AttentionArgs &args) const;
 
   cudnn::Handle handle;
   int computeMajor;
   uint64_t partBytes;
-  std::map<HeadsKey, cudnn::KernelCache> forwardKernels; ///< for all lengths: a text that grows needs no new ones
-  std::map<Key, std::unique_ptr<Prepared>> all;          ///< null: left to the package's kernels
+  std::map<Key, std::unique_ptr<Prepared>> all; ///< null: left to the package's kernels
 };
 
 } // namespace mhcrt
