@@ -223,15 +223,27 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
                  Twine(count) + " ops of one segment become one kernel; its row of " + Twine(row) + " bytes fits on chip", DecisionFigures{before, after, 0});
   }
 
-  /// On-chip bytes of a unit: the least of the module's targets (`mhc.targets`), since one program serves all of them.
-  static int64_t onChipBytes(Operation *op) {
+  /// The module's targets (`mhc.targets`): one program serves all of them.
+  static SmallVector<TargetAttr> targetsOf(Operation *op) {
     auto targets = op->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>("mhc.targets");
     if (!targets || targets.empty())
-      return TargetAttr::getDefault(op->getContext()).getOnChipBytes();
+      return {TargetAttr::getDefault(op->getContext())};
+    return llvm::to_vector(targets.getAsRange<TargetAttr>());
+  }
+
+  /// On-chip bytes of a unit: the least of the targets.
+  static int64_t onChipBytes(Operation *op) {
     int64_t least = std::numeric_limits<int64_t>::max();
-    for (auto target : targets.getAsRange<TargetAttr>())
+    for (TargetAttr target : targetsOf(op))
       least = std::min(least, target.getOnChipBytes());
     return least;
+  }
+
+  /// Whether moving `bytes` takes longer than `flops` operations, on one of the targets at least: accelerators gain more by it than processors lose.
+  static bool paysOff(Operation *op, int64_t bytes, int64_t flops) {
+    return llvm::any_of(targetsOf(op), [&](TargetAttr target) {
+      return double(bytes) * double(target.getFmaRate()) > double(flops) * double(target.getCopyRate());
+    });
   }
 
   /// A stream x' = cast(combine(x, f, ..)) that this cluster reads, while it also reads x and f: computing it again saves the read.
@@ -251,9 +263,12 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
       for (Value operand : combine->getOperands())
         if (!reads(operand))
           figures.bytesAfter += rowBytes(operand.getType());
-      bool taken = figures.bytesAfter < figures.bytesBefore;
+      bool less = figures.bytesAfter < figures.bytesBefore;
+      bool taken = less && paysOff(cluster[0], figures.bytesBefore - figures.bytesAfter, figures.flopsAdded);
       emitDecision(cluster.back()->getLoc(), passName, "rebuild", cluster[0], taken,
-                   taken ? "the kernel reads x and f of the sublayer before anyway: x' is computed again on chip" : "the kernel would have to read more to compute x' again than x' itself",
+                   taken  ? "the kernel reads x and f of the sublayer before anyway: x' is computed again on chip"
+                   : less ? "the target reads x' in less time than it takes to compute it again"
+                          : "the kernel would have to read more to compute x' again than x' itself",
                    figures);
       if (!taken)
         continue;

@@ -8,6 +8,9 @@
 // REMARK: remark: [Passed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild | Reason="the kernel reads x and f of the sublayer before anyway: x' is computed again on chip", bytes_after=16, bytes_before=32, bytes_saved=16, flops_added=96
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild | Reason="4 ops of one segment become one kernel; its row of 96 bytes fits on chip", bytes_after=128, bytes_before=352, bytes_saved=224, flops_added=0
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild | Reason="4 ops of one segment become one kernel; its row of 160 bytes fits on chip", bytes_after=224, bytes_before=536, bytes_saved=312, flops_added=0
+// REMARK: remark: [Missed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild_slower | Reason="the target reads x' in less time than it takes to compute it again", bytes_after=16, bytes_before=32, bytes_saved=16, flops_added=96
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_slower | Reason="4 ops of one segment
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_slower | Reason="2 ops of one segment
 // REMARK: remark: [Missed] rebuild | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="the kernel would have to read more to compute x' again than x' itself", bytes_after=24, bytes_before=16, bytes_saved=-8, flops_added=32
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="4 ops of one segment
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="2 ops of one segment
@@ -89,7 +92,28 @@ module attributes {mhc.targets = [#mhc.target<name = "large", units = 1, onChipB
 // CHECK: %[[X:.*]] = mhc.combine %arg0, %arg1
 // CHECK: %[[XB:.*]] = mhc.cast %[[X]]
 // CHECK: mhc.aggregate_vjp %[[XB]]
+module attributes {mhc.targets = [#mhc.target<name = "sm_90a", units = 132, onChipBytes = 494592, copyRate = 4300, fmaRate = 67000>]} {
 func.func @rebuild(%x: tensor<?x2x8xbf16>, %f: tensor<?x8xbf16>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
+                   %w: tensor<8x8xbf16>) -> (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>, tensor<?x2x8xbf16>) {
+  %0 = mhc.combine %x, %f, %post, %res : (tensor<?x2x8xbf16>, tensor<?x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+  %1 = mhc.cast %0 : (tensor<?x2x8xf32>) -> tensor<?x2x8xbf16>
+  %2 = mhc.aggregate %1, %pre : (tensor<?x2x8xbf16>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  %3 = mhc.cast %2 : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+  %du = mhc.linear %3, %w : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xbf16>
+  %dx, %dh = mhc.aggregate_vjp %1, %pre, %du : (tensor<?x2x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xbf16>) -> (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>)
+  %df, %dp, %dr = mhc.combine_vjp %x, %f, %post, %dx : (tensor<?x2x8xbf16>, tensor<?x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x8xf32>) -> (tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>)
+  return %dx, %dh, %df, %dp, %dr, %1 : tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>, tensor<?x2x8xbf16>
+}
+}
+
+// -----
+
+// Must not rebuild: a processor reads x' in less time (no `mhc.targets`: cpu).
+// CHECK-LABEL: func.func @rebuild_slower
+// CHECK: mhc.fusion "boundary"
+// CHECK: mhc.fusion "boundary"
+// CHECK-NOT: mhc.rebuilt
+func.func @rebuild_slower(%x: tensor<?x2x8xbf16>, %f: tensor<?x8xbf16>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>, %res: tensor<?x2x2xf32, #mhc.narrow>,
                    %w: tensor<8x8xbf16>) -> (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>, tensor<?x2x8xbf16>) {
   %0 = mhc.combine %x, %f, %post, %res : (tensor<?x2x8xbf16>, tensor<?x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
   %1 = mhc.cast %0 : (tensor<?x2x8xf32>) -> tensor<?x2x8xbf16>

@@ -174,7 +174,7 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
   let description = [{
     Row ops are cut into segments at the ops that are none (matmul, attention, an external layer): no path leaves a segment and comes back, so the connected ops of one segment may run as one kernel. A boundary is then the combine of sublayer l with the coefficients and the aggregate of
     sublayer l+1 and the norm that its layer begins with; in backward likewise. First, a cheap op whose result is larger than its operands moves to the segment of its first user (`sink`). Then, in backward, a stream that the
-    kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own. A segment is refused if its row does not fit on chip (the least of the module's `mhc.targets`). Fusions of `mhc-fuse-coefficients` are taken apart first:
+    kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own, where one of the module's `mhc.targets` computes it in less time than it reads it. A segment is refused if its row does not fit on chip (the least of the module's `mhc.targets`). Fusions of `mhc-fuse-coefficients` are taken apart first:
     where an op of theirs stands at a boundary it goes into that kernel, and what then is left over that pass fuses again.
 
     ```mlir

@@ -317,9 +317,9 @@ int64_t ConnectionAttr::biasSize() const {
 //===----------------------------------------------------------------------===//
 
 TargetAttr TargetAttr::get(MLIRContext *context, StringRef name) {
-  // cpu: an x86-64-v3 core, its level 2 cache. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA).
+  // cpu: an x86-64-v3 core, its level 2 cache, its share of the memory's rate while others work, too. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA).
   if (name == "cpu")
-    return get(context, name, 1, 1 << 20, 10, 80);
+    return get(context, name, 1, 1 << 20, 20, 100);
   if (name == "sm_80")
     return get(context, name, 108, (256 + 164) << 10, 1550, 19500);
   if (name == "sm_90a")
