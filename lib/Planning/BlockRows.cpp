@@ -226,8 +226,8 @@ private:
 struct BlockRowsPass : impl::BlockRowsPassBase<BlockRowsPass> {
   using BlockRowsPassBase::BlockRowsPassBase;
   void runOnOperation() override {
-    if (rows < 0) {
-      getOperation().emitError("expected at least 0 rows of a block, but got ") << rows;
+    if (rows < 0 || minRowBytes < 1) {
+      emitError(getOperation().getLoc(), "expected at least 0 rows of a block, and rows of at least 1 byte, but got ") << rows.getValue() << " and " << minRowBytes.getValue();
       return signalPassFailure();
     }
     if (rows)

@@ -8,6 +8,8 @@
 
 #include "EntryBuilder.h"
 
+#include "llvm/ADT/StringSet.h"
+
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -79,6 +81,21 @@ static std::optional<int64_t> checkedElements(RankedTensorType type) {
 LogicalResult EntryBuilder::checkTypes() {
   if (!isa<func::ReturnOp>(func.getBody().front().back()))
     return func.emitOpError("expected a function that returns");
+  // Two tensors of one name would be one to the caller.
+  llvm::StringSet<> inputs, outputs;
+  auto isNew = [](llvm::StringSet<> &names, DictionaryAttr attributes) {
+    if (!attributes || attributes.get("mhc.state"))
+      return true;
+    auto name = attributes.getAs<StringAttr>("mhc.name");
+    auto slice = attributes.getAs<IntegerAttr>("mhc.slice");
+    return !name || names.insert((name.getValue() + "/" + Twine(slice ? slice.getInt() : 0)).str()).second;
+  };
+  for (unsigned i = 0, e = func.getNumArguments(); i < e; ++i)
+    if (!isNew(inputs, func.getArgAttrDict(i)))
+      return func.emitOpError("expected arguments of different names, but got ") << func.getArgAttr(i, "mhc.name") << " twice";
+  for (unsigned i = 0, e = func.getNumResults(); i < e; ++i)
+    if (!isNew(outputs, func.getResultAttrDict(i)))
+      return func.emitOpError("expected results of different names, but got ") << func.getResultAttr(i, "mhc.name") << " twice";
   auto check = [&](Value value) -> LogicalResult {
     auto type = dyn_cast<RankedTensorType>(value.getType());
     if (!type)

@@ -25,7 +25,7 @@ constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
 /// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
 constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
-/// Sublayers that backward computes again in one kernel. Between them there is no layer that would cut the kernel; each adds reductions over the row, for which
+/// Sublayers that one kernel computes one after the other: backward, where it computes them again. Between them there is no layer that would cut the kernel; each adds reductions over the row, for which
 /// the kernel goes over it once more, while what a cut costs, one more read of the stream, stays the same.
 constexpr int64_t recomputedSublayers = 8;
 
@@ -117,7 +117,7 @@ private:
       if (least == segment && same)
         sublayers = std::max(sublayers, recomputed.lookup(def));
     });
-    if (isa<CombineOp>(op) && op->hasAttr(recomputedMark) && ++sublayers > recomputedSublayers) {
+    if (isa<CombineOp>(op) && ++sublayers > recomputedSublayers) {
       ++segment;
       sublayers = 1;
     }

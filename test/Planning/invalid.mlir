@@ -21,6 +21,20 @@ func.func @forward(%x: tensor<9223372036854775807x3xf32> {mhc.name = "x"}) attri
 
 // -----
 
+// expected-error @+1 {{expected arguments of different names, but got "x" twice}}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}, %y: tensor<?x8xf32> {mhc.name = "x"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{expected results of different names, but got "y" twice}}
+func.func @forward(%x: tensor<?x8xf32> {mhc.name = "x"}) -> (tensor<?x8xf32> {mhc.name = "y"}, tensor<?x8xf32> {mhc.name = "y"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
+  return %x, %x : tensor<?x8xf32>, tensor<?x8xf32>
+}
+
+// -----
+
 // expected-error @+1 {{expected one block after phase 'kernels'}}
 func.func private @forward(tensor<1xf32>) attributes {mhc.entry, mhc.symbols = ["T"]}
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # An NVIDIA GPU, checked. Training: loss curves and gradients against the CPU's, the same bits from run to run, kill and resume, speed.
-# Hyper-connections: hard shapes, one of them past 2^31 elements, against an fp64 reference.
+# Hyper-connections: hard shapes, one of them past 2^31 elements, against an fp64 reference; presets, conventions, manifolds and readouts by the numerics tests of test/Numerics.
 #
 #   tools/dev/gpu-check.sh prepare         here, with the compiler built: packages, data and the CPU's answers into build/gpu-check/
 #   tools/dev/gpu-check.sh [run] [WORD..]  on the GPU machine (this checkout and build/gpu-check/): builds the runtime alone, then checks;
-#                                          with words only those of: libs tests gradients curves determinism resume shapes huge sanitizer speed
+#                                          with words only those of: libs tests gradients curves determinism resume shapes huge conventions sanitizer speed
 #
 # The GPU machine needs CMake, a C++20 compiler, the CUDA libraries and Python 3 with numpy (shapes and huge: and PyTorch); no LLVM. What the runtime's build needs beside them
 # (nlohmann_json, GoogleTest) travels in build/gpu-check/. Exit status 0: all checks passed.

@@ -66,6 +66,26 @@ def example_models(root):
     return models
 
 
+# Modes of the numerics tests: an fp64 reference in numpy and its differences. Their packages are compiled by prepare, which runs them on the CPU.
+NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.py", "conventions", "bf16"), ("hyper_connection.py", "shapes"), ("hyper_connection.py", "switches"),
+            ("hyper_connection.py", "pairs", "1", "2"), ("hyper_connection.py", "pairs", "2", "2"),
+            *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual"))]
+
+
+def numerics(out, programs, workers, **environment):
+    """(mode, whether it passed, the last lines of what it wrote), one after another"""
+    tests = pathlib.Path(__file__).resolve().parents[2] / "test/Numerics/Inputs"
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+                   "MHC_TEST_STORE": str((out / "numerics").resolve()), **environment}
+
+    def one(mode):
+        result = subprocess.run([sys.executable, tests / mode[0], *mode[1:]], capture_output=True, text=True, env=environment)
+        return " ".join(mode), result.returncode == 0 and "passed" in result.stdout, (result.stdout + result.stderr).strip()[-1500:]
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(one, NUMERICS)
+
+
 # ---------------------------------------------------------------------------- files
 KINDS = {"F32": np.float32, "BF16": np.uint16, "I32": np.int32, "I64": np.int64}  # bf16 by its bits
 
@@ -117,6 +137,16 @@ def text(count, rng):
     return " ".join(words[i] for i in chosen).encode()[:count]
 
 
+def prepare_numerics(out, programs):
+    folder = out / "numerics"
+    shutil.rmtree(folder, ignore_errors=True)
+    for mode, good, last in numerics(out, programs, os.cpu_count(), MHC_TEST_TARGET=TARGETS):
+        if not good:
+            sys.exit(f"{mode}, on the CPU:\n{last}")
+    files = list(folder.iterdir())
+    print(f"compiled {len(files)} packages of {folder.name}, {sum(f.stat().st_size for f in files) / 2**20:.1f} MiB", flush=True)
+
+
 def prepare(out, programs):
     root = pathlib.Path(__file__).resolve().parents[2]
     rng = np.random.default_rng(5)
@@ -150,6 +180,7 @@ def prepare(out, programs):
     for name, description in speed_models().items():
         compile_package(name, description)
     gpu_shapes.prepare(out, programs)
+    prepare_numerics(out, programs)
     for left_over in ("seed.safetensors", "init.safetensors"):
         (out / left_over).unlink(missing_ok=True)
     (out / "prepared.json").write_text(json.dumps({"targets": TARGETS}))
@@ -306,6 +337,15 @@ class Checks:
     def huge(self):
         gpu_shapes.huge(self)
 
+    def conventions(self, device="cuda"):
+        """What the numerics tests have: presets, conventions, manifolds, layouts, readouts, .."""
+        if not (self.out / "numerics").is_dir():
+            return print("skip: prepare brought no packages of the numerics tests along")
+        for mode, good, last in numerics(self.out, self.runner.parent, 8, MHC_TEST_DEVICE=device):
+            self.say(good, mode)
+            if not good:
+                print("\n".join("     " + line for line in last.splitlines()), flush=True)
+
     def speed(self):
         for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("speed-residual", 20), ("speed-mhc", 20)):
             for environment in ({}, {"MHC_CUDA_GRAPH": "0"}):
@@ -327,7 +367,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -7,6 +7,8 @@
 
 #include "Kinds.h"
 
+#include <numeric>
+
 namespace mhc {
 
 namespace {
@@ -39,10 +41,32 @@ Limits limitsOf(const OptimizerStepKind &) {
   };
 }
 
+constexpr int64_t mostOfHeads = 1 << 20; // as the runtime has it
+
+/// Parts of rows that go different ways are cut into pieces of the size that divides all of them; kernels name each piece.
+constexpr int64_t mostParts = 128;
+int64_t parts(std::initializer_list<int64_t> sizes, int64_t pairs) {
+  int64_t piece = pairs, sum = 2 * pairs;
+  for (int64_t size : sizes) {
+    piece = std::gcd(piece, size);
+    sum += size;
+  }
+  return sum / piece;
+}
+
 Limits limitsOf(const LanguageModel &model) {
   const Training &t = model.training;
   Limits limits = {
       {"dtype", model.dtype == Dtype::fp64, "dtype 'fp64' of a language_model"},
+      {"num_attention_heads", model.numAttentionHeads > mostOfHeads, "more than 1048576 heads"},
+      {"head_dim", model.headDim > mostOfHeads, "a head of more than 1048576 elements"},
+      {"qk_nope_head_dim", model.mla && model.qkNopeHeadDim > mostOfHeads, "a head of more than 1048576 elements"},
+      {"qk_rope_head_dim", model.mla && model.qkRopeHeadDim > mostOfHeads, "a head of more than 1048576 elements"},
+      {"v_head_dim", model.mla && model.vHeadDim > mostOfHeads, "a head of more than 1048576 elements"},
+      {"kv_lora_rank", model.mla && parts({model.kvLoraRank}, model.qkRopeHeadDim / 2) > mostParts,
+       "a rank that has so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
+      {"v_head_dim", model.mla && parts({model.qkNopeHeadDim, model.vHeadDim}, model.qkRopeHeadDim / 2) > mostParts,
+       "a head whose parts have so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
       {"n_routed_experts", model.nRoutedExperts > 0, "a model with experts"},
       {"training.optimizer.kind", t.optimizer.kind != OptimizerKind::adamw, "an optimizer other than 'adamw'"},
       {"training.parametrization", t.parametrization.kind != Training::Parametrization::none,

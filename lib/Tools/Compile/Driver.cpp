@@ -72,7 +72,12 @@ public:
     if (options.reportParameters)
       return success();
     // What the passes' cost models go by.
-    auto targets = llvm::map_to_vector(options.targets, [&](const std::string &name) -> Attribute { return TargetAttr::get(context.get(), name); });
+    SmallVector<Attribute> targets;
+    for (const std::string &name : options.targets) {
+      targets.push_back(TargetAttr::get(context.get(), name));
+      if (!targets.back())
+        return error("mhc-compile: error: nothing is known of the sizes and rates of target '" + name + "'");
+    }
     (*module)->setAttr("mhc.targets", ArrayAttr::get(context.get(), targets));
     if (failed(runPhases()))
       return failure();
@@ -238,6 +243,13 @@ private:
   LogicalResult printMemoryReport() {
     if (options.to < Phase::plan)
       return error("mhc-compile: error: --memory needs phase 'plan'");
+    for (const auto &given : options.symbols) {
+      bool known = false;
+      for (auto entry : module->getOps<plan::EntryOp>())
+        known |= llvm::any_of(entry.getSymbols(), [&](Attribute symbol) { return cast<StringAttr>(symbol).getValue() == given.getKey(); });
+      if (!known)
+        return error("mhc-compile: error: --memory: no entry point has a symbol '" + given.getKey().str() + "' that can be given");
+    }
     FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module);
     if (failed(tiles))
       return failure();

@@ -6,6 +6,7 @@
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -178,7 +179,8 @@ private:
       int64_t number;
       if (symbol.empty() || value.getAsInteger(10, number) || number < 0)
         return error("expected --memory=symbol=value, such as --memory=T=4096, but got '" + binding + "'");
-      options.symbols[symbol] = number;
+      if (!options.symbols.try_emplace(symbol, number).second)
+        return error("--memory gives '" + symbol + "' twice");
     }
     return true;
   }
@@ -210,6 +212,8 @@ private:
   bool places() {
     if (options.input.empty())
       return error("expected a model description (mhc-compile model.json -o model.mhcpkg); see --help");
+    if (!options.output.empty() && options.output != "-" && llvm::sys::fs::equivalent(options.input, options.output))
+      return error("-o names the input, '" + options.input + "'");
     bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx ||
                   options.emit == Emit::cHeader || options.emit == Emit::mlir;
     bool reports =

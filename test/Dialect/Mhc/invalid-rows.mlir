@@ -615,3 +615,11 @@ mhc.kernel @concat_c2 attributes {compute = f32, ints = [], segments = array<i64
   // expected-error @+1 {{expected streams that add up to 7, but got 8}}
   %1 = mhc.row.concat %0, %0 : !mhc.wide<4x8xf32>, !mhc.wide<4x8xf32> -> <7x8xf32>
 }
+
+// -----
+
+mhc.kernel @load_c3_negative attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>} {
+^bb0(%x: memref<?x4x8xf32>):
+  // expected-error @+1 {{expected a divisor of at least 1, but got -1}}
+  %0 = mhc.row.load shared %x {divisor = -1 : i64} : memref<?x4x8xf32> -> !mhc.wide<4x8xf32>
+}

@@ -757,8 +757,40 @@ func.func @concat_c2(%x: tensor<?x4x8xf32>) {
 // -----
 
 func.func @repeat_c1(%x: tensor<?x4x8xf32>) {
-  // expected-error @+1 {{expected each row at least once, but got 0}}
+  // expected-error @+1 {{expected each row 1 to 1048576 times, but got 0}}
   %0 = mhc.repeat %x {times = 0 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @repeat_c1_negative(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected each row 1 to 1048576 times, but got -3}}
+  %0 = mhc.repeat %x {times = -3 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @repeat_c1_large(%x: tensor<?x4x8xf32>) {
+  // expected-error @+1 {{expected each row 1 to 1048576 times, but got 9223372036854775807}}
+  %0 = mhc.repeat %x {times = 9223372036854775807 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c3(%x: tensor<?x2x4xf32>, %c: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected at least one head, but got -1}}
+  %0 = mhc.rope %x, %c, %c {heads = -1 : i64} : (tensor<?x2x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x2x4xf32>
+  return
+}
+
+// -----
+
+func.func @scale_rows_c1_streams(%x: tensor<?x4x8xf32>, %w: tensor<?x1xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected x of one stream, and the result to have its shape}}
+  %0 = mhc.scale_rows %x, %w : (tensor<?x4x8xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x4x8xf32>
   return
 }
 
@@ -781,7 +813,7 @@ func.func @sum_streams_c1(%x: tensor<?x4x8xf32>) {
 // -----
 
 func.func @scale_rows_c1(%x: tensor<?x8xf32>, %w: tensor<?x1xf32, #mhc.narrow>) {
-  // expected-error @+1 {{expected the result to have x's shape}}
+  // expected-error @+1 {{expected x of one stream, and the result to have its shape}}
   %0 = mhc.scale_rows %x, %w : (tensor<?x8xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x9xf32>
   return
 }

@@ -1,16 +1,20 @@
 """Hyper-connections and chains of them: forward against the fp64 reference, backward against its central differences.
 
-usage: hyper_connection.py shapes | switches | conventions DTYPE | all
+usage: hyper_connection.py shapes | pairs [PART OF] [DTYPE..] | switches | conventions DTYPE | all
 
-`shapes`: over n, C, T, types, topologies; `switches`: every switch of the passes; `conventions`: pairs of conventions, sampled for one type;
+`shapes`: over n, C, T, types, topologies; `pairs`: hard shapes and data, every pair of values of n, C, T, type, manifold and data (T n C at most LARGEST: the pairs with a larger T
+are left out), all of them or every OFth case from the PARTth on; `switches`: every switch of the passes; `conventions`: pairs of conventions, sampled for one type;
 `all`: every pair of conventions in every type (minutes).
 """
+import collections
+import itertools
 import random
 import sys
+import zlib
 
 import numpy as np
 
-from mhcref import Convention, Held, Package, chain, coefficients, differences, sublayer, to_bf16
+from mhcref import WITHOUT_FP64, Convention, Held, Package, chain, coefficients, differences, sublayer, to_bf16
 
 FILE = {"fp64": "F64", "fp32": "F32", "bf16": "BF16"}
 # Limits, as measured with honest fp32 code; a = max(|alpha|, standard deviation of the logits), B = max(1, largest magnitude of the token in the tensor and its inputs).
@@ -99,13 +103,13 @@ class Case:
         error = np.abs(got - want)
         self.expect(np.isfinite(got).all() and (error <= limit).all(), f"{name}: error {error.max(initial=0):.3g}, {np.max(error / limit, initial=0):.2f} times the limit")
 
-    def stream_limit(self, want, B, least):
+    def stream_limit(self, name, want, B, least):
         return STREAM[self.dtype] * np.abs(want) + max(COEFFICIENTS[self.dtype] * self.a, least) * B
 
     def near_stream(self, name, got, want, *inputs, least=0):
         """streams and their gradients; T is the first dimension of all"""
         B = magnitude(want, *inputs).reshape(len(want), *[1] * (want.ndim - 1))
-        self.near(name, got, want, self.stream_limit(want, B, least))
+        self.near(name, got, want, self.stream_limit(name, want, B, least))
         if self.dtype == "bf16":
             # Where the exact value is a tie, the noise of `want` decides nothing.
             flipped = int(((got != to_bf16(want - least * B)) & (got != to_bf16(want + least * B))).sum())
@@ -158,22 +162,26 @@ class Case:
         terms = self.derivative(name, np.eye(N).reshape(N, *shape))  # [N, T]
         return np.moveaxis(terms.reshape(*shape[:axis], *shape[axis + 1:], self.T), -1, axis)
 
+    def whole(self, name, elements):
+        """whether a gradient is compared element by element, by as many differences"""
+        return elements <= BASIS
+
     def check_rows(self, name, got):
         p, value = self.point, self.point[name]
         inputs = p["x"], p["f"], self.du, self.dx_next
-        if value[0].size <= BASIS:
+        if self.whole(name, value[0].size):
             self.near_stream("d" + name, got, self.rows_gradient(name), *inputs, least=DIFFERENCES)
             return
         directions = self.rng.standard_normal((DIRECTIONS, *value.shape))
         slopes, mine = self.derivative(name, directions, STEP / 4), (directions * got).reshape(DIRECTIONS, self.T, -1).sum(2)
-        each = self.stream_limit(got, magnitude(got, *inputs).reshape(self.T, *[1] * (got.ndim - 1)), DIFFERENCES)
+        each = self.stream_limit("d" + name, got, magnitude(got, *inputs).reshape(self.T, *[1] * (got.ndim - 1)), DIFFERENCES)
         limit = 4 * np.linalg.norm(each.reshape(self.T, -1), axis=1)
         self.expect((np.abs(mine - slopes) <= limit).all(), f"d{name}: error {np.abs(mine - slopes).max():.3g} along a direction, limit {limit.min():.3g}")
 
     def check_parameter(self, name, got):
         value = self.point[name]
         N = value.size
-        if N <= BASIS:
+        if self.whole(name, N):
             terms = self.derivative(name, np.eye(N).reshape(N, *value.shape))
             want = terms.sum(1).reshape(value.shape)
             norm, before, error = np.linalg.norm(want), np.linalg.norm(np.abs(terms).sum(1)), np.linalg.norm(got - want)
@@ -181,9 +189,10 @@ class Case:
             self.expect(error <= limit, f"d{name}: error {error:.3g}, limit {limit:.3g}, norm {norm:.3g}")
             return
         directions = self.rng.standard_normal((DIRECTIONS, *value.shape))
-        slopes, mine = self.derivative(name, directions, STEP / 4).sum(1), np.tensordot(directions, got, value.ndim)
+        terms, mine = self.derivative(name, directions, STEP / 4), np.tensordot(directions, got, value.ndim)
+        slopes, before = terms.sum(1), np.sqrt((np.abs(terms).sum(1) ** 2).mean())
         # The error along a random direction has the standard deviation of the error's norm.
-        limit = 4 * (max(GRADIENTS[self.dtype] * self.a, DIFFERENCES) + CANCELLED[self.dtype]) * np.linalg.norm(got) + 4 * ALL[self.dtype] * self.everything
+        limit = 4 * (max(GRADIENTS[self.dtype] * self.a, DIFFERENCES) * np.linalg.norm(got) + CANCELLED[self.dtype] * before + ALL[self.dtype] * self.everything)
         self.expect((np.abs(mine - slopes) <= limit).all(), f"d{name}: error {np.abs(mine - slopes).max():.3g} along a direction, limit {limit:.3g}")
 
     def backward(self, package):
@@ -218,6 +227,8 @@ class Case:
                 self.check_parameter(name, mine)
 
     def run(self):
+        if self.dtype == "fp64" and WITHOUT_FP64:
+            return
         package = Package(self.d, *self.options)
         with np.errstate(over="ignore", under="ignore", divide="ignore"):
             self.forward(package)
@@ -240,6 +251,118 @@ def switches():
     for options in (("--no-fuse-boundaries",), ("--no-fuse-coefficients",), ("--no-reorder",), ("--no-rebuild",), ("--no-fuse-boundaries", "--no-fuse-coefficients", "--no-reorder")):
         check(4, 100, 13, "fp32", options, seed=3)
     check(3, 32, 13, "fp32", ("--no-fuse-boundaries", "--no-fuse-coefficients"), seed=4, topology="hc")
+
+
+# ---- hard shapes ------------------------------------------------------------------------------------------------------
+
+HARD = {"n": (1, 2, 3, 4, 8), "C": (7, 32, 100, 1280, 5129), "T": (0, 1, 13, 48, 511), "dtype": ("bf16", "fp32", "fp64"),
+        "manifold": ("birkhoff", "unconstrained", "identity", "orthogonal", "sphere", "simplex", "hc"),  # hc: the topology of that name, which has none
+        "data": ("normal", "logits spread 10", "rows 120 apart", "equal rows", "zero tokens")}
+Values = collections.namedtuple("Values", HARD)
+LARGEST = 1_500_000  # T n C
+SMALL = 50_000  # T n C up to which a case costs the same: little
+WORK = 4_000_000  # numbers that differences may compute; beyond, a gradient is compared along random directions
+AT_ONCE = 4_000_000  # of these, in memory
+
+
+class Hard(Case):
+    """One sublayer, the paper's convention, on data that is hard: see tools/dev/gpu_shapes.py, which has the same on GPUs"""
+
+    def __init__(self, values):
+        n, C, T, dtype, manifold, data = values
+        super().__init__({"kind": "hyper_connection", "hidden_size": C, "hc_mult": n, "dtype": dtype, **({"topology": "hc"} if manifold == "hc" else {"manifold": manifold})}, T,
+                         seed=zlib.crc32(repr(values).encode()))
+        self.what, p, res = f"{manifold}-n{n}-C{C}-{dtype} T={T} {data}", self.point, 2 if manifold == "hc" else 2 * n
+        if data == "logits spread 10":
+            if manifold == "hc":
+                p["phi"] = self.number(10 * p["phi"])  # what tanh is of
+            else:
+                p["alpha"] = np.array([10.0, -10.0, 10.0])
+        elif data == "rows 120 apart" and manifold != "identity":
+            p["bias"][2 * n:].reshape(n, n)[1 % n] -= 120  # one output's
+            p["bias"] = self.number(p["bias"])
+        elif data == "equal rows":
+            p["x"] = np.repeat(p["x"][:, :1], n, 1)
+            p["phi"][:, res:], p["bias"][2 * n:] = p["phi"][:, res:res + 1], p["bias"][2 * n:2 * n + 1]
+        elif data == "zero tokens":  # x of every third token, f of half of these
+            p["x"][::3] = 0
+            p["f"][3::6] = 0
+        self.steep = 10 if data == "logits spread 10" else 1
+        # 1 / r of a token of zeros is 1000: so much closer its differences have to be.
+        self.size = np.where(p["x"].any((1, 2)), 1, 1 / 500)
+        self.inner = None
+
+    def whole(self, name, elements):
+        n = self.c.n
+        numbers = {"x": n * self.C, "f": self.C}.get(name, 0) + n * n * (40 if self.c.manifold["kind"] == "birkhoff" and name != "f" else 4)
+        return elements <= BASIS and 4 * elements * self.T * numbers <= WORK
+
+    def objective(self, **moved):
+        """that of Case with its sums the other way round: what the coefficients are multiplied by needs no more than products of the streams"""
+        p = {**self.point, **moved}
+        pre, post, res = coefficients(p["x"], p, self.c, self.held)
+        if "x" in moved or self.inner is None:
+            with_du, with_dx = (p["x"] @ self.du[:, :, None])[..., 0], self.dx_next @ np.swapaxes(p["x"], -1, -2)
+            self.inner = self.inner if "x" in moved else (with_du, with_dx)
+        else:
+            with_du, with_dx = self.inner
+        with_f = (self.dx_next @ p["f"][..., None])[..., 0]
+        return (pre * with_du).sum(-1) + (post * with_f).sum(-1) + (res * with_dx).sum((-1, -2))
+
+    def derivative(self, name, directions, step=STEP):
+        """in parts that fit into memory; each token's step, or phi's, so that it moves the logits by about as much as everywhere"""
+        size = 1.0
+        if name == "x":
+            size = self.size / self.steep
+            directions = directions * size.reshape(-1, 1, 1)
+        elif name == "phi" and not self.whole(name, self.point["phi"].size):
+            size = 4 / (self.steep * len(self.point["phi"]) ** 0.5)
+            directions = directions * size
+        count = max(1, AT_ONCE // (4 * self.T * self.c.n * (self.C if name in ("x", "f") else 4 * self.c.n)))
+        parts = [super(Hard, self).derivative(name, directions[first:first + count], step) for first in range(0, len(directions), count)]
+        return np.concatenate(parts) / size
+
+    def stream_limit(self, name, want, B, least):
+        limit = super().stream_limit(name, want, B, least)
+        if name != "dx" or self.c.hc:
+            return limit
+        # What sums over the channels that cancel leave in dx: of the norm that their terms have, times phi / r. A token of zeros has 1 / r = 1000, and plain fp32 code is then several
+        # times beyond the limit for streams where dh_post happens to be small.
+        p, n = self.point, self.c.n
+        terms = np.sqrt(np.einsum("toc,tc->to", self.dx_next ** 2, p["f"] ** 2))
+        r = np.sqrt((p["x"] ** 2).mean((1, 2)) + 1e-6)
+        return limit + CANCELLED[self.dtype] * np.abs(p["alpha"]).max() * ((terms / r[:, None]) @ np.abs(p["phi"][:, n:2 * n]).T).reshape(-1, n, self.C)
+
+
+def new_pairs(v):
+    """those that v is a case of: without tokens data is none, and manifolds are hardly met by one token, or one stream"""
+    out = set()
+    for a, b in itertools.combinations(v._asdict().items(), 2):
+        names = a[0], b[0]
+        if (v.T or "T" in names) and (v.T > 1 or "data" not in names or "T" in names) and (v.n > 1 or names != ("manifold", "data")):
+            out.add((a, b))
+    return out
+
+
+def hard():
+    """one after another the case with the most pairs that are new, of those a small one, of those the one whose values came least"""
+    candidates = [v for v in map(Values._make, itertools.product(*HARD.values())) if v.T * v.n * v.C <= LARGEST]
+    each = [new_pairs(v) for v in candidates]
+    missing, chosen, came = set().union(*each), [], collections.Counter()
+    while missing:
+        best = max(range(len(candidates)), key=lambda k: (len(each[k] & missing), -max(SMALL, candidates[k].T * candidates[k].n * candidates[k].C), -sum(came[v] for v in enumerate(candidates[k]))))
+        missing -= each[best]
+        came.update(enumerate(candidates[best]))
+        chosen.append(candidates[best])
+    return chosen
+
+
+def pairs_of_shapes(part, of, dtypes):
+    # The largest and the smallest ones of every part are like those of the others.
+    chosen = [v for v in sorted(hard(), key=lambda v: v.T * v.n * v.C)[part - 1::of] if v.dtype in dtypes and not (v.dtype == "fp64" and WITHOUT_FP64)]
+    for values in chosen:
+        Hard(values).run()
+    print(f"{len(chosen)} cases of hard shapes")
 
 
 # ---- conventions ------------------------------------------------------------------------------------------------------
@@ -356,11 +479,14 @@ if __name__ == "__main__":
         switches()
     elif mode == "shapes":
         shapes()
+    elif mode == "pairs":
+        numbers, names = [int(a) for a in sys.argv[2:] if a.isdigit()], [a for a in sys.argv[2:] if not a.isdigit()]
+        pairs_of_shapes(*(numbers or (1, 1)), names or list(FILE))
     elif mode == "conventions":
         conventions(sys.argv[2], 14, {"fp64": 1, "fp32": 2, "bf16": 3}[sys.argv[2]])
     elif mode == "all":
         for number, name in enumerate(FILE):
             conventions(name, None, 100 + number)
     else:
-        sys.exit("usage: hyper_connection.py shapes | switches | conventions DTYPE | all")
+        sys.exit("usage: hyper_connection.py shapes | pairs [PART OF] [DTYPE..] | switches | conventions DTYPE | all")
     print("passed")

@@ -1,16 +1,24 @@
 """An fp64 reference of hyper-connections and of the language model, written from the formulas alone (numpy), and files in and out of mhc-run.
 
 Nothing of the compiler is used; gradients are checked by central differences of this reference.
+
+Environment: MHC_TEST_TARGET: what packages are compiled for (--target); MHC_TEST_STORE: a folder that keeps packages, and where one is there it is not compiled;
+MHC_TEST_DEVICE: where they run (--device). With the three, a machine without the compiler runs on its GPU what another one has compiled.
 """
 import copy
+import hashlib
 import itertools
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
 
 import numpy as np
+
+STORE, TARGET, DEVICE = (os.environ.get(f"MHC_TEST_{name}") for name in ("STORE", "TARGET", "DEVICE"))
+WITHOUT_FP64 = DEVICE == "cuda" or "sm_" in (TARGET or "")  # cases in fp64 are left out
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "I32": np.int32, "I64": np.int64, "BF16": np.uint16}
 
@@ -53,16 +61,28 @@ class Package:
     def __init__(self, description, *options):
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "p.mhcpkg")
+        text = json.dumps(description)
+        kept = STORE and os.path.join(STORE, hashlib.sha256(json.dumps([text, options]).encode()).hexdigest()[:20] + ".mhcpkg")
+        if kept and os.path.exists(kept):
+            self.path = kept
+            return
         source = os.path.join(self.folder.name, "p.json")
         with open(source, "w") as f:
-            json.dump(description, f)
-        subprocess.run(["mhc-compile", source, "-o", self.path, *options], check=True)
+            f.write(text)
+        subprocess.run(["mhc-compile", source, "-o", self.path, *options, *([f"--target={TARGET}"] if TARGET else [])], check=True)
+        if kept:
+            os.makedirs(STORE, exist_ok=True)
+            # Whole or not there: another test may look for the same one.
+            own = f"{kept}.{os.getpid()}"
+            shutil.copyfile(self.path, own)
+            os.replace(own, kept)
 
     def call(self, entry, inputs, threads=2):
         i, o = (os.path.join(self.folder.name, n) for n in ("in.safetensors", "out.safetensors"))
         save(i, inputs)
-        subprocess.run(["mhc-run", "call", self.path, entry, f"--inputs={i}", f"--outputs={o}", f"--threads={threads}"], check=True,
-                       env={**os.environ, "MHC_POISON": "1"})
+        # Initial values are the host's, everywhere.
+        device = [f"--device={DEVICE}"] if DEVICE and entry != "init" else []
+        subprocess.run(["mhc-run", "call", self.path, entry, f"--inputs={i}", f"--outputs={o}", f"--threads={threads}", *device], check=True, env={**os.environ, "MHC_POISON": "1"})
         with open(o, "rb") as f:
             self.bytes = f.read()
         return load(o)
@@ -200,14 +220,14 @@ def coefficients(x, P, c, held, at=""):
     stored = lambda z: square(z.reshape(*z.shape[:-1], n, n))
     if c.hc:
         v = normalised(x, c)
-        y = np.tanh(np.einsum("...tic,...cm->...tim", v if gain is None else v * each(gain, 2), P["phi"]))
+        y = np.tanh((v if gain is None else v * each(gain, 2)) @ P["phi"][..., None, :, :])
         pre, post, res = y[..., 0], y[..., 1], np.swapaxes(y[..., 2:], -1, -2)
         z = [dynamic["pre"] * a[0] * pre + each(bias[..., :n]), dynamic["post"] * a[1] * post + each(bias[..., n:2 * n])]
         h_pre, h_post = z
         h_res = dynamic["res"] * a[2][..., None] * res + stored(each(bias[..., 2 * n:]))
     else:
         v = normalised(flat(x, c), c)
-        y = np.einsum("...tk,...km->...tm", v if gain is None else v * each(gain), P["phi"])
+        y = (v if gain is None else v * each(gain)) @ P["phi"]
         z = [dynamic[key] * a[k] * y[..., begin:end] + each(bias[..., begin:end]) for k, (key, begin, end) in enumerate((("pre", 0, n), ("post", n, 2 * n), ("res", 2 * n, None)))]
         h_pre, h_post = sigmoid(z[0]) + c.pre_eps, c.post_scale * sigmoid(z[1])
         identity = c.manifold["kind"] == "identity" or c.mappings["res"] == "fixed"

@@ -17,6 +17,10 @@ import tempfile
 PTXAS = shutil.which("ptxas", path=os.environ.get("PATH", "") + os.pathsep + "/usr/local/cuda/bin")
 
 
+# Of a thread, to local memory: a few values around a loop. A kernel that keeps a row where it cannot would spill thousands.
+MOST_SPILLED = 512
+
+
 def is_description(path):
     if path.parent.name == "models" and path.stem not in ("mhc-3b-dense", "transformer-next-d8"):
         return False
@@ -43,13 +47,16 @@ def check(path, chip, folder):
         return f"{name}: expected code for {chip} that calls nothing from outside", False
     if not PTXAS:
         return f"{name}: {len(kernels)} kernels, not assembled", True
-    # -O1: whether the code is accepted does not depend on the level.
-    done = subprocess.run([PTXAS, "-O1", f"-arch={chip}", ptx, "-o", os.devnull], capture_output=True, text=True)
+    done = subprocess.run([PTXAS, "-v", f"-arch={chip}", ptx, "-o", os.devnull], capture_output=True, text=True)
     if done.returncode and "is not defined for option 'gpu-name'" in done.stdout + done.stderr:
         return f"{name}: {len(kernels)} kernels, not assembled: this ptxas does not know the chip", True
     if done.returncode:
         return f"{name}: ptxas: {done.stdout}{done.stderr}", False
-    return f"{name}: {len(kernels)} kernels, assembled", True
+    registers = [int(n) for n in re.findall(r"Used (\d+) registers", done.stdout + done.stderr)]
+    spilled = [int(n) for n in re.findall(r"(\d+) bytes spill stores", done.stdout + done.stderr)]
+    if not registers or len(spilled) < len(entries):
+        return f"{name}: expected ptxas to say what {len(entries)} kernels take, but got: {done.stdout}{done.stderr}", False
+    return f"{name}: {len(kernels)} kernels, assembled; at most {max(registers)} registers, {max(spilled)} bytes spilled", max(spilled) <= MOST_SPILLED
 
 
 def main():

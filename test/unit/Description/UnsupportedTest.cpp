@@ -58,6 +58,14 @@ TEST(Unsupported, Refused) {
        "kind 'moe_layer'"},
       {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
+      {model("@\"num_attention_heads\": 1048577, \"head_dim\": 2"), "more than 1048576 heads"},
+      {model("@\"head_dim\": 1048578"), "'head_dim': a head of more than 1048576"},
+      {model("\"attention\": \"mla\", \"kv_lora_rank\": 32, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
+             "@\"v_head_dim\": 127"),
+       "'v_head_dim': a head whose parts"},
+      {model("\"attention\": \"mla\", @\"kv_lora_rank\": 129, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
+             "\"v_head_dim\": 16"),
+       "'kv_lora_rank': a rank that"},
       {experts("2", "").insert(experts("2", "").find("\"n_routed"), "@"), "a model with experts"},
       {training("\"optimizer\": {@\"kind\": \"muon\"}"), "'training.optimizer.kind'"},
       {training("\"schedule\": {@\"kind\": \"phases\", \"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}"),

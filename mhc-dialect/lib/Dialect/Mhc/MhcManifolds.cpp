@@ -322,9 +322,15 @@ TargetAttr TargetAttr::get(MLIRContext *context, StringRef name) {
     return get(context, name, 1, 1 << 20, 20, 100);
   if (name == "sm_80")
     return get(context, name, 108, (256 + 164) << 10, 1550, 19500);
-  if (name == "sm_90a")
+  if (name == "sm_86")
+    return get(context, name, 84, (256 + 99) << 10, 760, 37000);
+  if (name == "sm_89")
+    return get(context, name, 142, (256 + 99) << 10, 860, 91000);
+  if (name == "sm_90" || name == "sm_90a")
     return get(context, name, 132, (256 + 227) << 10, 4300, 67000);
-  if (name == "sm_100")
+  if (name == "sm_100" || name == "sm_100a")
     return get(context, name, 148, (256 + 227) << 10, 7000, 75000);
+  if (name == "sm_120")
+    return get(context, name, 188, (256 + 99) << 10, 1600, 110000);
   return {};
 }

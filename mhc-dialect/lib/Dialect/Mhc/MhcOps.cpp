@@ -187,6 +187,8 @@ LogicalResult SumTokensOp::verify() {
   return expect(*this, tensor(getResult()).hasStaticShape() && tensor(getResult()).getNumElements() == rowElements(getX().getType()), "expected as many elements as a row");
 }
 LogicalResult RopeOp::verify() {
+  if (getHeadsAttr().getInt() < 1)
+    return emitOpError("expected at least one head, but got ") << getHeadsAttr().getInt(); // C3
   if (channels(getCos()) != channels(getSin()) || channels(getCos()) % channels(getX()) || !sameRows(getX(), getResult()))
     return emitOpError("expected tables of one size, which whole streams of x make up"); // C1
   return expect(*this, 2 * channels(getCos()) <= rowElements(getX().getType()), "expected at most half of x's streams to be turned by a table"); // C2
@@ -215,8 +217,8 @@ LogicalResult ConcatOp::verify() {
   return expect(*this, wideRow(getResult()) && sum == streams(getResult()), "expected streams that add up to the result's"); // C2
 }
 LogicalResult RepeatOp::verify() {
-  if (getTimes() < 1)
-    return emitOpError("expected each row at least once, but got ") << getTimes(); // C1
+  if (getTimesAttr().getInt() < 1 || getTimesAttr().getInt() > (1 << 20))
+    return emitOpError("expected each row 1 to 1048576 times, but got ") << getTimesAttr().getInt(); // C1
   return expect(*this, wideRow(getX()) && getX().getType() == getResult().getType(), "expected wide rows, and the result to have x's type"); // C2
 }
 LogicalResult SumStreamsOp::verify() {
@@ -224,8 +226,8 @@ LogicalResult SumStreamsOp::verify() {
                 "expected wide rows, whose streams the result's divide");
 }
 LogicalResult ScaleRowsOp::verify() {
-  if (!wideRow(getX()) || !sameRows(getX(), getResult()))
-    return emitOpError("expected the result to have x's shape"); // C1
+  if (!wideRow(getX()) || streams(getX()) != 1 || !sameRows(getX(), getResult()))
+    return emitOpError("expected x of one stream, and the result to have its shape"); // C1
   return expect(*this, narrowRow(getW(), 1), "expected one narrow weight a row"); // C2
 }
 LogicalResult DotRowsOp::verify() {
@@ -270,7 +272,7 @@ LogicalResult SplitTokensOp::verify() {
   bool results = getNumResults() == 1 || getNumResults() == 2;
   for (Value v : getResults())
     results &= tensor(v).getRank() == 1 && hasRows(v.getType()) && tensor(v).getElementType().isInteger(32);
-  return expect(*this, results && cast<RankedTensorType>(getTokens().getType()).getRank() == 2 && getVocab() >= 1,
+  return expect(*this, results && cast<RankedTensorType>(getTokens().getType()).getRank() == 2 && getVocabAttr().getInt() >= 1,
                 "expected tokens of [B, S], a vocabulary, and one or two results of i32 rows");
 }
 LogicalResult AttentionVjpOp::verify() {

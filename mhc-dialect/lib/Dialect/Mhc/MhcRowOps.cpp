@@ -52,8 +52,8 @@ LogicalResult RowLoadOp::verify() {
   if (gather != bool(getIndex()))
     return emitOpError("expected an index with gather, and with gather alone"); // C2
   int64_t have = mhc::rowElements(source);
-  if (getDivisor() < 1)
-    return emitOpError("expected a divisor of at least 1, but got ") << getDivisor(); // C3
+  if (getDivisorAttr().getInt() < 1)
+    return emitOpError("expected a divisor of at least 1, but got ") << getDivisorAttr().getInt(); // C3
   if ((getAccess() == Access::row || getAccess() == Access::shared) && source.hasStaticShape())
     return emitOpError("expected an argument with rows, but got ") << source;
   if (getAccess() == Access::uniform && !source.hasStaticShape())

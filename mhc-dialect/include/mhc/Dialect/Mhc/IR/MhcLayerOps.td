@@ -91,7 +91,7 @@ def Mhc_RopeOp : Mhc_LookupRow<"rope", [Differentiable]> {
   let description = [{
     A row is one head of one token, [k + 2p, g]: its last 2 p g channels are turned, the first k streams stay (MLA: the part without positions). With a the p streams after the
     first k and b the last p, (a, b) -> (a cos - b sin, b cos + a sin), where cos and sin are the tables' row of the token's position, (row / heads) mod S; unrounded.
-    `inverse` turns the other way (the VJP). x [T*heads, k+2p, g], cos and sin [S, p*g]. (C1) tables of one size, whole streams of x; (C2) at most half of x's streams.
+    `inverse` turns the other way (the VJP). x [T*heads, k+2p, g], cos and sin [S, p*g]. (C1) tables of one size, whole streams of x; (C2) at most half of x's streams; (C3) at least one head.
   }];
   let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$cos, Mhc_Tensor:$sin, I64Attr:$heads, UnitAttr:$inverse);
   let results = (outs Mhc_Tensor:$result);
@@ -124,7 +124,7 @@ def Mhc_ConcatOp : Mhc_Row<"concat", [Differentiable]> {
 }
 def Mhc_RepeatOp : Mhc_LookupRow<"repeat", [Differentiable]> {
   let summary = "each row several times, one after the other";
-  let description = "out[t*times + j] = x[t], j = 0 .. times - 1: x [T, ..] -> [T*times, ..] of x's type (MLA's rotary key, which all heads share). It is read where it is used, not copied. (C1) times is at least 1; (C2) one type, wide rows.";
+  let description = "out[t*times + j] = x[t], j = 0 .. times - 1: x [T, ..] -> [T*times, ..] of x's type (MLA's rotary key, which all heads share). It is read where it is used, not copied. (C1) times is 1 to 2^20; (C2) one type, wide rows.";
   let arguments = (ins Mhc_Tensor:$x, I64Attr:$times);
   let results = (outs Mhc_Tensor:$result);
 }
@@ -137,7 +137,7 @@ def Mhc_SumStreamsOp : Mhc_Row<"sum_streams"> {
 
 def Mhc_ScaleRowsOp : Mhc_Row<"scale_rows", [Differentiable]> {
   let summary = "each row times its own weight, unrounded (an attention gate)";
-  let description = "y[t, c] = w[t] x[t, c]: x [T, C], w [T, 1] narrow. (C1) y has x's shape; (C2) a weight a row.";
+  let description = "y[t, c] = w[t] x[t, c]: x [T, C], w [T, 1] narrow. (C1) x is one stream, and y has its shape; (C2) a weight a row.";
   let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$w);
   let results = (outs Mhc_Tensor:$result);
 }
