@@ -226,6 +226,7 @@ TEST(Train, CountsTheUpdatesThatWereMade) {
   ASSERT_EQ(lines.size(), 4u);
   for (int i = 0; i < 4; ++i)
     EXPECT_EQ(lines[i].contains("skipped"), i == 1) << i;
+  EXPECT_EQ(lines[1]["skipped_updates"], 1);
   EXPECT_TRUE(lines[1]["gradient_norm"].is_null()); // JSON has no NaN
 
   std::vector<double> weights(w.begin(), w.end()), m(256), v(256);

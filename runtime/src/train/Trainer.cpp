@@ -198,15 +198,17 @@ private:
                  {"tokens", number * spec.tokensPerStep()},
                  {"tokens_per_second", static_cast<double>(spec.tokensPerStep()) / stepSeconds},
                  {"seconds", stepSeconds}};
-    if (!updated)
+    if (!updated) {
       line["skipped"] = true;
+      line["skipped_updates"] = ++skippedUpdates;
+    }
     metrics.write(line);
 
     bool bad = !std::isfinite(loss) || !std::isfinite(norm);
     badSteps = bad ? badSteps + 1 : 0;
     if (bad)
       std::fprintf(stderr, "step %lld: loss %g, gradient norm %g%s\n", static_cast<long long>(number), loss, norm,
-                   updated ? "" : ": the update is left out");
+                   updated ? "" : concat(": the update is left out, the ", skippedUpdates, ". of this run").c_str());
     if (badSteps >= mostBadSteps) {
       // The step once more: its tokens and weights are still there.
       std::string where = stepExecutor->findNonFinite(stepRun);
@@ -291,6 +293,7 @@ private:
   MetricsFile metrics;
   double loss = 0, norm = 0, stepSeconds = 0;
   int64_t badSteps = 0;
+  int64_t skippedUpdates = 0; ///< of this run
   Clock::time_point begin, lastReport;
 };
 

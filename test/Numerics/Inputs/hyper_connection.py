@@ -1,9 +1,9 @@
 """Hyper-connections and chains of them: forward against the fp64 reference, backward against its central differences.
 
-usage: hyper_connection.py shapes | pairs [PART OF] [DTYPE..] | switches | conventions DTYPE | all
+usage: hyper_connection.py shapes | pairs [PART OF] [VALUE..] | switches | conventions DTYPE | all
 
-`shapes`: over n, C, T, types, topologies; `pairs`: hard shapes and data, every pair of values of n, C, T, type, manifold and data (T n C at most LARGEST: the pairs with a larger T
-are left out), all of them or every OFth case from the PARTth on; `switches`: every switch of the passes; `conventions`: pairs of conventions, sampled for one type;
+`shapes`: over n, C, T, types, topologies; `pairs`: hard shapes and data, every pair of values of n, C, T, type, manifold and data where T n C is at most LARGEST (of a larger one
+the smaller T have the pairs), every OFth case from the PARTth on, of the types and manifolds named; `switches`: every switch of the passes; `conventions`: pairs of conventions, sampled for one type;
 `all`: every pair of conventions in every type (minutes).
 """
 import collections
@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from mhcref import WITHOUT_FP64, Convention, Held, Package, chain, coefficients, differences, sublayer, to_bf16
+from mhcref import WITHOUT_FP64, Convention, Held, Package, chain, coefficients, differences, normalised, sublayer, to_bf16
 
 FILE = {"fp64": "F64", "fp32": "F32", "bf16": "BF16"}
 # Limits, as measured with honest fp32 code; a = max(|alpha|, standard deviation of the logits), B = max(1, largest magnitude of the token in the tensor and its inputs).
@@ -318,7 +318,7 @@ class Hard(Case):
         elif name == "phi" and not self.whole(name, self.point["phi"].size):
             size = 4 / (self.steep * len(self.point["phi"]) ** 0.5)
             directions = directions * size
-        count = max(1, AT_ONCE // (4 * self.T * self.c.n * (self.C if name in ("x", "f") else 4 * self.c.n)))
+        count = max(1, AT_ONCE // (4 * max(self.point[name].size, self.T * self.c.n * (self.C if name in ("x", "f") else 4 * self.c.n))))
         parts = [super(Hard, self).derivative(name, directions[first:first + count], step) for first in range(0, len(directions), count)]
         return np.concatenate(parts) / size
 
@@ -329,9 +329,15 @@ class Hard(Case):
         # What sums over the channels that cancel leave in dx: of the norm that their terms have, times phi / r. A token of zeros has 1 / r = 1000, and plain fp32 code is then several
         # times beyond the limit for streams where dh_post happens to be small.
         p, n = self.point, self.c.n
-        terms = np.sqrt(np.einsum("toc,tc->to", self.dx_next ** 2, p["f"] ** 2))
+        terms = np.sqrt(np.einsum("toc,tc->to", self.dx_next ** 2, p["f"] ** 2)) @ np.abs(p["phi"][:, n:2 * n]).T
+        if self.c.manifold["kind"] == "sphere":
+            # dz is the part of a gradient that lies across Z (of equal rows it adds up to 0), times radius / |Z|: of some tokens 100, and so are the errors of plain fp32 code.
+            v = normalised(p["x"].reshape(self.T, -1), self.c)
+            small = np.linalg.norm(p["alpha"][2] * (v @ p["phi"][:, 2 * n:]) + p["bias"][2 * n:], axis=1)
+            across = np.linalg.norm(np.sqrt((self.dx_next ** 2) @ np.swapaxes(p["x"] ** 2, -1, -2)), axis=(1, 2)) * np.sqrt(n) / small
+            terms = terms + across[:, None] * np.linalg.norm(p["phi"][:, 2 * n:], axis=1)
         r = np.sqrt((p["x"] ** 2).mean((1, 2)) + 1e-6)
-        return limit + CANCELLED[self.dtype] * np.abs(p["alpha"]).max() * ((terms / r[:, None]) @ np.abs(p["phi"][:, n:2 * n]).T).reshape(-1, n, self.C)
+        return limit + CANCELLED[self.dtype] * np.abs(p["alpha"]).max() * (terms / r[:, None]).reshape(-1, n, self.C)
 
 
 def new_pairs(v):
@@ -357,9 +363,13 @@ def hard():
     return chosen
 
 
-def pairs_of_shapes(part, of, dtypes):
+def pairs_of_shapes(part, of, named):
     # The largest and the smallest ones of every part are like those of the others.
-    chosen = [v for v in sorted(hard(), key=lambda v: v.T * v.n * v.C)[part - 1::of] if v.dtype in dtypes and not (v.dtype == "fp64" and WITHOUT_FP64)]
+    chosen = sorted(hard(), key=lambda v: v.T * v.n * v.C)[part - 1::of]
+    for field in ("dtype", "manifold"):
+        wanted = [name for name in named if name in HARD[field]] or HARD[field]
+        chosen = [v for v in chosen if getattr(v, field) in wanted]
+    chosen = [v for v in chosen if v.dtype != "fp64" or not WITHOUT_FP64]
     for values in chosen:
         Hard(values).run()
     print(f"{len(chosen)} cases of hard shapes")
@@ -481,12 +491,12 @@ if __name__ == "__main__":
         shapes()
     elif mode == "pairs":
         numbers, names = [int(a) for a in sys.argv[2:] if a.isdigit()], [a for a in sys.argv[2:] if not a.isdigit()]
-        pairs_of_shapes(*(numbers or (1, 1)), names or list(FILE))
+        pairs_of_shapes(*(numbers or (1, 1)), names)
     elif mode == "conventions":
         conventions(sys.argv[2], 14, {"fp64": 1, "fp32": 2, "bf16": 3}[sys.argv[2]])
     elif mode == "all":
         for number, name in enumerate(FILE):
             conventions(name, None, 100 + number)
     else:
-        sys.exit("usage: hyper_connection.py shapes | pairs [PART OF] [DTYPE..] | switches | conventions DTYPE | all")
+        sys.exit("usage: hyper_connection.py shapes | pairs [PART OF] [VALUE..] | switches | conventions DTYPE | all")
     print("passed")

@@ -58,7 +58,6 @@ TEST(Unsupported, Refused) {
        "kind 'moe_layer'"},
       {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
-      {model("@\"num_attention_heads\": 1048577, \"head_dim\": 2"), "more than 1048576 heads"},
       {model("@\"head_dim\": 1048578"), "'head_dim': a head of more than 1048576"},
       {model("\"attention\": \"mla\", \"kv_lora_rank\": 32, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
              "@\"v_head_dim\": 127"),
