@@ -66,21 +66,23 @@ def example_models(root):
     return models
 
 
-# Modes of the numerics tests: an fp64 reference in numpy and its differences. Their packages are compiled by prepare, which runs them on the CPU.
+# Modes of the numerics tests: an fp64 reference in numpy and its differences. prepare runs them on the CPU and keeps the packages; no fp64 on GPUs.
 NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.py", "conventions", "bf16"), ("hyper_connection.py", "shapes"), ("hyper_connection.py", "switches"),
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
             *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual"))]
 
 
 def numerics(out, programs, workers, **environment):
-    """(mode, whether it passed, the last lines of what it wrote), one after another"""
+    """(mode, whether it passed, what it wrote), one after another"""
     tests = pathlib.Path(__file__).resolve().parents[2] / "test/Numerics/Inputs"
     environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-                   "MHC_TEST_STORE": str((out / "numerics").resolve()), **environment}
+                   "MHC_TEST_STORE": str((out / "numerics").resolve()), "MHC_TEST_TARGET": TARGETS, **environment}
 
     def one(mode):
         result = subprocess.run([sys.executable, tests / mode[0], *mode[1:]], capture_output=True, text=True, env=environment)
-        return " ".join(mode), result.returncode == 0 and "passed" in result.stdout, (result.stdout + result.stderr).strip()[-1500:]
+        # Of a traceback the last line alone.
+        said = [line for line in (result.stdout + result.stderr).splitlines() if line and not line.startswith((" ", "Traceback"))]
+        return " ".join(mode), result.returncode == 0 and said[-1:] == ["passed"], said[-6:]
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         yield from pool.map(one, NUMERICS)
@@ -140,9 +142,9 @@ def text(count, rng):
 def prepare_numerics(out, programs):
     folder = out / "numerics"
     shutil.rmtree(folder, ignore_errors=True)
-    for mode, good, last in numerics(out, programs, os.cpu_count(), MHC_TEST_TARGET=TARGETS):
+    for mode, good, said in numerics(out, programs, os.cpu_count()):
         if not good:
-            sys.exit(f"{mode}, on the CPU:\n{last}")
+            sys.exit("\n".join([f"{mode}, on the CPU:", *said]))
     files = list(folder.iterdir())
     print(f"compiled {len(files)} packages of {folder.name}, {sum(f.stat().st_size for f in files) / 2**20:.1f} MiB", flush=True)
 
@@ -341,10 +343,10 @@ class Checks:
         """What the numerics tests have: presets, conventions, manifolds, layouts, readouts, .."""
         if not (self.out / "numerics").is_dir():
             return print("skip: prepare brought no packages of the numerics tests along")
-        for mode, good, last in numerics(self.out, self.runner.parent, 8, MHC_TEST_DEVICE=device):
+        for mode, good, said in numerics(self.out, self.runner.parent, 8, MHC_TEST_DEVICE=device):
             self.say(good, mode)
             if not good:
-                print("\n".join("     " + line for line in last.splitlines()), flush=True)
+                print("\n".join("     " + line[-1500:] for line in said), flush=True)
 
     def speed(self):
         for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("speed-residual", 20), ("speed-mhc", 20)):
