@@ -25,9 +25,9 @@ constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
 /// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
 constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
-/// Sublayers that one kernel computes one after the other: backward, where it computes them again. Between them there is no layer that would cut the kernel; each adds reductions over the row, for which
-/// the kernel goes over it once more, while what a cut costs, one more read of the stream, stays the same.
-constexpr int64_t recomputedSublayers = 8;
+/// Sublayers that one kernel computes one after the other: backward, where it computes them again. Between them there is no layer that would cut the kernel; but each adds reductions over
+/// the row, for which the kernel goes over it once more, and a kernel of one is forward's own (docs/design/ir.md has the measurement).
+constexpr int64_t recomputedSublayers = 1;
 
 using Ops = llvm::SetVector<Operation *>;
 
