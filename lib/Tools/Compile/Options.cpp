@@ -202,6 +202,9 @@ private:
     int64_t rows = 0;
     if (line.rowBlock != "none" && (StringRef(line.rowBlock).getAsInteger(10, rows) || rows < 1))
       return error("expected --row-block to be a number from 1 on, or none, but got '" + line.rowBlock + "'");
+    // A block's rows begin at multiples of 16 bytes then, which GPU kernels rely on.
+    if (rows % 8 && llvm::any_of(options.targets, [](const std::string &target) { return target != "cpu"; }))
+      return error("expected --row-block to be a multiple of 8 for GPU targets, but got " + Twine(rows));
     options.phases.rowBlock = rows;
     if (line.rowBlockBytes < 1)
       return error("expected --row-block-bytes to be a number from 1 on");
