@@ -175,6 +175,13 @@ static int64_t rowTraffic(KernelOp kernel, unsigned index) {
   return 0;
 }
 
+bool mlir::mhc::isElementwise(KernelOp kernel) {
+  return llvm::all_of(kernel.getBlock(), [](Operation &op) {
+    auto load = dyn_cast<RowLoadOp>(op);
+    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) || (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
+  });
+}
+
 Traffic mlir::mhc::kernelTraffic(KernelOp kernel) {
   Traffic traffic;
   for (int64_t i = 0, e = kernel.getNumInputs() + kernel.getNumOutputs(); i < e; ++i)

@@ -1,6 +1,7 @@
 //===- Kernels.cpp - code of a target ---------------------------------------===//
 
 #include "HostFeatures.h"
+#include "mhc/Analysis/KernelFormer.h"
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
@@ -62,16 +63,6 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
   for (int64_t size : whole ? type.getShape() : type.getShape().drop_front())
     argument.elements *= size;
   return argument;
-}
-
-/// A kernel whose every element depends on the same element of its inputs may write over them (planning goes by this
-/// rule, too). To be asked before the kernel is cut into phases.
-static bool isElementwise(KernelOp kernel) {
-  return llvm::all_of(kernel.getBlock(), [](Operation &op) {
-    auto load = dyn_cast<RowLoadOp>(op);
-    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) ||
-           (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
-  });
 }
 
 static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {

@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "EntryBuilder.h"
+#include "mhc/Analysis/KernelFormer.h"
 
 using namespace mlir;
 using namespace mlir::mhc;
@@ -111,14 +112,9 @@ static std::optional<StateRange> stateRange(DictionaryAttr attributes, Type type
   return StateRange{arena.getValue(), from, from + rowElements(type) * (rows ? rows.getInt() : 1)};
 }
 
-/// A kernel whose every element depends on the same element of its inputs may write over them.
-static bool isElementwise(LaunchOp launch) {
+static bool launchesElementwise(LaunchOp launch) {
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  return kernel && llvm::all_of(kernel.getBlock(), [](Operation &op) {
-           auto load = dyn_cast<RowLoadOp>(op);
-           return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) ||
-                  (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
-         });
+  return kernel && isElementwise(kernel);
 }
 
 /// The result's range may be written by the launch if no argument that lies there is read any more: by a later command,
@@ -137,7 +133,7 @@ bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
       for (Operation *user : aliases[i].getUsers()) {
         if (auto view = dyn_cast<ViewOp>(user))
           aliases.push_back(view.getResult());
-        else if (user == launch ? !(*other == *range && isElementwise(launch)) : launch->isBeforeInBlock(user))
+        else if (user == launch ? !(*other == *range && launchesElementwise(launch)) : launch->isBeforeInBlock(user))
           return false;
       }
   }

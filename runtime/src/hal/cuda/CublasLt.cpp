@@ -1,8 +1,7 @@
 #include "hal/cuda/CublasLt.h"
+#include "hal/cuda/SharedLibrary.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <dlfcn.h>
 
 namespace mhcrt {
 namespace {
@@ -51,28 +50,15 @@ struct Library {
                    void *workspace, size_t workspaceBytes, cuda::Stream) = nullptr;
 };
 
-/// By the loader's own search first, then where the toolkit lies.
 Library open() {
-  std::vector<std::string> folders = {""};
-  if (const char *home = std::getenv("CUDA_HOME"))
-    folders.push_back(std::string(home) + "/lib64/");
-  folders.push_back("/usr/local/cuda/lib64/");
+  auto file = cuda::SharedLibrary::open({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"});
+  if (!file)
+    fail("matrix products need cuBLASLt: neither libcublasLt.so.13 nor .so.12 nor .so was found (", cuda::searchedFolders, ")");
   Library library;
-  void *handle = nullptr;
-  for (const std::string &folder : folders)
-    for (const char *name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"})
-      if (!handle) {
-        library.name = folder + name;
-        handle = ::dlopen(library.name.c_str(), RTLD_NOW | RTLD_LOCAL);
-      }
-  if (!handle)
-    fail("matrix products need cuBLASLt: neither libcublasLt.so.13 nor .so.12 nor .so was found (LD_LIBRARY_PATH, "
-         "$CUDA_HOME/lib64, /usr/local/cuda/lib64)");
+  library.name = file.name();
   auto find = [&](auto &function, const char *symbol) {
-    void *address = ::dlsym(handle, symbol);
-    if (!address)
+    if (!file.find(function, symbol))
       fail(library.name, " has no '", symbol, "'");
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(address);
   };
   find(library.version, "cublasLtGetVersion");
   find(library.statusName, "cublasLtGetStatusName");

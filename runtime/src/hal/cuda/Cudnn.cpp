@@ -1,9 +1,9 @@
 #include "hal/cuda/Cudnn.h"
 #include "base/Error.h"
+#include "hal/cuda/SharedLibrary.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <dlfcn.h>
 
 namespace mhcrt::cudnn {
 namespace {
@@ -107,28 +107,17 @@ std::string versionText(size_t version) { // major * 10000 + minor * 100 + patch
   return concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
-/// By the loader's own search first, then where the toolkit lies.
 Library open() {
   Library library;
-  std::vector<std::string> folders = {""};
-  if (const char *home = std::getenv("CUDA_HOME"))
-    folders.push_back(std::string(home) + "/lib64/");
-  folders.push_back("/usr/local/cuda/lib64/");
-  void *handle = nullptr;
-  for (const std::string &folder : folders)
-    if (!handle) {
-      library.name = folder + "libcudnn.so.9";
-      handle = ::dlopen(library.name.c_str(), RTLD_NOW | RTLD_LOCAL);
-    }
-  if (!handle) {
-    library.problem = "not found: libcudnn.so.9 (LD_LIBRARY_PATH, $CUDA_HOME/lib64, /usr/local/cuda/lib64)";
+  auto file = cuda::SharedLibrary::open({"libcudnn.so.9"});
+  if (!file) {
+    library.problem = concat("not found: libcudnn.so.9 (", cuda::searchedFolders, ")");
     return library;
   }
+  library.name = file.name();
   auto find = [&](auto &function, const char *symbol) {
-    void *address = ::dlsym(handle, symbol);
-    if (!address)
+    if (!file.find(function, symbol))
       library.problem = concat(library.name, " has no '", symbol, "'");
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(address);
   };
   find(library.getVersion, "cudnnGetVersion");
   find(library.errorText, "cudnnGetErrorString");
