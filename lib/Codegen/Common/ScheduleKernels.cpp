@@ -227,24 +227,19 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
     for (KernelOp kernel : getOperation().getOps<KernelOp>()) {
       if (kernel.getSchedule())
         continue;
-      int64_t streams = 1;
-      kernel.getBody().walk([&](Operation *op) {
-        for (Value value : llvm::concat<Value>(op->getOperands(), op->getResults()))
-          if (auto type = dyn_cast<WideType>(value.getType()))
-            streams = std::max(streams, type.getStreams());
-      });
       if (failed(Scheduler(kernel).run()))
         return signalPassFailure();
-      kernel.setScheduleAttr(schedule(kernel, streams));
+      kernel.setScheduleAttr(schedule(kernel));
     }
   }
 
-  ScheduleAttr schedule(KernelOp kernel, int64_t streams) {
+  ScheduleAttr schedule(KernelOp kernel) {
     auto pick = [](int64_t option, int64_t otherwise) { return option ? option : otherwise; };
     if (family == "cpu") {
-      // The block of wide values that projections read, tile * streams * channelBlock, is to stay in the first-level cache.
+      // A tile of one vector of tokens, so that its rows and phi's share the second-level cache; pieces of rows long enough for memory, and blocks
+      // of them (tile * streams * channelBlock) that stay near the first-level cache between the chunk loop and the projections (docs/performance/cpu.md).
       int64_t lanes = kernel.getCompute().isF64() ? 4 : 8;
-      return ScheduleAttr::get(&getContext(), family, pick(tile, 16), lanes, pick(channelBlock, streams == 1 ? 256 : 64), 0);
+      return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
     }
     return ScheduleAttr::get(&getContext(), family, pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
   }

@@ -55,7 +55,10 @@ CudaContext::CudaContext(const cuda::Driver &driver) : driver(driver) {
   cuda::check(driver.primaryContextRetain(&context, device), "starting device 0");
   try {
     cuda::check(driver.contextSetCurrent(context), "device 0");
-    cuda::check(driver.streamCreate(&stream, cuda::StreamNonBlocking), "creating a stream");
+    // The commands of a plan are a chain: their stream goes before whatever else the process has on the device.
+    int least = 0, greatest = 0;
+    cuda::check(driver.streamPriorityRange(&least, &greatest), "reading the priorities of streams");
+    cuda::check(driver.streamCreate(&stream, cuda::StreamNonBlocking, greatest), "creating a stream");
   } catch (...) {
     driver.primaryContextRelease(device);
     throw;

@@ -38,7 +38,8 @@ Driver load() {
   find(driver.eventSynchronize, "cuEventSynchronize");
   find(driver.eventElapsedTime, "cuEventElapsedTime");
   find(driver.eventDestroy, "cuEventDestroy_v2");
-  find(driver.streamCreate, "cuStreamCreate");
+  find(driver.streamPriorityRange, "cuCtxGetStreamPriorityRange");
+  find(driver.streamCreate, "cuStreamCreateWithPriority");
   find(driver.streamSynchronize, "cuStreamSynchronize");
   find(driver.streamDestroy, "cuStreamDestroy_v2");
   find(driver.streamBeginCapture, "cuStreamBeginCapture_v2");

@@ -54,7 +54,8 @@ struct Driver {
   Result (*eventSynchronize)(Event event);
   Result (*eventElapsedTime)(float *milliseconds, Event from, Event to);
   Result (*eventDestroy)(Event event);
-  Result (*streamCreate)(Stream *stream, unsigned flags);
+  Result (*streamPriorityRange)(int *least, int *greatest);
+  Result (*streamCreate)(Stream *stream, unsigned flags, int priority);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamDestroy)(Stream stream);
   Result (*streamBeginCapture)(Stream stream, int mode);
