@@ -67,7 +67,8 @@ private:
 
   static cuda::Pointer pointer(const void *address) { return reinterpret_cast<cuda::Pointer>(address); }
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
-             const std::string &name);
+             const std::string &name, std::vector<cuda::TensorMap> maps = {});
+  cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
   /// `count` of what the kernel takes by tiles, or so many blocks.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
   void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,

@@ -33,6 +33,11 @@ Driver load() {
   find(driver.moduleGetFunction, "cuModuleGetFunction");
   find(driver.functionSetAttribute, "cuFuncSetAttribute");
   find(driver.launchKernel, "cuLaunchKernel");
+  auto findNewer = [&](auto &function, const char *symbol) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, symbol));
+  };
+  findNewer(driver.maxActiveClusters, "cuOccupancyMaxActiveClusters");
+  findNewer(driver.encodeTiled, "cuTensorMapEncodeTiled");
   find(driver.eventCreate, "cuEventCreate");
   find(driver.eventRecord, "cuEventRecord");
   find(driver.eventSynchronize, "cuEventSynchronize");
