@@ -12,8 +12,10 @@ namespace {
 
 /// Shared memory of a block on sm_90 and later.
 constexpr int64_t sharedLimit = 227 * 1024;
-/// Registers of phi that a projection warp can keep beside what it works with.
-constexpr int64_t weightRegisters = 120;
+/// What leaves the first-level cache enough for parameters and what roles spill: with less a boundary took 1.3 times as long.
+constexpr int64_t comfortableShared = 192 * 1024;
+/// Registers of phi that a projection warp can keep, what it works with beside them, and what it can have in all.
+constexpr int64_t weightRegisters = 120, workRegisters = 36, mostRegisters = 152;
 
 class Planner {
 public:
@@ -252,10 +254,15 @@ private:
           continue;
         }
       }
+      plan.projectRegisters = std::min<int64_t>(llvm::alignTo(plan.steps * plan.pieces * 4 + workRegisters, 8), mostRegisters);
+      plan.projectRegisters = std::max<int64_t>(plan.projectRegisters, plan.registers); // roles beside it cannot use more
+      plan.postRegisters = plan.projectRegisters > 136 ? 56 : 64;
+      plan.serviceRegisters = (20 * plan.registers - plan.postWarps * plan.postRegisters - plan.projectWarps * plan.projectRegisters) / 4 / 8 * 8;
       int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
-      for (int64_t stages : {6, 5, 4, 3, 2})
-        if (layOut(stages, box, passingBox))
-          return true;
+      for (int64_t limit : {comfortableShared, sharedLimit})
+        for (int64_t stages : {4, 3, 2})
+          if (layOut(stages, box, passingBox) && plan.sharedBytes <= limit)
+            return true;
       plan.stageBytes = box;
       plan.passingBytes = passingBox;
       last = "the rows of 16 tokens do not fit into the shared memory of 16 blocks";
@@ -266,7 +273,7 @@ private:
   /// Shared memory for this number of stages; from three on the end of a tile lags behind.
   bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
     plan.stages = stages;
-    plan.lag = std::min<int64_t>(stages - 2, 2);
+    plan.lag = std::min<int64_t>(stages - 2, 1);
     plan.stageBytes = box * plan.boxes;
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {
