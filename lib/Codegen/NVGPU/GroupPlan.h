@@ -15,6 +15,7 @@
 #ifndef MHC_CODEGEN_NVGPU_GROUPPLAN_H
 #define MHC_CODEGEN_NVGPU_GROUPPLAN_H
 
+#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -26,9 +27,9 @@ namespace mlir::mhc::nvgpu {
 
 struct GroupPlan {
   /// Tokens of a tile, channels of a box (128 bytes of bf16, which the hardware swizzles), bytes of a box.
-  static constexpr int64_t tokens = 16, boxChannels = 64, boxBytes = tokens * boxChannels * 2;
+  static constexpr int64_t tokens = 16, boxChannels = GroupSlice::box, boxBytes = tokens * boxChannels * 2;
   /// Warps: elementwise code of the first wide phase; projection and the second wide phase; coefficients; one loads.
-  static constexpr int64_t postWarps = 8, projectWarps = 8, coefficientWarps = 3, threads = 20 * 32;
+  static constexpr int64_t postWarps = 8, projectWarps = GroupSlice::warps, coefficientWarps = 3, threads = 20 * 32;
   /// Registers of a thread at the start, of which the roles get more or fewer; postWarps, projectWarps and the four others share 20 * 96.
   static constexpr int64_t registers = 96;
   /// Exchange buffers: tiles whose sums may be under way at a time.
