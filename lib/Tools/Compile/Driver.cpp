@@ -2,6 +2,7 @@
 
 #include "Compile.h"
 
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
 #include "mhc/Frontend/Description.h"
