@@ -331,7 +331,7 @@ def SplitRowsPass : Pass<"mhc-split-rows", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"part", "part", "int64_t", /*default=*/"4096", "the most elements of a part">];
-  let dependentDialects = ["::mlir::mhc::MhcDialect"];
+  let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 #endif // MHC_TRANSFORMS_PASSES
