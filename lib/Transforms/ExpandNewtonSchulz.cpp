@@ -60,10 +60,27 @@ struct ExpandNewtonSchulzPass : impl::ExpandNewtonSchulzPassBase<ExpandNewtonSch
     }
     emitDecision(loc, "mhc-expand-newton-schulz", "newton_schulz", op, true,
                  Twine("15 batched matmuls of ") + (tall ? "X^T X" : "X X^T") + " of " + Twine(side) + " x " + Twine(side) + " in " + (element.isBF16() ? "bf16" : "the weights' type"));
-    if (element != own)
-      x = CastOp::create(b, loc, op.getResult().getType(), x);
-    op.replaceAllUsesWith(x);
+    replaceUses(b, op.getResult(), x);
     op.erase();
+  }
+
+  /// Steps read rounded rows as they are: widening them once for all would write them once more.
+  static void replaceUses(OpBuilder &b, Value from, Value to) {
+    if (from.getType() == to.getType())
+      return from.replaceAllUsesWith(to);
+    Value wide;
+    for (OpOperand &use : llvm::make_early_inc_range(from.getUses())) {
+      Operation *user = use.getOwner();
+      if (auto view = dyn_cast<ViewOp>(user)) {
+        Type type = withElementType(view.getResult().getType(), cast<ShapedType>(to.getType()).getElementType());
+        replaceUses(b, view.getResult(), ViewOp::create(b, view.getLoc(), type, to));
+      } else if (isa<DescendOp, AddScaledOp>(user)) {
+        use.set(to);
+      } else {
+        wide = wide ? wide : CastOp::create(b, user->getLoc(), from.getType(), to).getResult();
+        use.set(wide);
+      }
+    }
   }
 };
 
