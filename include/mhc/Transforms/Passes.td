@@ -284,7 +284,7 @@ def ExpandNewtonSchulzPass : Pass<"mhc-expand-newton-schulz", "::mlir::func::Fun
 
     ```mlir
     func.func @step(%u: tensor<?x24xf32>) -> tensor<?x24xf32> {
-      %0 = mhc.newton_schulz %u {rows = 4, columns = 6, eps = 1.0e-7} : (tensor<?x24xf32>) -> tensor<?x24xf32>
+      %0 = mhc.newton_schulz %u {rows = 4, columns = 6, eps = 0.5} : (tensor<?x24xf32>) -> tensor<?x24xf32>
       return %0 : tensor<?x24xf32>
     }
     ```
@@ -292,10 +292,10 @@ def ExpandNewtonSchulzPass : Pass<"mhc-expand-newton-schulz", "::mlir::func::Fun
     ```mlir
     func.func @step(%u: tensor<?x24xf32>) -> tensor<?x24xf32> {
       %0 = mhc.dot_rows %u, %u : (tensor<?x24xf32>, tensor<?x24xf32>) -> tensor<?x1xf32, #mhc.narrow>
-      %1 = mhc.norm_scale %0 {eps = 1.0e-7 : f64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %1 = mhc.norm_scale %0 {eps = 5.000000e-01 : f64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
       %x = mhc.scale_rows %u, %1 : (tensor<?x24xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x24xf32>
       %a = mhc.matmul %x, %x {k = 6 : i64, m = 4 : i64, n = 4 : i64, trans_b} : (tensor<?x24xf32>, tensor<?x24xf32>) -> tensor<?x16xf32>
-      %b = mhc.matmul %a, %a, %a {alpha = 2.927{{.*}} : f64, beta = -6.894{{.*}} : f64, k = 4 : i64, m = 4 : i64, n = 4 : i64} : (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) -> tensor<?x16xf32>
+      %b = mhc.matmul %a, %a, %a {alpha = 2.927000e+00 : f64, beta = -6.894600e+00 : f64, k = 4 : i64, m = 4 : i64, n = 4 : i64} : (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) -> tensor<?x16xf32>
       ...
     ```
   }];
