@@ -75,11 +75,10 @@ func.func @not_split(%x: tensor<?x4099xf32>, %y: tensor<?x8192xf32>) -> (tensor<
 
 // What is the same for all rows is made for the parts, a matrix's own number is repeated. 12288 = 3 x 4096.
 // CHECK-LABEL: func.func @numbers
-// CHECK-DAG:     %[[X:.*]] = mhc.view %arg0 : (tensor<?x12288xf32>) -> tensor<?x4096xf32>
-// CHECK-DAG:     %[[RATE:.*]] = mhc.token_weight %{{.*}}, %arg2 {{.*}} : (tensor<?x4096xf32>, tensor<64xf32>)
-// CHECK-DAG:     %[[R:.*]] = mhc.repeat %arg1 {times = 3 : i64}
+// CHECK:         %[[RATE:.*]] = mhc.token_weight %{{.*}}, %arg2 {{.*}} : (tensor<?x4096xf32>, tensor<64xf32>)
 // CHECK:         %[[Y:.*]] = mhc.add_scaled %{{.*}}, %{{.*}}, %[[RATE]] : (tensor<?x4096xf32>, tensor<?x4096xf32>
-// CHECK:         mhc.scale_rows %[[Y]], %{{.*}} : (tensor<?x4096xf32>
+// CHECK:         %[[R:.*]] = mhc.repeat %arg1 {times = 3 : i64}
+// CHECK:         mhc.scale_rows %[[Y]], %[[R]] : (tensor<?x4096xf32>
 func.func @numbers(%x: tensor<?x12288xf32>, %r: tensor<?x1xf32, #mhc.narrow>, %s: tensor<64xf32>) -> tensor<?x12288xf32> {
   %0 = mhc.token_weight %x, %s {indices = array<i64: 0>} : (tensor<?x12288xf32>, tensor<64xf32>) -> tensor<?x1xf32, #mhc.narrow>
   %1 = mhc.add_scaled %x, %x, %0 : (tensor<?x12288xf32>, tensor<?x12288xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x12288xf32>

