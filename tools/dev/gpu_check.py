@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+import gpu_boundary
 import gpu_shapes
 
 TARGETS = "cpu,sm_90a"
@@ -182,6 +183,7 @@ def prepare(out, programs):
             subprocess.run([runner, "call", out / f"{name}.mhcpkg", "loss_and_gradients", f"--inputs={out}/{name}-{b}x{s}.in", f"--outputs={out}/{name}-{b}x{s}.cpu"], check=True)
     for name, description in speed_models().items():
         compile_package(name, description)
+    gpu_boundary.prepare(out, programs)
     gpu_shapes.prepare(out, programs)
     prepare_numerics(out, programs)
     for left_over in ("seed.safetensors", "init.safetensors"):
@@ -340,6 +342,13 @@ class Checks:
     def shapes(self):
         gpu_shapes.shapes(self)
 
+    def boundary(self):
+        try:
+            import torch
+        except ImportError:
+            return print("skip boundary: it needs PyTorch")
+        gpu_boundary.run(self)
+
     def huge(self):
         gpu_shapes.huge(self)
 
@@ -373,7 +382,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -86,14 +86,37 @@ public:
       if (auto manifest = (*module)->getAttrOfType<StringAttr>(manifestAttr))
         remarks.describeParameters(manifest.getValue());
       addFigures();
-      remarks.print(options.explain, llvm::outs());
     }
+    // Schedules are chosen when code is made, so the decisions are complete after it; they are printed first where both go to standard output.
+    bool explainFirst = options.output == "-";
+    if (explainFirst)
+      explain();
+    LogicalResult result = options.output.empty() ? chooseSchedules() : writeResult();
+    if (!explainFirst)
+      explain();
     if (options.memory && failed(printMemoryReport()))
       return failure();
-    return options.output.empty() ? success() : writeResult();
+    return result;
   }
 
 private:
+  void explain() {
+    if (options.explain != Explain::none)
+      remarks.print(options.explain, llvm::outs());
+  }
+
+  /// Without a package to write: only for the decisions to be shown.
+  LogicalResult chooseSchedules() {
+    if (options.explain == Explain::none || options.to != Phase::package)
+      return success();
+    for (const std::string &target : options.targets) {
+      ModuleOp program = gpuModule && !isCpu(target) ? *gpuModule : *module;
+      if (!isCpu(target) && findMissingCommands(program, target).empty() && failed(generateCode(program, target, options.cpu, options.group, CodeStage::figures)))
+        return failure();
+    }
+    return success();
+  }
+
   static std::unique_ptr<MLIRContext> makeContext() {
     DialectRegistry registry;
     registerEverything(registry);
