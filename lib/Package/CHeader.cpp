@@ -309,6 +309,8 @@ private:
       text += (i ? " and " : " a row, rows: ") + rows;
       if (rows == "shared")
         text += " by " + std::to_string(argument.tokensPerRow);
+      if (rows == "indexed")
+        text += " by argument " + std::to_string(*argument.index);
     }
     return text + (argument.written ? "; written" : "");
   }

@@ -109,6 +109,9 @@ struct Router {
   std::optional<double> capacityFactor;
 };
 
+/// Whether a loss goes by the choices of the whole step, those of earlier micro-batches included.
+bool needsPreviousCounts(const Router &);
+
 struct MoeRouterKind {
   int64_t hiddenSize = 0, numExperts = 0, numExpertsPerTok = 0;
   Dtype dtype = Dtype::bf16;
@@ -231,12 +234,37 @@ struct ParameterInfo {
   CountTerm term;
   bool decayed;                 ///< AdamW's weight decay applies
   InitialValue init;
+  std::string stack = {};       ///< of experts: the tensor [E, ..] in memory that this is a part of
 };
 
 /// All parameters in the order of the model (embedding, blocks, norm, head). Experts are listed one by one.
 std::vector<ParameterInfo> parameterTable(const LanguageModel &);
 /// State that is no parameter (`e_score_correction_bias`), fp32, zeros at the start.
 std::vector<ParameterInfo> stateTable(const LanguageModel &);
+
+/// Where parameters and state lie in memory (docs/design/package.md): decayed tensors first, then the others, then state. Tensors and stacks begin at multiples of 64 elements;
+/// those of a stack follow each other without gaps. Gradients and the optimizer's states have the same layout.
+struct ParameterArena {
+  struct Tensor {
+    ParameterInfo info;
+    int64_t offset = 0, elements = 0;
+  };
+  struct Stack {
+    std::string name;
+    std::vector<int64_t> shape; ///< [E, ..]
+    int64_t offset = 0;
+  };
+  std::vector<Tensor> tensors; ///< in the order of the model, state at the end
+  std::vector<Stack> stacks;
+  int64_t decayEnd = 0;   ///< decayed tensors are the elements [0, decayEnd)
+  int64_t stateBegin = 0; ///< parameters end here
+  int64_t elements = 0;   ///< size of the arena
+};
+ParameterArena layOutParameters(const LanguageModel &);
+
+/// The blocks with experts, and the name of the stack of their selection biases.
+int64_t expertBlocks(const LanguageModel &);
+inline constexpr const char *biasStack = "model.expert_bias";
 
 /// The object that `--report=parameters` prints, as JSON text (descriptions.md): exact counts, without building the table of experts one by one.
 std::string parameterReport(const LanguageModel &);

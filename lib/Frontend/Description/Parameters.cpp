@@ -272,8 +272,8 @@ ParameterCounts countParameters(const LanguageModel &model) {
 
 std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
   std::vector<ParameterInfo> out;
-  auto append = [&](const std::string &name, const Tensor &tensor) {
-    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init});
+  auto append = [&](const std::string &name, const Tensor &tensor, const std::string &stack = "") {
+    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init, stack});
   };
   // The tensors of one expert follow each other, so experts are taken out of the list in one go.
   auto appendAll = [&](const std::vector<Tensor> &tensors) {
@@ -288,8 +288,9 @@ std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
       }
       for (int64_t expert = 0; expert < tensors[i].copies; ++expert)
         for (size_t j = i; j < end; ++j) {
-          std::string name = tensors[j].name;
-          append(name.replace(name.find('*'), 1, std::to_string(expert)), tensors[j]);
+          std::string name = tensors[j].name, stack = name;
+          stack.erase(stack.find('*'), 2);
+          append(name.replace(name.find('*'), 1, std::to_string(expert)), tensors[j], stack);
         }
       i = end;
     }
@@ -317,7 +318,8 @@ std::vector<ParameterInfo> stateTable(const LanguageModel &model) {
                    Role::bias,
                    CountTerm::router,
                    /*decayed=*/false,
-                   InitialValue{InitialValue::constant, 0, {}}});
+                   InitialValue{InitialValue::constant, 0, {}},
+                   biasStack});
   return out;
 }
 

@@ -119,6 +119,9 @@ private:
                    [&](char *host) { initialValues(tensor, seed, pool, reinterpret_cast<float *>(host)); });
       } else if (buffer.kind == BufferKind::Gradient || (state && buffer.arena == StateArena::Gradients)) {
         make(arenas.gradients);
+      } else if (state && buffer.arena == StateArena::ExpertCounts) {
+        if (!arenas.expertCounts.data())
+          arenas.expertCounts = DeviceMemory(device, package.manifest().countElements * sizeof(int64_t));
       } else if (state) {
         make(buffer.arena == StateArena::ExpAvg ? arenas.expAvg : arenas.expAvgSq);
       }
@@ -138,6 +141,7 @@ private:
     scalars[scalar::OneMinusBeta1] = 0.1f;
     scalars[scalar::OneMinusBeta2] = 0.05f;
     scalars[scalar::Eps] = 1e-8f;
+    scalars[scalar::Phase] = static_cast<float>(package.manifest().phases.size());
   }
 
   const Package &package;

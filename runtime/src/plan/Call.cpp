@@ -26,6 +26,17 @@ HostTensors initialTensors(const Manifest &manifest, int64_t seed, int threads) 
   return outputs;
 }
 
+/// The number that an input gives, or the highest where it is left out.
+int64_t readScalar(const TensorSpec &spec, const TensorInfos &inputs, const ReadTensor &read) {
+  if (!inputs.count(spec.name))
+    return spec.below - 1;
+  int32_t value = 0;
+  read(spec.name, &value);
+  if (value < 0 || value >= spec.below)
+    fail(spec.name, ": expected a number from 0 to ", spec.below - 1, ", but got ", value);
+  return value;
+}
+
 /// A tensor's place on the device: its own memory there, or the host's.
 struct Placed {
   DeviceMemory memory;
@@ -72,7 +83,13 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
   Executor::Run run;
   HostTensors hostInputs, outputs;
   std::vector<Placed> places;
+  Scalars scalars{};
+  scalars[scalar::GradientScale] = 1;
   for (const TensorSpec &spec : entry.inputs) {
+    if (spec.scalar >= 0) {
+      scalars[spec.scalar] = static_cast<float>(readScalar(spec, inputs, read));
+      continue;
+    }
     HostTensor &tensor =
         hostInputs.emplace(spec.name, makeTensor(spec.dtype, evaluateShape(spec, symbols), spec.name)).first->second;
     read(spec.name, tensor.data.data());
@@ -117,8 +134,10 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
     device.fillBytes(arenas.gradients.data(), 0, arenaBytes);
   }
   run.arenas = &arenas;
-  Scalars scalars{};
-  scalars[scalar::GradientScale] = 1;
+  if (manifest.countElements) {
+    arenas.expertCounts = DeviceMemory(device, manifest.countElements * sizeof(int64_t));
+    device.fillBytes(arenas.expertCounts.data(), 0, arenas.expertCounts.size());
+  }
   run.scalars = &scalars;
   executor.run(run);
 
@@ -127,6 +146,8 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
       device.copyOut(tensor.data.data(), run.outputs.at(outputName), tensor.data.size());
   if (entry.gradients)
     for (const ModelTensor &tensor : manifest.tensors) {
+      if (tensor.isState())
+        continue;
       HostTensor gradient = makeTensor(DType::F32, tensor.shape, tensor.name);
       device.copyOut(gradient.data.data(), arenas.gradients.data() + tensor.offset * sizeof(float),
                      gradient.data.size());

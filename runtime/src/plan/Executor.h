@@ -12,7 +12,7 @@ namespace mhcrt {
 
 /// What a model keeps between calls, on the device. All arenas have the parameters' layout.
 struct ModelArenas {
-  DeviceMemory parameters, gradients, expAvg, expAvgSq; ///< empty where an entry has no use for them
+  DeviceMemory parameters, gradients, expAvg, expAvgSq, expertCounts; ///< empty where an entry has no use for them
 };
 
 /// The 64 scalars of a step (docs/design/package.md).
@@ -34,7 +34,8 @@ enum {
   SumOfSquares = 16,
   ClipFactor = 17, ///< below 0: the gradients' norm was not finite, and the updates left everything as it was
   Loss = 18,
-  CrossEntropy = 19
+  CrossEntropy = 19,
+  Phase = 20 ///< of the number of experts a token
 };
 }
 

@@ -42,11 +42,17 @@ const SafeTensorsFile::Tensor &findTensor(const SafeTensorsFile &file, const std
   return *tensor;
 }
 
-/// Fills an arena from the tensors of the model's names with a prefix in front. Returns their number.
+/// Fills an arena from the tensors of the model's names with a prefix in front. Returns their number. The optimizer has nothing for state, which may be missing: then it is zero.
 size_t loadArena(const SafeTensorsFile &file, const std::string &prefix, const Manifest &manifest, Device &device,
                  const DeviceMemory &arena) {
   Memory staging;
+  size_t loaded = 0;
   for (const ModelTensor &tensor : manifest.tensors) {
+    if (tensor.isState() && (!prefix.empty() || !file.find(tensor.name))) {
+      device.fillBytes(arena.data() + tensor.offset * sizeof(float), 0, tensor.count * sizeof(float));
+      continue;
+    }
+    ++loaded;
     const auto &source = findTensor(file, prefix + tensor.name, DType::F32, tensor.shape);
     uint64_t bytes = tensor.count * sizeof(float);
     if (staging.size() < bytes)
@@ -54,7 +60,7 @@ size_t loadArena(const SafeTensorsFile &file, const std::string &prefix, const M
     file.read(source, staging.data());
     device.copyIn(arena.data() + tensor.offset * sizeof(float), staging.data(), bytes);
   }
-  return manifest.tensors.size();
+  return loaded;
 }
 
 } // namespace
@@ -93,7 +99,8 @@ void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &d
       data[i] = copies[i].data();
     }
     for (const ModelTensor &tensor : manifest.tensors)
-      tensors.push_back({prefixes[i] + tensor.name, DType::F32, tensor.shape, data[i] + tensor.offset * sizeof(float)});
+      if (i == 0 || !tensor.isState())
+        tensors.push_back({prefixes[i] + tensor.name, DType::F32, tensor.shape, data[i] + tensor.offset * sizeof(float)});
   }
   tensors.push_back({stepName, DType::I64, {1}, &progress.optimizerStep});
   writeSafeTensors(path, std::move(tensors),

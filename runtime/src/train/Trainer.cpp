@@ -11,10 +11,12 @@
 #include "train/Metrics.h"
 #include "train/TrainingSpec.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <numeric>
 
 namespace mhcrt {
 namespace {
@@ -101,6 +103,8 @@ private:
       *arena = DeviceMemory(*device, bytes);
       device->fillBytes(arena->data(), 0, bytes);
     }
+    if (manifest.countElements)
+      arenas.expertCounts = DeviceMemory(*device, manifest.countElements * sizeof(int64_t));
     progress.seed = options.seed.value_or(0);
     if (options.resume) {
       LoadedCheckpoint loaded = loadCheckpoint(*options.resume, manifest, *device, arenas, true);
@@ -177,6 +181,7 @@ private:
     scalars[scalar::OneMinusBeta1] = static_cast<float>(1 - spec.beta1);
     scalars[scalar::OneMinusBeta2] = static_cast<float>(1 - spec.beta2);
     scalars[scalar::Eps] = static_cast<float>(spec.eps);
+    scalars[scalar::Phase] = static_cast<float>(phase(number));
     try {
       stepExecutor->run(stepRun);
     } catch (const Error &problem) {
@@ -198,6 +203,7 @@ private:
                  {"tokens", number * spec.tokensPerStep()},
                  {"tokens_per_second", static_cast<double>(spec.tokensPerStep()) / stepSeconds},
                  {"seconds", stepSeconds}};
+    addExperts(line);
     if (!updated) {
       line["skipped"] = true;
       line["skipped_updates"] = ++skippedUpdates;
@@ -216,6 +222,42 @@ private:
            number - mostBadSteps + 1,
            where.empty() ? "" : "; the first command of the step with a NaN or infinity in its result: " + where);
     }
+  }
+
+  /// The phase that a step belongs to: by the tokens before it.
+  int64_t phase(int64_t number) const {
+    double done = static_cast<double>(number - 1) / static_cast<double>(spec.steps);
+    int64_t at = 0;
+    while (at < static_cast<int64_t>(manifest.phases.size()) && done >= manifest.phases[at])
+      ++at;
+    return at;
+  }
+
+  /// Of a model with experts: how the step's choices are spread over them (math.md 2.4), and how many were dropped.
+  void addExperts(Json &line) {
+    if (!manifest.expertBlocks)
+      return;
+    std::vector<int64_t> counts(manifest.countElements);
+    device->copyOut(counts.data(), arenas.expertCounts.data(), counts.size() * sizeof(int64_t));
+    const int64_t experts = manifest.experts;
+    Json all = Json::array(), violations = Json::array();
+    double sum = 0;
+    int64_t dropped = 0;
+    for (int64_t block = 0; block < manifest.expertBlocks; ++block) {
+      auto begin = counts.begin() + block * experts, end = begin + experts;
+      all.push_back(std::vector<int64_t>(begin, end));
+      double mean = static_cast<double>(std::accumulate(begin, end, int64_t(0))) / static_cast<double>(experts);
+      double violation = mean > 0 ? (static_cast<double>(*std::max_element(begin, end)) - mean) / mean : 0;
+      violations.push_back(violation);
+      sum += violation;
+      dropped += counts[manifest.expertBlocks * experts + block];
+    }
+    line["expert_counts"] = std::move(all);
+    line["max_violation"] = sum / static_cast<double>(manifest.expertBlocks);
+    line["max_violations"] = std::move(violations);
+    line["dropped"] = dropped;
+    if (!manifest.phases.empty())
+      line["phase"] = static_cast<int64_t>(scalars[scalar::Phase]);
   }
 
   void report(int64_t first) {
