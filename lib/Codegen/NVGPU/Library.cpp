@@ -16,8 +16,8 @@ void LibraryKernel::begin(StringRef name, int64_t pointers, int64_t integers, Gp
   SmallVector<Type> types(pointers, LLVM::LLVMPointerType::get(context, 1));
   types.append(integers, b.getI64Type());
   b.setInsertionPointToEnd(target.getBody());
-  function =
-      LLVM::LLVMFuncOp::create(b, loc, name, LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
+  function = LLVM::LLVMFuncOp::create(b, loc, name,
+                                      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
   function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
   function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(launch.threads)}));
   setGpuLaunch(function, launch);
@@ -108,7 +108,9 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
     llvm::TypeSwitch<Operation *>(command)
         .Case([&](plan::AddOp op) { names.insert("mhc_add_" + text(typeOf(op.getDst()))); })
         .Case([&](plan::SplitTokensOp) { names.insert("mhc_split_tokens"); })
-        .Case([&](plan::EmbeddingBackwardOp op) { names.insert("mhc_embedding_backward_" + text(typeOf(op.getDx()))); })
+        .Case([&](plan::EmbeddingBackwardOp op) {
+          names.insert("mhc_embedding_backward_" + text(typeOf(op.getDx())));
+        })
         .Case([&](plan::GemmOp op) {
           // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32).
           bool a = typeOf(op.getA()).isBF16(), b = typeOf(op.getB()).isBF16(), c = typeOf(op.getC()).isBF16();

@@ -34,14 +34,12 @@ def host_text(text):
     def together(call, results, struct):
         """A value of four parts that a warp makes together: the call, then its results one by one."""
         def written(match):
-            name, kind = match[1], "i32" if results == "word" else "f32"
-            lines = [match.expand(call)]
-            last = f"{name}_none"
-            lines.append(f"{last} = llvm.mlir.undef : {struct}")
+            name, kind = match[1][1:], "i32" if results == "word" else "f32"
+            lines = [match.expand(call), f"%part_{name} = llvm.mlir.undef : {struct}"]
             for i in range(4):
-                lines.append(f"{name}_{results}{i} = llvm.call @sim_{results}{i}() : () -> {kind}")
-                lines.append(f"{name if i == 3 else f'{name}_part{i}'} = llvm.insertvalue {name}_{results}{i}, {last}[{i}] : {struct}")
-                last = f"{name}_part{i}"
+                before, after = f"%part{i or ''}_{name}", f"%part{i + 1}_{name}" if i < 3 else f"%{name}"
+                lines.append(f"%{results}{i}_{name} = llvm.call @sim_{results}{i}() : () -> {kind}")
+                lines.append(f"{after} = llvm.insertvalue %{results}{i}_{name}, {before}[{i}] : {struct}")
             return "\n".join(lines)
         return written
     words, sums = "!llvm.struct<(i32, i32, i32, i32)>", "!llvm.struct<(f32, f32, f32, f32)>"
@@ -49,9 +47,9 @@ def host_text(text):
         (r"(%\w+) = nvvm\.ldmatrix (%\w+) \{[^\n]*mma_layout<(row|col)>[^\n]*", together(r"llvm.call @sim_ldmatrix_\3(\2) : (!llvm.ptr<3>) -> ()", "word", words)),
         (r"(%\w+) = nvvm\.mma\.sync A\[(.*?)\] +B\[(.*?)\] +C\[(.*?)\][^\n]*",
          together(r"llvm.call @sim_mma(\2, \3, \4) : (i32, i32, i32, i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
-        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = c[ag], (%\w+) :[^\n]*",
+        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag], (%\w+) :[^\n]*",
          r"llvm.call @sim_async\3(\1, \2, \4) : (!llvm.ptr<3>, !llvm.ptr<1>, i32) -> ()"),
-        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = c[ag] :[^\n]*",
+        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag] :[^\n]*",
          r"llvm.call @sim_async_all\3(\1, \2) : (!llvm.ptr<3>, !llvm.ptr<1>) -> ()"),
         (r"nvvm\.cp\.async\.commit\.group", "llvm.call @sim_async_commit() : () -> ()"),
         (r"nvvm\.cp\.async\.wait\.group (\d+)", r"llvm.call @sim_async_wait\1() : () -> ()"),
