@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+import gpu_experts
 import gpu_shapes
 
 TARGETS = "cpu,sm_90a"
@@ -182,6 +183,7 @@ def prepare(out, programs):
     for name, description in speed_models().items():
         compile_package(name, description)
     gpu_shapes.prepare(out, programs)
+    gpu_experts.prepare(out, programs)
     prepare_numerics(out, programs)
     for left_over in ("seed.safetensors", "init.safetensors"):
         (out / left_over).unlink(missing_ok=True)
@@ -339,6 +341,9 @@ class Checks:
     def huge(self):
         gpu_shapes.huge(self)
 
+    def experts(self):
+        gpu_experts.run(self.out, self.say)
+
     def conventions(self, device="cuda"):
         """What the numerics tests have: presets, conventions, manifolds, layouts, readouts, .."""
         if not (self.out / "numerics").is_dir():
@@ -369,7 +374,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "experts", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()
