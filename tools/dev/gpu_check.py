@@ -230,12 +230,12 @@ class Checks:
         program, library = self.work / "cuda-test", next(self.runner.parent.parent.glob("libmhc-rt.a"))
         blas = subprocess.run(["nm", "-u", str(library)], capture_output=True, text=True).stdout.count("cblas_sgemm") > 0
         build = subprocess.run(["c++", "-std=c++20", "-O1", "-Iruntime/include", "-Iruntime/src", "-Iinclude", f"-I{deps}/include", '-DTEST_KERNELS=""',
-                                '-DTEST_PTX="runtime/test/kernels.ptx"', f'-DMHC_RUN="{self.runner}"', "runtime/test/CudaTest.cpp", "runtime/test/Support.cpp",
+                                '-DTEST_PTX="runtime/test/kernels.ptx"', f'-DMHC_RUN="{self.runner}"', "runtime/test/CudaTest.cpp", "runtime/test/CudaExpertsTest.cpp", "runtime/test/Support.cpp",
                                 "-o", str(program), str(library), f"{deps}/lib/libgtest.a", f"{deps}/lib/libgtest_main.a", *(["-lopenblas"] if blas else []), "-ldl", "-lpthread"],
                                capture_output=True, text=True)
         if build.returncode:
             return self.say(False, f"runtime tests do not build: {build.stderr[-1500:]}")
-        result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True)
+        result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True, env={**os.environ, "MHC_TEST_EXPERTS": str(self.out / "experts")})
         self.say(result.returncode == 0, f"runtime tests: {(result.stdout + result.stderr).strip()[-1500:]}")
 
     def gradients(self):

@@ -157,9 +157,11 @@ GroupedTensorKernel::Tile GroupedTensorKernel::multiply(const Operand &x, const 
   constexpr int64_t parts = step / 16;
   const int64_t ring = stages * stageBytes();
   laneOf = bitAnd(thread, warpSize - 1);
+  // Warps of the first rows are neighbours: each of a multiprocessor's four parts has some of them.
   Value warp = shiftRight(thread, 5);
-  warpRow = mul(bitAnd(warp, 1), warpTile);
-  warpColumn = mul(shiftRight(warp, 1), warpTile);
+  const int64_t warpColumns = tileColumns() / warpTile;
+  warpRow = mul(shiftRight(warp, llvm::Log2_64(warpColumns)), warpTile);
+  warpColumn = mul(bitAnd(warp, warpColumns - 1), warpTile);
   const std::array factors = {prepare(x, /*isLeft=*/true), prepare(y, /*isLeft=*/false)};
   Value steps = shiftRight(add(sum.length, step - 1), llvm::Log2_64(step));
   auto fetchStep = [&](Value number, Value slot) {
@@ -182,32 +184,54 @@ GroupedTensorKernel::Tile GroupedTensorKernel::multiply(const Operand &x, const 
     fetchStep(i32(s), i32(s * stageBytes()));
   nextStage();
   const int64_t sumCount = warpTile * warpTile / warpSize;
-  Tile carried(sumCount, f32(0.0));
-  llvm::append_range(carried, loadFragments(factors, i32(0), 0));
-  const int64_t fragmentCount = carried.size() - sumCount;
-  carried.push_back(i32(0));                           // the stage that is multiplied
-  carried.push_back(i32((stages - 1) * stageBytes())); // the one that is filled
-  carried = loop(i32(0), steps, i32(1), carried, [&](Value number, ValueRange state) {
-    Tile sums(state.take_front(sumCount)), fragments(state.slice(sumCount, fragmentCount));
-    Value slot = state[sumCount + fragmentCount], filled = state.back(), next = after(slot);
-    for (int64_t part = 0; part < parts; ++part) {
-      bool isLast = part + 1 == parts;
-      if (isLast)
-        nextStage();
-      Tile following = loadFragments(factors, isLast ? next : slot, (part + 1) % parts);
-      if (part == 0)
-        fetchStep(add(number, stages - 1), filled);
-      multiplyFragments(fragments, sums);
-      fragments = following;
-    }
-    llvm::append_range(sums, fragments);
-    sums.push_back(next);
-    sums.push_back(after(filled));
-    return sums;
-  });
+  auto multiplyAll = [&] {
+    Tile carried(sumCount, f32(0.0));
+    llvm::append_range(carried, loadFragments(factors, i32(0), 0));
+    const int64_t fragmentCount = carried.size() - sumCount;
+    carried.push_back(i32(0));                           // the stage that is multiplied
+    carried.push_back(i32((stages - 1) * stageBytes())); // the one that is filled
+    carried = loop(i32(0), steps, i32(1), carried, [&](Value number, ValueRange state) {
+      Tile sums(state.take_front(sumCount)), fragments(state.slice(sumCount, fragmentCount));
+      Value slot = state[sumCount + fragmentCount], filled = state.back(), next = after(slot);
+      for (int64_t part = 0; part < parts; ++part) {
+        bool isLast = part + 1 == parts;
+        if (isLast)
+          nextStage();
+        Tile following = loadFragments(factors, isLast ? next : slot, (part + 1) % parts);
+        if (part == 0)
+          fetchStep(add(number, stages - 1), filled);
+        multiplyFragments(fragments, sums);
+        fragments = following;
+      }
+      llvm::append_range(sums, fragments);
+      sums.push_back(next);
+      sums.push_back(after(filled));
+      return sums;
+    });
+    carried.truncate(sumCount);
+    return carried;
+  };
+  // A warp all of whose rows are missing copies, and leaves the tensor cores to the others.
+  auto copyAll = [&] {
+    loop(i32(0), steps, i32(1), i32((stages - 1) * stageBytes()), [&](Value number, ValueRange filled) {
+      fetchStep(add(number, stages - 1), filled.front());
+      nextStage();
+      return SmallVector<Value>{after(filled.front())};
+    });
+    return Tile(sumCount, f32(0.0));
+  };
+  Tile sums;
+  if (x.valid) {
+    auto yield = [&](Tile values) { scf::YieldOp::create(b, loc, values); };
+    auto both = scf::IfOp::create(
+        b, loc, less(warpRow, x.valid), [&](OpBuilder &, Location) { yield(multiplyAll()); },
+        [&](OpBuilder &, Location) { yield(copyAll()); });
+    sums = llvm::to_vector_of<Value>(both.getResults());
+  } else {
+    sums = multiplyAll();
+  }
   NVVM::CpAsyncWaitGroupOp::create(b, loc, 0);
-  carried.truncate(sumCount);
-  return carried;
+  return sums;
 }
 
 /// A lane has two neighbours in rows g and g + 8 of each block of 16 x 8.

@@ -119,6 +119,14 @@ def build_gpu(mhc_opt, source, folder, library=()):
     return launches
 
 
+def build_driver():
+    """A folder with fake_cuda.cpp under the names of CUDA's libraries."""
+    folder = tempfile.mkdtemp()
+    subprocess.run(["c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-o", f"{folder}/libcuda.so.1", f"{HERE}/fake_cuda.cpp", "-ldl"], check=True)
+    os.symlink("libcuda.so.1", f"{folder}/libcublasLt.so.13")
+    return folder
+
+
 def build(mhc_opt, source, options=""):
     folder = tempfile.mkdtemp()
     launches = build_gpu(mhc_opt, run([mhc_opt, f"--mhc-schedule-kernels=family=simple {options}", "-"], source), folder)

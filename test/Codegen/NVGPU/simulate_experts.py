@@ -2,18 +2,24 @@
 """Checks the kernels behind dispatch and grouped products without a GPU: they run on the CPU thread by thread (simt.c) and are held against numpy.
 Results lie between margins, which must stay untouched.
 
-usage: simulate_experts.py MHC_OPT [WORD]; with a word only the checks whose name has it.
+usage: simulate_experts.py MHC_OPT [WORD]           with a word only the checks whose name has it
+       simulate_experts.py MHC_OPT --runtime TEST   the runtime's launches of them: TEST, its program of tests, on the driver of fake_cuda.cpp
 """
 import ctypes
+import json
+import os
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
 import simulate_library
 from simulate_library import Simulator, say, tensor
-from simulate import Tensor
+from simulate import HERE, Tensor, build_driver, build_gpu
 
 UNIT, ROWS = 256, 128  # of CudaExperts.cpp
+SORT = ["mhc_dispatch_count", "mhc_dispatch_prefix", "mhc_dispatch_offsets", "mhc_dispatch_scatter"]
 
 # tokens, choices, experts, kind of index, capacity
 DISPATCH = [
@@ -26,6 +32,10 @@ DISPATCH = [
 SIZES = [(64, 128), (96, 256), (40, 24), (136, 264), (36, 20), (130, 34), (33, 17), (1, 1), (8, 300), (16, 5)]
 # rows, sizes of groups (the rest belongs to none)
 GROUPS = [(0, [0, 0]), (1, [1]), (200, [0, 130, 0, 69, 1]), (300, [300]), (190, [3, 0, 128, 40]), (5, [0] * 300 + [2] + [0] * 400 + [3])]
+
+
+def kernel_name(what, kind, k, n):
+    return f"mhc_grouped_{'outer' if what == 'outer' else 'matmul_t' if what == 't' else 'matmul'}_{kind}_{k}_{n}"
 
 
 class Experts(Simulator):
@@ -97,16 +107,15 @@ def products(sim, what, kind, k, n, rows, sizes, rng, accumulate=0):
     if what == "outer":
         y, exact_y = tensor(kind, rng.normal(size=(rows, n)))
         out, before = tensor("f32", rng.normal(size=(groups, k, n))) if accumulate else (Tensor("f32", groups * k * n), np.zeros((groups, k, n)))
-        name = f"mhc_grouped_outer_{kind}_{k}_{n}"
+        name = kernel_name(what, kind, k, n)
         grid = groups * -(-k // ROWS) * -(-n // sim.launches[name]["tile"])
         sim.blocks(name, grid, [x, y, given, out, accumulate])
         want = before + np.array([exact_x[a:e].T @ exact_y[a:e] for a, e in zip(offsets, offsets[1:])]).reshape(before.shape)
-        # Nobody reads rows outside of groups or writes there; a NaN in one row stays in its group.
         return out, want, "f32"
     transposed = what == "t"
     w, exact_w = tensor(kind, rng.normal(size=(groups, n, k) if transposed else (groups, k, n)))
     y = Tensor(kind, rows * n)
-    name = f"mhc_grouped_matmul_{'t_' if transposed else ''}{kind}_{k}_{n}"
+    name = kernel_name(what, kind, k, n)
     tiles = min(rows, (rows + (ROWS - 1) * (groups + 1)) // ROWS)
     sim.blocks(name, tiles * -(-n // sim.launches[name]["tile"]), [x, w, given, y, rows, groups])
     want = np.zeros((rows, n))
@@ -134,12 +143,27 @@ def check_product(sim, what, kind, k, n, rows, sizes, accumulate=0):
     say(not error < limit or problems, f"{name}: {error:.1e} {', '.join(problems)}")
 
 
+def check_runtime(mhc_opt, test):
+    folder = tempfile.mkdtemp()
+    names = SORT + [kernel_name(what, kind, k, n) for what in ("plain", "t", "outer") for kind in ("bf16", "f32") for k, n in ((100, 36), (33, 17))]
+    with open(f"{folder}/launches.json", "w") as file:
+        json.dump(build_gpu(mhc_opt, "module {}", folder, names), file)
+    with open(f"{folder}/kernels.ptx", "w") as file:
+        file.write("not read")
+    environment = {**os.environ, "LD_LIBRARY_PATH": build_driver(), "FAKE_CUDA_KERNELS": f"{folder}/gpu.so", "MHC_TEST_EXPERTS": folder}
+    result = subprocess.run([test, "--gtest_filter=CudaExperts.*"], env=environment, capture_output=True, text=True)
+    if result.returncode or "[  PASSED  ] 2 tests." not in result.stdout:
+        sys.exit(result.stdout[-5000:] + result.stderr[-2000:])
+
+
 def main():
+    if sys.argv[2:3] == ["--runtime"]:
+        check_runtime(sys.argv[1], sys.argv[3])
+        return print("all agree")
     word = sys.argv[2] if len(sys.argv) > 2 else ""
     whats = ("plain", "t", "outer")
     cases = [(what, kind, k, n) for k, n in SIZES for kind in ("bf16", "f32") for what in whats if word in f"grouped {what} {kind} k {k} n {n}"]
-    names = ["mhc_dispatch_count", "mhc_dispatch_prefix", "mhc_dispatch_offsets", "mhc_dispatch_scatter"] if word in "dispatch" else []
-    names += [f"mhc_grouped_{'outer' if what == 'outer' else 'matmul_t' if what == 't' else 'matmul'}_{kind}_{k}_{n}" for what, kind, k, n in cases]
+    names = (SORT if word in "dispatch" else []) + [kernel_name(*case) for case in cases]
     sim = Experts(sys.argv[1], names)
     rng = np.random.default_rng(11)
     if word in "dispatch":
