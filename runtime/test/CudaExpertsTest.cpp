@@ -16,7 +16,8 @@ namespace {
 
 std::string expertsPackage(const std::string &folder) {
   Json manifest = exampleManifest(), library = Json::array();
-  for (const auto &[symbol, launch] : Json::parse(readText(folder + "/launches.json")).items()) {
+  const Json launches = Json::parse(readText(folder + "/launches.json"));
+  for (const auto &[symbol, launch] : launches.items()) {
     Json kernel = launch;
     kernel["symbol"] = symbol;
     library.push_back(kernel);
@@ -87,7 +88,7 @@ struct Sorted {
   Indices counts, offsets, gather, order, reverse, dropped = {0};
 };
 
-float stored(float value, DType type) { return type == DType::BF16 ? fromBf16(toBf16({value})[0]) : value; }
+float stored(float value, DType type) { return type == DType::BF16 ? fromBf16(mhcrt::toBf16(value)) : value; }
 
 /// Values in the type of a product, and what they are.
 struct Matrix {
@@ -95,7 +96,7 @@ struct Matrix {
       : exact(randomFloats(random, count)), memory(device, std::vector<char>(count * byteSize(type))) {
     for (int64_t i = 0; i < count; ++i) {
       exact[i] = stored(exact[i], type);
-      uint16_t narrow = toBf16({exact[i]})[0];
+      uint16_t narrow = mhcrt::toBf16(exact[i]);
       std::memcpy(memory.host.data() + i * byteSize(type),
                   type == DType::BF16 ? static_cast<void *>(&narrow) : &exact[i], byteSize(type));
     }
