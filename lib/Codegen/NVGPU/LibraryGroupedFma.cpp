@@ -57,23 +57,31 @@ void GroupedFmaKernel::keep(const Operand &operand, ArrayRef<Value> values, Valu
   }
 }
 
+/// By quarters of a step: the compiler would fetch too far ahead in a longer stretch, and run out of registers.
 void GroupedFmaKernel::multiplyStep(Value buffer, MutableArrayRef<Value> sums) {
+  constexpr int64_t quarter = step / 4;
   Type four = VectorType::get({4}, compute);
   Value y = mul(shiftRight(thread, 4), 4), x = mul(bitAnd(thread, 15), 4);
-  for (int64_t s = 0; s < step; ++s) {
-    Tile left, right;
-    for (int64_t half = 0; half < 2; ++half) {
-      Value l = load(four, address(address(buffer, compute, y), compute, s * pitch + 64 * half), 16);
-      Value r = load(four, address(address(buffer, compute, x), compute, operandWords + s * pitch + 64 * half), 16);
-      for (int64_t e = 0; e < 4; ++e) {
-        left.push_back(lane(l, e));
-        right.push_back(lane(r, e));
+  Tile made = loop(i32(0), i32(step), i32(quarter), Tile(sums), [&](Value from, ValueRange carried) {
+    Tile next = llvm::to_vector_of<Value>(carried);
+    Value start = address(buffer, compute, mul(from, pitch));
+    for (int64_t s = 0; s < quarter; ++s) {
+      Tile left, right;
+      for (int64_t half = 0; half < 2; ++half) {
+        Value l = load(four, address(address(start, compute, y), compute, s * pitch + 64 * half), 16);
+        Value r = load(four, address(address(start, compute, x), compute, operandWords + s * pitch + 64 * half), 16);
+        for (int64_t e = 0; e < 4; ++e) {
+          left.push_back(lane(l, e));
+          right.push_back(lane(r, e));
+        }
       }
+      for (int64_t i = 0; i < 8; ++i)
+        for (int64_t j = 0; j < 8; ++j)
+          next[i * 8 + j] = LLVM::FMAOp::create(b, loc, left[i], right[j], next[i * 8 + j]);
     }
-    for (int64_t i = 0; i < 8; ++i)
-      for (int64_t j = 0; j < 8; ++j)
-        sums[i * 8 + j] = LLVM::FMAOp::create(b, loc, left[i], right[j], sums[i * 8 + j]);
-  }
+    return next;
+  });
+  llvm::copy(made, sums.begin());
 }
 
 GroupedFmaKernel::Tile GroupedFmaKernel::multiply(const Operand &x, const Operand &y, const Sum &sum) {
