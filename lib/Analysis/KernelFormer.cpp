@@ -66,7 +66,7 @@ public:
       inputs.erase(inputs.begin() + i);
     }
     bool position = false;
-    kernel.walk([&](RowLoadOp load) { position |= load.getAccess() == Access::position; });
+    kernel.walk([&](RowLoadOp load) { position |= needsLength(load); });
     if (position)
       kernel.setIntsAttr(builder.getStrArrayAttr({"S"}));
     kernel.setSegments({(int64_t)inputs.size(), (int64_t)outputs.size(), (int64_t)sums.size()});
@@ -106,10 +106,10 @@ private:
   }
   static Type elementType(Value v) { return cast<ShapedType>(v.getType()).getElementType(); }
 
-  /// Elements of a row of a parameter that is mapped row by row.
+  /// Elements of a row of a parameter that is mapped row by row: along its last dimension.
   static int64_t parameterRow(Type type) {
     auto shaped = cast<ShapedType>(type);
-    return shaped.getRank() == 1 ? shaped.getDimSize(0) : shaped.getNumElements() / shaped.getDimSize(0);
+    return shaped.getShape().back();
   }
 
   MemRefType memoryType(Type type) {
@@ -167,6 +167,8 @@ static int64_t rowTraffic(KernelOp kernel, unsigned index) {
     auto load = dyn_cast<RowLoadOp>(user);
     if (load && load.getAccess() == Access::shared)
       return row / load.getDivisor();
+    if (load && load.getAccess() == Access::sequence)
+      return 0;
     if (load && load.getAccess() == Access::gather)
       return type.hasStaticShape() ? row / type.getDimSize(0) : row;
     if (!type.hasStaticShape() && (isa<RowStoreOp>(user) || (load && load.getAccess() == Access::row)))

@@ -59,6 +59,14 @@ RowDomains::RowDomains(Block &block) {
     int64_t domain = 0;
     if (auto view = dyn_cast<ViewOp>(op)) {
       domain = scaled(domains.lookup(view.getValue()), rowElements(view.getValue().getType()), rowElements(view.getResult().getType()));
+    } else if (auto dispatch = dyn_cast<DispatchOp>(op)) {
+      // Slots are rows of their own, though there may be as many as tokens.
+      int64_t slots = ++own;
+      domains[dispatch.getGather()] = domains[dispatch.getOrder()] = slots;
+      domains[dispatch.getReverse()] = domains.lookup(dispatch.getIndex());
+      continue;
+    } else if (isa<SequenceLoadOp>(op)) {
+      domain = ++own;
     } else if (isa<RopeTableOp>(op)) {
       domain = ++own;
     } else {

@@ -183,6 +183,8 @@ private:
     if (it == parts.end() || it->second.empty())
       return {};
     auto type = cast<RankedTensorType>(value.getType());
+    if (Value done = finished.lookup(value)) // no part comes after the first question
+      return done;
     Value sum = it->second[0];
     Location at = value.getLoc();
     if (it->second.size() > 1)
@@ -190,7 +192,7 @@ private:
     bool rounds = hasRows(type) && !isNarrow(type) && type.getElementType().isBF16();
     if (rounds && !cast<ShapedType>(sum.getType()).getElementType().isBF16())
       sum = CastOp::create(builder, at, type, sum);
-    return sum;
+    return finished[value] = sum;
   }
 
   LogicalResult visit(Operation *op) {
@@ -213,10 +215,11 @@ private:
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
     if (!differentiable)
       return op->emitError("op has no gradient");
-    if (lossResults.contains(op->getResult(0)) && !isa<WeightedSumOp>(op))
-      return op->emitError("expected the loss to come from 'mhc.weighted_sum'");
+    if (lossResults.contains(op->getResult(0)) && !isa<WeightedSumOp, TotalLossOp>(op))
+      return op->emitError("expected the loss to come from 'mhc.weighted_sum' or 'mhc.total_loss'");
     // An op with several results has a gradient for the first; what it keeps beside it (attention's log-sum-exp) has none.
-    if (!gradients[0] && !lossResults.contains(op->getResult(0)) && op->getNumResults() > 1)
+    if (!gradients[0] && !lossResults.contains(op->getResult(0)) && op->getNumResults() > 1 &&
+        !isa<RouteOp, RouterStatisticsOp>(op))
       return op->emitError("expected a gradient of the first result");
     SmallVector<Value> operandParts(op->getNumOperands());
     differentiable.buildVjp(*this, gradients, operandParts);
@@ -237,6 +240,17 @@ private:
         results.push_back(value);
         resultAttributes.push_back(attributes.getDictionary(builder.getContext()));
       }
+    // Gradients of intermediate values that the caller wants to see.
+    for (auto [i, value] : llvm::enumerate(ret.getOperands())) {
+      auto name = function.getResultAttrOfType<StringAttr>(i, "mhc.result_gradient");
+      if (!name)
+        continue;
+      Value gradient = gradientOf(value);
+      if (!gradient)
+        return function.emitError("expected a result that depends on result '") << name.getValue() << "', whose gradient is asked for";
+      results.push_back(gradient);
+      resultAttributes.push_back(builder.getDictionaryAttr(builder.getNamedAttr("mhc.name", name)));
+    }
     unsigned given = block.getNumArguments() - gradientArguments.size();
     SmallVector<Attribute> argumentAttributes;
     for (unsigned i = 0; i < given; ++i) {
@@ -277,14 +291,16 @@ private:
 
   /// A matmul's unrounded result that is only rounded is rounded by the matmul, once.
   void roundInMatmuls(Block &block) {
-    for (auto op : llvm::make_early_inc_range(block.getOps<LinearDxOp>())) {
-      if (!op->hasOneUse())
-        continue;
+    SmallVector<Operation *> products;
+    for (Operation &op : block)
+      if (isa<LinearOp, LinearDxOp, GroupedMatmulOp>(op) && op.hasOneUse())
+        products.push_back(&op);
+    for (Operation *op : products) {
       auto cast = dyn_cast<CastOp>(*op->user_begin());
       if (!cast)
         continue;
-      op.getDx().setType(mlir::cast<RankedTensorType>(cast.getResult().getType()));
-      cast.replaceAllUsesWith(op.getDx());
+      op->getResult(0).setType(cast.getResult().getType());
+      cast.replaceAllUsesWith(op->getResult(0));
       cast.erase();
     }
   }
@@ -320,6 +336,7 @@ private:
   llvm::DenseSet<Operation *> forwardOps;
   llvm::DenseMap<Value, Value> cotangents;
   llvm::DenseMap<Value, SmallVector<Value>> parts;
+  llvm::DenseMap<Value, Value> finished;
   SmallVector<Attribute> gradientArguments;
 };
 
@@ -347,7 +364,8 @@ struct DifferentiatePass : impl::DifferentiatePassBase<DifferentiatePass> {
         for (StringRef mark : {"mhc.grad", "mhc.gradient"})
           function.removeArgAttr(i, mark);
       for (unsigned i = 0; i < function.getNumResults(); ++i)
-        function.removeResultAttr(i, StringAttr::get(&getContext(), "mhc.cotangent"));
+        for (StringRef mark : {"mhc.cotangent", "mhc.result_gradient"})
+          function.removeResultAttr(i, StringAttr::get(&getContext(), mark));
       strip(function);
     }
   }

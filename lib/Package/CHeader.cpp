@@ -50,6 +50,10 @@ constexpr StringRef attentionInts = "length: tokens of a sequence|heads: of quer
                                     "scale_bits: the scale, as the bits of an f32|block_heads: heads that blocks have";
 constexpr StringRef attentionCounts = "sequences|length|block_heads";
 constexpr StringRef attentionBlocks = "sequences * block_heads * ((length + tile - 1) / tile)";
+constexpr StringRef groupedInts = "rows: of x|groups: matrices in w";
+constexpr StringRef groupedCounts = "rows|groups";
+constexpr StringRef groupedBlocks = "(rows < (rows + 127 * (groups + 1)) / 128 ? rows : (rows + 127 * (groups + 1)) / "
+                                    "128) * ((V + tile - 1) / tile)";
 constexpr LibrarySignature librarySignatures[] = {
     {"mhc_sum_partials_f32", "out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + ..",
      "partials: f32, size for each of count|out: f32, size; written",
@@ -70,6 +74,39 @@ constexpr LibrarySignature librarySignatures[] = {
     {"mhc_embedding_backward_", "out[tokens[t]] += dx[t], in the order of the tokens",
      "tokens: i32, count|dx: T, channels for each token|out: f32, channels for each token id; written",
      "count: tokens|channels: of dx|vocab: token ids", "count", "(count + tile - 1) / tile"},
+    {"mhc_dispatch_count",
+     "choices of each expert in each piece of `piece` choices; all four mhc_dispatch kernels, in this "
+     "order, sort choices by expert",
+     "index: i32, count|table: i32, blocks for each expert; written",
+     "count: choices, tokens * choices of each|experts: the number of experts|blocks: pieces|"
+     "piece: choices of a piece, a multiple of 256",
+     "blocks", "(blocks + tile - 1) / tile"},
+    {"mhc_dispatch_prefix", "rows of the table become the sums before each piece",
+     "table: i32, blocks for each expert; written|counts: i32, experts; written",
+     "experts: the number of experts|blocks: pieces", "experts", "(experts + tile - 1) / tile"},
+    {"mhc_dispatch_offsets", "first slot of each expert; offsets[experts] slots are used",
+     "counts: i32, experts|offsets: i32, experts + 1; written|dropped: i32, 1; written; or 0",
+     "experts: the number of experts|capacity: choices of an expert at most; 0: any", "experts",
+     "experts < 0 ? 0 : tile"},
+    {"mhc_dispatch_scatter", "places of choices: slots ordered by expert, then by choice; -1 in reverse: no slot",
+     "index: i32, count|table: i32, blocks for each expert|offsets: i32, experts + 1|gather: i32, count; written: the "
+     "token of each slot|order: i32, count; written: the choice of each slot|reverse: i32, count; written: the slot of "
+     "each choice",
+     "count: choices, tokens * choices of each|choices: of a token|experts: the number of experts|blocks: pieces|"
+     "piece: choices of a piece, a multiple of 256|capacity: choices of an expert at most; 0: any",
+     "blocks", "(blocks + tile - 1) / tile"},
+    {"mhc_grouped_matmul_t_",
+     "y[r] = x[r] times the transpose of w[e], for the rows r from offsets[e] to offsets[e + 1]; "
+     "zeros beyond the last group",
+     "x: T, D for each row|w: T, V * D for each group|offsets: i32, groups + 1|y: T, V for each row; written",
+     groupedInts, groupedCounts, groupedBlocks},
+    {"mhc_grouped_matmul_",
+     "y[r] = x[r] w[e] for the rows r from offsets[e] to offsets[e + 1]; zeros beyond the last group",
+     "x: T, D for each row|w: T, D * V for each group|offsets: i32, groups + 1|y: T, V for each row; written",
+     groupedInts, groupedCounts, groupedBlocks},
+    {"mhc_grouped_outer_", "out[e] = (accumulate ? out[e] : 0) + the sum of x[r]^T y[r] over the rows r of group e",
+     "x: T, D for each row|y: T, V for each row|offsets: i32, groups + 1|out: f32, D * V for each group; written",
+     "accumulate: 0 or 1", "groups", "groups * ((D + 127) / 128) * ((V + tile - 1) / tile)"},
     {"mhc_attention_delta_", "delta[r] = sum of dout[r] * out[r], a row for each token and head",
      "dout: T, V for each row|out: T, V for each row|delta: f32, 1 for each row; written", "rows: tokens * heads",
      "rows", "(rows + tile - 1) / tile"},
@@ -309,6 +346,8 @@ private:
       text += (i ? " and " : " a row, rows: ") + rows;
       if (rows == "shared")
         text += " by " + std::to_string(argument.tokensPerRow);
+      if (rows == "indexed")
+        text += " by argument " + std::to_string(*argument.index);
     }
     return text + (argument.written ? "; written" : "");
   }
@@ -436,7 +475,8 @@ private:
       os << "/// Blocks of a launch, at most 2147483647.\n";
       os << formatv("static inline int64_t {0}_grid(", stem);
       llvm::interleaveComma(counts, os, [&](StringRef word) { os << "int64_t " << word; });
-      os << formatv(") {{\n  const int64_t tile = {0};\n  return {1};\n}\n", kernel.tile, signature->blocks);
+      os << formatv(") {{\n  const int64_t tile = {0};\n  return {1};\n}\n", kernel.tile,
+                    insertSizes(signature->blocks, kernel.symbol));
     }
     os << "\n";
     return stem;

@@ -31,6 +31,18 @@ static LogicalResult schedule(ModuleOp kernels, StringRef family) {
   return pm.run(kernels);
 }
 
+/// The argument of numbers that a load goes by: as they lie there, or as narrow code has changed them (choices without a slot read slot 0).
+static BlockArgument indexArgument(RowLoadOp gather) {
+  SmallVector<Value> from{gather.getIndex()};
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (auto load = from[i].getDefiningOp<RowLoadOp>())
+      return cast<BlockArgument>(load.getSource());
+    if (auto narrow = from[i].getDefiningOp<RowNarrowOp>())
+      llvm::copy_if(narrow.getInputs(), std::back_inserter(from), [](Value input) { return cast<NarrowType>(input.getType()).getElementType().isInteger(32); });
+  }
+  return {};
+}
+
 /// What of argument `index` the kernel reaches in a launch. The runtime holds the buffers of a plan against it.
 static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
   BlockArgument value = kernel.getBlock().getArgument(index);
@@ -38,11 +50,15 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
   TargetCode::Argument argument;
   llvm::raw_string_ostream(argument.dtype) << type.getElementType();
   argument.written = index >= kernel.getNumInputs() && index < kernel.getNumInputs() + kernel.getNumOutputs();
-  bool gather = false, position = false;
+  bool position = false;
   int64_t shared = 0; // tokens that share a row, at least
   for (Operation *user : value.getUsers())
     if (auto load = dyn_cast<RowLoadOp>(user); load && load.getSource() == value) {
-      gather |= load.getAccess() == Access::gather;
+      if (load.getAccess() == Access::gather)
+        if (BlockArgument by = indexArgument(load))
+          argument.index = by.getArgNumber();
+      if (load.getAccess() == Access::sequence)
+        argument.sequence = load.getDivisor();
       position |= load.getAccess() == Access::position;
       if (load.getAccess() == Access::shared)
         shared = shared ? std::min<int64_t>(shared, load.getDivisor()) : load.getDivisor();
@@ -51,8 +67,10 @@ static TargetCode::Argument describe(KernelOp kernel, unsigned index) {
     argument.rows.push_back("token");
   if (position)
     argument.rows.push_back("position");
-  if (gather)
-    argument.rows.push_back("vocabulary");
+  if (argument.index)
+    argument.rows.push_back("indexed");
+  if (argument.sequence)
+    argument.rows.push_back("sequence");
   if (shared) {
     argument.rows.push_back("shared");
     argument.tokensPerRow = shared;

@@ -7,10 +7,6 @@
 using namespace mlir::mhc;
 using Json = nlohmann::ordered_json;
 
-//===----------------------------------------------------------------------===//
-// Parameters
-//===----------------------------------------------------------------------===//
-
 static Json initialValue(const ::mhc::InitialValue &init) {
   switch (init.kind) {
   case ::mhc::InitialValue::normal:
@@ -127,6 +123,84 @@ private:
 };
 } // namespace
 
+namespace {
+/// moe_router and moe_layer (docs/descriptions.md).
+class MoeEntries {
+public:
+  explicit MoeEntries(const ::mhc::MoeRouterKind &kind)
+      : kind(kind), C(kind.hiddenSize), E(kind.numExperts), k(kind.numExpertsPerTok), I(kind.moeIntermediateSize),
+        stream(tensorDtype(kind.dtype)), compute(kind.dtype == ::mhc::Dtype::fp64 ? "f64" : "f32") {}
+
+  Json build() {
+    const int64_t losses = kind.router.losses.size();
+    Tensors in, out, backIn, backOut;
+    inputs(in);
+    inputs(backIn);
+    if (kind.layer) {
+      out.addStacked(0, "y", stream, {T, C});
+      backIn.addStacked(0, "dy", stream, {T, C});
+    } else {
+      out.addStacked(0, "logits", compute, {T, E});
+      backIn.addStacked(0, "dweight", compute, {T, k});
+    }
+    out.addStacked(0, "index", "i32", {T, k}).addStacked(0, "weight", compute, {T, k}).addStacked(0, "counts", "i32", {E});
+    if (!kind.layer)
+      out.addStacked(0, "offsets", "i32", {E + 1}).addStacked(0, "gather", "i32", Json::array({{{"T", k}}})).addStacked(0, "reverse", "i32", {T, k});
+    out.addStacked(0, "losses", compute, Json::array({losses}));
+    backIn.addStacked(0, "dlosses", compute, Json::array({losses}));
+    backOut.addStacked(0, "dx", stream, {T, C});
+    weights(backOut, "d", compute, compute);
+    if (!kind.layer)
+      backOut.addStacked(0, "dlogits", compute, {T, E});
+    Json entries = {{"forward", entry(in, out)}, {"backward", entry(backIn, backOut)}};
+    if (kind.router.expertBiasRate) {
+      Tensors before, after;
+      before.addStacked(0, "expert_bias", compute, Json::array({E})).addStacked(0, "counts", "i32", Json::array({E}));
+      after.addStacked(0, "expert_bias", compute, Json::array({E}));
+      entries["update_bias"] = {{"symbols", Json::array()}, {"inputs", before.list}, {"outputs", after.list}};
+    }
+    return entries;
+  }
+
+private:
+  Json entry(const Tensors &in, const Tensors &out) {
+    Json json = {{"symbols", {"T"}}, {"inputs", in.list}, {"outputs", out.list}};
+    if (kind.sequenceLength)
+      json["multiples"] = {{"T", *kind.sequenceLength}};
+    return json;
+  }
+
+  void inputs(Tensors &list) {
+    list.addStacked(0, "x", stream, {T, C});
+    weights(list, "", compute, stream);
+    if (kind.router.expertBiasRate)
+      list.addStacked(0, "expert_bias", compute, Json::array({E}));
+    if (needsPreviousCounts(kind.router))
+      list.addStacked(0, "previous_counts", "i64", Json::array({E}));
+  }
+
+  void weights(Tensors &list, const std::string &prefix, const char *router, const char *experts) {
+    auto add = [&](const char *name, const char *type, const Json &shape) { list.addStacked(0, (prefix + name).c_str(), type, shape); };
+    add("router", router, {C, E});
+    if (!kind.layer)
+      return;
+    add("w_gate", experts, {E, C, I});
+    add("w_up", experts, {E, C, I});
+    add("w_down", experts, {E, I, C});
+    if (int64_t s = kind.nSharedExperts * I) {
+      add("shared_gate", experts, {C, s});
+      add("shared_up", experts, {C, s});
+      add("shared_down", experts, {s, C});
+    }
+  }
+
+  const ::mhc::MoeRouterKind &kind;
+  const int64_t C, E, k, I;
+  const char *stream, *compute;
+  const Json T = {{"T", 1}};
+};
+} // namespace
+
 /// Tokens of an entry: [B, S + shift].
 static Json tokensEntry(int64_t shift, const Json &outputs, bool gradients) {
   Json length = {{"S", 1}};
@@ -188,18 +262,40 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
                         {"momentum", arena.momentumElements},
                         {"radius", arena.radiusElements},
                         {"groups", groups}};
+  const int64_t experts = ::mhc::expertBlocks(model), losses = model.router.losses.size();
+  if (experts) // for each block the experts' counts, and the choices that were dropped
+    manifest["arenas"]["expert_counts"] = experts * (model.nRoutedExperts + 1);
   Json &tensors = manifest["tensors"] = Json::array();
-  for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors)
-    tensors.push_back({{"name", tensor.info.name},
-                       {"shape", tensor.info.shape},
-                       {"role", ::mhc::name(tensor.info.role)},
-                       {"offset", tensor.offset},
-                       {"group", groupName(tensor.info.update)},
-                       {"update", updateRule(tensor, model.training.optimizer.normScope)},
-                       {"states", states(tensor)},
-                       {"init", initialValue(tensor.info.init)}});
+  for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors) {
+    const bool state = arena.isState(tensor);
+    Json json = {{"name", tensor.info.name},
+                 {"shape", tensor.info.shape},
+                 {"role", ::mhc::name(tensor.info.role)},
+                 {"offset", tensor.offset},
+                 {"group", state ? "state" : groupName(tensor.info.update)}};
+    if (!tensor.info.stack.empty())
+      json["stack"] = tensor.info.stack;
+    if (!state) {
+      json["update"] = updateRule(tensor, model.training.optimizer.normScope);
+      json["states"] = states(tensor);
+    }
+    json["init"] = initialValue(tensor.info.init);
+    tensors.push_back(std::move(json));
+  }
+  if (!arena.stacks.empty()) {
+    Json &stacks = manifest["stacks"] = Json::array();
+    for (const ::mhc::ParameterArena::Stack &stack : arena.stacks)
+      stacks.push_back({{"name", stack.name}, {"shape", stack.shape}, {"offset", stack.offset}});
+  }
   manifest["model"] = {{"vocab_size", model.vocabSize}, {"max_position_embeddings", model.maxPositionEmbeddings}};
   manifest["multipliers"] = {{"residual_branches", model.branchScale}, {"logits", ::mhc::logitsMultiplier(model)}};
+  if (experts)
+    manifest["model"]["experts"] = {{"blocks", experts}, {"count", model.nRoutedExperts}};
+  if (model.topk.size() > 1) {
+    Json &until = manifest["model"]["phases"] = Json::array();
+    for (size_t i = 0; i + 1 < model.topk.size(); ++i)
+      until.push_back(*model.topk[i].until);
+  }
   manifest["training"] = Json::parse(::mhc::resolvedTraining(model));
 
   Json one = Json::array({1});
@@ -211,9 +307,17 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
   entries["init"] = {{"symbols", Json::array()},
                      {"inputs", Json::array({{{"name", "seed"}, {"dtype", "i64"}, {"shape", one}}})},
                      {"outputs", Json::array()}};
+  Json training = Json::array({loss, crossEntropy});
+  if (experts)
+    training.push_back({{"name", "expert_counts"}, {"dtype", "i32"}, {"shape", {experts, model.nRoutedExperts}}});
+  if (experts && losses)
+    training.push_back({{"name", "balance_losses"}, {"dtype", "f32"}, {"shape", {experts, losses}}});
   entries["forward"] = tokensEntry(0, Json::array({logits}), false);
-  entries["loss_and_gradients"] = tokensEntry(1, Json::array({loss, crossEntropy}), true);
+  entries["loss_and_gradients"] = tokensEntry(1, training, true);
   entries["eval"] = tokensEntry(1, Json::array({crossEntropy}), false);
+  if (model.topk.size() > 1) // without it: the last phase
+    for (const char *name : {"forward", "loss_and_gradients", "eval"})
+      entries[name]["inputs"].push_back({{"name", "phase"}, {"dtype", "i32"}, {"shape", one}, {"scalar", 20}, {"below", model.topk.size()}, {"optional", name != std::string("loss_and_gradients")}});
   // Its state lives in the runtime: neither parameters nor gradients are the caller's.
   entries["train_step"] = tokensEntry(1, Json::array(), false);
   entries["train_step"].erase("parameters");
@@ -251,7 +355,7 @@ std::string mlir::mhc::manifestHeader(const ::mhc::Description &description) {
   } else if (auto *moe = std::get_if<::mhc::MoeRouterKind>(&description.value)) {
     manifest["kind"] = moe->layer ? "moe_layer" : "moe_router";
     manifest["dtype"] = dtypeName(moe->dtype);
-    manifest["entries"] = Json::object();
+    manifest["entries"] = MoeEntries(*moe).build();
   } else {
     manifest["kind"] = "optimizer";
     manifest["dtype"] = "fp32";

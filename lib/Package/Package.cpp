@@ -60,6 +60,10 @@ Json argumentList(const std::vector<TargetCode::Argument> &arguments) {
       json["rows"] = argument.rows;
     if (argument.tokensPerRow)
       json["tokens_per_row"] = argument.tokensPerRow;
+    if (argument.index)
+      json["index"] = *argument.index;
+    if (argument.sequence)
+      json["sequence"] = *argument.sequence;
     if (argument.written)
       json["written"] = true;
     list.push_back(std::move(json));

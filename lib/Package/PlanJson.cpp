@@ -139,6 +139,60 @@ private:
           json["out"] = id(embedding.getOut());
           json["accumulate"] = embedding.getAccumulate();
         })
+        .Case([&](plan::DispatchOp dispatch) {
+          json["index"] = id(dispatch.getIndex());
+          json["counts"] = id(dispatch.getCounts());
+          json["offsets"] = id(dispatch.getOffsets());
+          json["gather"] = id(dispatch.getGather());
+          json["order"] = id(dispatch.getOrder());
+          json["reverse"] = id(dispatch.getReverse());
+          json["dropped"] = id(dispatch.getDropped());
+          json["rows"] = expression(dispatch.getRows());
+          json["choices"] = dispatch.getChoices();
+          json["experts"] = dispatch.getExperts();
+          if (dispatch.getCapacity())
+            json["capacity"] = dispatch.getCapacity()->convertToDouble();
+        })
+        .Case([&](plan::GroupedMatmulOp matmul) {
+          json["x"] = id(matmul.getX());
+          json["w"] = id(matmul.getW());
+          json["offsets"] = id(matmul.getOffsets());
+          json["y"] = id(matmul.getY());
+          writeGroups(matmul, json);
+          json["transposed"] = matmul.getTransposed();
+        })
+        .Case([&](plan::GroupedOuterOp outer) {
+          json["x"] = id(outer.getX());
+          json["y"] = id(outer.getY());
+          json["offsets"] = id(outer.getOffsets());
+          json["out"] = id(outer.getOut());
+          writeGroups(outer, json);
+          json["accumulate"] = outer.getAccumulate();
+        })
+        .Case([&](plan::ExpertLoadOp load) {
+          json["counts"] = id(load.getCounts());
+          if (load.getPrevious())
+            json["previous"] = id(load.getPrevious());
+          json["share"] = id(load.getShare());
+          json["total"] = id(load.getTotal());
+        })
+        .Case([&](plan::SequenceLoadOp load) {
+          json["index"] = id(load.getIndex());
+          json["share"] = id(load.getShare());
+          json["rows"] = expression(load.getRows());
+          json["length"] = expression(load.getLength());
+          json["choices"] = load.getChoices();
+          json["experts"] = load.getExperts();
+        })
+        .Case([&](plan::UpdateBiasOp update) {
+          json["bias"] = id(update.getBias());
+          json["counts"] = id(update.getCounts());
+          if (update.getFactor())
+            json["factor"] = id(update.getFactor());
+          json["out"] = id(update.getOut());
+          json["experts"] = update.getExperts();
+          json["rate"] = update.getRate().convertToDouble();
+        })
         .Case([&](plan::LoopOp loop) {
           json["count"] = loop.getCount().str();
           json["body"] = writeBlock(loop.getBody().front());
@@ -168,6 +222,13 @@ private:
     Json &reductions = json["reductions"] = Json::array();
     for (auto [partial, out, accumulate] : llvm::zip(launch.getPartials(), launch.getOuts(), *launch.getAccumulate()))
       reductions.push_back({{"partial", id(partial)}, {"out", id(out)}, {"accumulate", bool(accumulate)}});
+  }
+
+  template <typename Op> void writeGroups(Op op, Json &json) {
+    json["rows"] = expression(op.getRows());
+    json["k"] = op.getK();
+    json["n"] = op.getN();
+    json["groups"] = op.getGroups();
   }
 
   template <typename Op> void writeAttention(Op op, Json &json) {

@@ -30,7 +30,7 @@ const char *whyNot(Operation *op, Phase phase) {
     if (auto sum = dyn_cast<SumOp>(op))
       return hasRows(sum.getResult().getType()) ? "rows are summed by kernels" : nullptr;
     return isa<LaunchOp, MatmulOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp,
-               ViewOp, RopeTableOp, ScalarsOp, ZerosOp>(op)
+               ViewOp, RopeTableOp, ScalarsOp, ZerosOp, DispatchOp, GroupedMatmulOp, GroupedOuterOp, ExpertLoadOp, SequenceLoadOp, UpdateBiasOp>(op)
                ? nullptr
                : "launches and library ops are all that is left";
   }

@@ -41,6 +41,12 @@ LogicalResult EntryBuilder::emit(Operation &op) {
       .Case([&](AttentionVjpOp attention) { return emitAttentionVjp(attention); })
       .Case([&](SplitTokensOp split) { return emitSplitTokens(split); })
       .Case([&](EmbeddingVjpOp embedding) { return emitEmbeddingVjp(embedding); })
+      .Case([&](DispatchOp dispatch) { return emitDispatch(dispatch); })
+      .Case([&](GroupedMatmulOp matmul) { return emitGroupedMatmul(matmul); })
+      .Case([&](GroupedOuterOp outer) { return emitGroupedOuter(outer); })
+      .Case([&](ExpertLoadOp load) { return emitExpertLoad(load); })
+      .Case([&](SequenceLoadOp load) { return emitSequenceLoad(load); })
+      .Case([&](UpdateBiasOp update) { return emitUpdateBias(update); })
       .Case([&](SumOp sum) { return emitSum(sum); })
       .Case([&](RopeTableOp table) { return emitRopeTable(table); })
       .Case([&](ZerosOp zeros) -> LogicalResult {
@@ -334,7 +340,7 @@ LogicalResult EntryBuilder::emitRopeTable(RopeTableOp op) {
 LogicalResult EntryBuilder::emitReturn(func::ReturnOp op) {
   for (OpOperand &operand : op->getOpOperands()) {
     unsigned index = operand.getOperandNumber();
-    if (direct.lookup(index))
+    if (direct.lookup(index) || isDropped(index))
       continue;
     FailureOr<Value> from = use(operand.get());
     if (failed(from))

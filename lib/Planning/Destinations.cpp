@@ -15,13 +15,13 @@ using namespace mlir::mhc;
 /// Commands write these; arguments, tables and the scalars have a place already.
 static bool isWritten(Value root) {
   return isa_and_nonnull<LaunchOp, MatmulOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
-                         SplitTokensOp, SumOp, ZerosOp>(root.getDefiningOp());
+                         SplitTokensOp, SumOp, ZerosOp, DispatchOp, GroupedMatmulOp, GroupedOuterOp, ExpertLoadOp, SequenceLoadOp, UpdateBiasOp>(root.getDefiningOp());
 }
 
 /// True if the command that gives the value can also add it to what is there.
 static bool canAccumulate(Value root) {
   Operation *op = root.getDefiningOp();
-  if (isa_and_nonnull<LinearDwOp, LinearDxOp, LinearOp, EmbeddingVjpOp, SumOp, ZerosOp>(op))
+  if (isa_and_nonnull<LinearDwOp, LinearDxOp, LinearOp, EmbeddingVjpOp, SumOp, ZerosOp, GroupedOuterOp>(op))
     return cast<RankedTensorType>(root.getType()).getElementType().isF32(); // rounding once means: into fp32 only
   auto launch = dyn_cast_or_null<LaunchOp>(op);
   if (!launch)
@@ -44,9 +44,9 @@ LogicalResult EntryBuilder::assignDestinations() {
   auto ret = cast<func::ReturnOp>(func.getBody().front().getTerminator());
   for (OpOperand &operand : ret->getOpOperands()) {
     Value root = rootOf(operand.get());
-    if (!isWritten(root) || destinations.count(root))
-      continue;
     unsigned index = operand.getOperandNumber();
+    if (!isWritten(root) || destinations.count(root) || isDropped(index))
+      continue;
     // Others that use the value would see what was added to.
     if (accumulates(index) && !(canAccumulate(root) && isOnlyUse(operand)))
       continue;
@@ -112,7 +112,11 @@ static std::optional<StateRange> stateRange(DictionaryAttr attributes, Type type
   return StateRange{arena.getValue(), from, from + rowElements(type) * (rows ? rows.getInt() : 1)};
 }
 
-static bool launchUpdatesInPlace(LaunchOp launch) {
+/// Whether it may write over what it reads.
+static bool writesInPlace(Operation *writer) {
+  auto launch = dyn_cast<LaunchOp>(writer);
+  if (!launch)
+    return true; // the commands on counts and biases are made so
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
   return kernel && updatesInPlace(kernel);
 }
@@ -120,9 +124,9 @@ static bool launchUpdatesInPlace(LaunchOp launch) {
 /// The result's range may be written by the launch if no argument that lies there is read any more: by a later command,
 /// or by the launch itself other than element by element.
 bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
-  auto launch = root.getDefiningOp<LaunchOp>();
+  Operation *writer = root.getDefiningOp();
   std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), func.getResultTypes()[result]);
-  if (!launch || !range)
+  if (!isa_and_nonnull<LaunchOp, ExpertLoadOp, UpdateBiasOp>(writer) || !range)
     return false;
   for (BlockArgument argument : func.getArguments()) {
     std::optional<StateRange> other = stateRange(func.getArgAttrDict(argument.getArgNumber()), argument.getType());
@@ -133,7 +137,7 @@ bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
       for (Operation *user : aliases[i].getUsers()) {
         if (auto view = dyn_cast<ViewOp>(user))
           aliases.push_back(view.getResult());
-        else if (user == launch ? !(*other == *range && launchUpdatesInPlace(launch)) : launch->isBeforeInBlock(user))
+        else if (user == writer ? !(*other == *range && writesInPlace(writer)) : writer->isBeforeInBlock(user))
           return false;
       }
   }

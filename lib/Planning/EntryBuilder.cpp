@@ -116,7 +116,7 @@ LogicalResult EntryBuilder::checkTypes() {
 }
 
 void EntryBuilder::fillState(StringRef arena, int64_t elements, double value) {
-  BufferSpec spec{BufferKind::state, builder.getF32Type(), constant(elements)};
+  BufferSpec spec{BufferKind::state, arena == "expert_counts" ? Type(builder.getI64Type()) : Type(builder.getF32Type()), constant(elements)};
   spec.name = spec.arena = arena;
   spec.begin = 0;
   plan::FillOp::create(builder, entry.getLoc(), sharedBuffer(spec, entry.getLoc()), builder.getF64FloatAttr(value),
@@ -245,6 +245,8 @@ static std::optional<int64_t> scalarSlot(DictionaryAttr attributes, bool known) 
       .Case("clip_factor", clipFactorSlot)
       .Default(std::nullopt);
 }
+
+bool EntryBuilder::isDropped(unsigned result) { return mode != Results::caller && func.getResultAttr(result, "mhc.caller"); }
 
 bool EntryBuilder::accumulates(unsigned result) {
   return mode == Results::accumulate && (!text(func.getResultAttrDict(result), "mhc.gradient").empty() ||

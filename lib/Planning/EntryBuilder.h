@@ -55,6 +55,8 @@ private:
   void assignParts(SumOp sum);
   bool isUpdatedInPlaceSafely(unsigned result, Value root);
   bool accumulates(unsigned result);
+  /// True for results that are there for callers alone (`mhc.caller`), where there is none.
+  bool isDropped(unsigned result);
 
   // Buffers.
   struct BufferSpec {
@@ -85,6 +87,12 @@ private:
   LogicalResult emitAttentionVjp(AttentionVjpOp op);
   LogicalResult emitSplitTokens(SplitTokensOp op);
   LogicalResult emitEmbeddingVjp(EmbeddingVjpOp op);
+  LogicalResult emitDispatch(DispatchOp op);
+  LogicalResult emitGroupedMatmul(GroupedMatmulOp op);
+  LogicalResult emitGroupedOuter(GroupedOuterOp op);
+  LogicalResult emitExpertLoad(ExpertLoadOp op);
+  LogicalResult emitSequenceLoad(SequenceLoadOp op);
+  LogicalResult emitUpdateBias(UpdateBiasOp op);
   LogicalResult emitSum(SumOp op);
   LogicalResult emitRopeTable(RopeTableOp op);
   LogicalResult emitReturn(func::ReturnOp op);

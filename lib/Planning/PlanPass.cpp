@@ -36,6 +36,8 @@ struct PlanPass : impl::PlanPassBase<PlanPass> {
       if (func == update)
         continue;
       EntryBuilder builder(module, func.getName(), symbolsOf(func), func.getLoc());
+      if (failed(clearCounts(builder, func)))
+        return signalPassFailure();
       if (failed(builder.emitFunction(func, EntryBuilder::Results::caller)))
         return signalPassFailure();
       entries.push_back(builder.finish());
@@ -58,8 +60,22 @@ struct PlanPass : impl::PlanPassBase<PlanPass> {
     return symbols ? symbols : ArrayAttr::get(&getContext(), {});
   }
 
-  /// The size of the parameters' arena, which the manifest tells.
-  FailureOr<int64_t> parameterElements() {
+  /// Counts of experts start at zero with every step.
+  LogicalResult clearCounts(EntryBuilder &builder, func::FuncOp func) {
+    bool counts = llvm::any_of(llvm::seq<unsigned>(0, func.getNumArguments()), [&](unsigned i) {
+      auto arena = func.getArgAttrOfType<StringAttr>(i, "mhc.state");
+      return arena && arena.getValue() == "expert_counts";
+    });
+    if (!counts)
+      return success();
+    FailureOr<int64_t> elements = arenaElements("expert_counts");
+    if (succeeded(elements))
+      builder.fillState("expert_counts", *elements, 0);
+    return elements;
+  }
+
+  /// The size of one of the model's arenas, which the manifest tells.
+  FailureOr<int64_t> arenaElements(StringRef name) {
     auto text = getOperation()->getAttrOfType<StringAttr>("mhc.manifest");
     if (!text)
       return getOperation().emitOpError("expected attribute 'mhc.manifest' of a module with @update");
@@ -69,16 +85,18 @@ struct PlanPass : impl::PlanPassBase<PlanPass> {
              << llvm::toString(manifest.takeError());
     if (const llvm::json::Object *object = manifest->getAsObject())
       if (const llvm::json::Object *arenas = object->getObject("arenas"))
-        if (std::optional<int64_t> elements = arenas->getInteger("parameters"))
+        if (std::optional<int64_t> elements = arenas->getInteger(name))
           return *elements;
-    return getOperation().emitOpError("expected 'arenas.parameters' in attribute 'mhc.manifest'");
+    return getOperation().emitOpError("expected 'arenas.") << name << "' in attribute 'mhc.manifest'";
   }
 
   LogicalResult buildTrainStep(func::FuncOp loss, func::FuncOp update) {
-    FailureOr<int64_t> elements = parameterElements();
+    FailureOr<int64_t> elements = arenaElements("parameters");
     if (failed(elements))
       return failure();
     EntryBuilder builder(getOperation(), stepEntry, symbolsOf(loss), loss.getLoc());
+    if (failed(clearCounts(builder, loss)))
+      return failure();
     builder.fillState("gradients", *elements, 0);
     builder.fillScalar(lossSlot, 0);
     builder.fillScalar(crossEntropySlot, 0);

@@ -129,6 +129,8 @@ void expand(SublayerOp op) {
   body.getArgument(0).replaceAllUsesWith(u);
   if (f == body.getArgument(0))
     f = u;
+  for (auto [result, value] : llvm::zip(op.getExtras(), yield->getOperands().drop_front()))
+    result.replaceAllUsesWith(value);
   yield->erase();
   op->getBlock()->getOperations().splice(op->getIterator(), body.getOperations());
   Value next;

@@ -89,8 +89,17 @@ public:
   }
 
   bool fusible(Operation *op) const { return isRowOp(op) && domains.of(op); }
+  /// Whether `op` reads another row of a result of `def` than its own: then that is whole before the kernel starts.
+  static bool looksUp(Operation *op, Operation *def) {
+    bool found = false;
+    op->walk([&](RowOpInterface row) {
+      for (OpOperand &operand : row->getOpOperands())
+        found |= operand.get().getDefiningOp() == def && row.operandUse(operand.getOperandNumber()) == OperandUse::lookup;
+    });
+    return found;
+  }
   bool together(Operation *a, Operation *b) const {
-    return fusible(a) && fusible(b) && segments.lookup(a) == segments.lookup(b) && domains.of(a) == domains.of(b);
+    return !looksUp(b, a) && fusible(a) && fusible(b) && segments.lookup(a) == segments.lookup(b) && domains.of(a) == domains.of(b);
   }
 
   SmallVector<Ops> clusters() {
@@ -136,7 +145,7 @@ private:
   int64_t earliest(Operation *op) {
     int64_t segment = 0, sublayers = 0;
     forEachOperandDef(op, [&](Operation *def) {
-      bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def);
+      bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def);
       int64_t least = segments.lookup(def) + (same && !normsAlone(op) ? 0 : 1);
       if (least > segment)
         sublayers = 0;
@@ -160,7 +169,7 @@ private:
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
-        bool same = fusible(at) && domains.of(at) == domains.of(&op);
+        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op);
         latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 import gpu_boundary
+import gpu_experts
 import gpu_shapes
 
 TARGETS = "cpu,sm_90a"
@@ -185,6 +186,7 @@ def prepare(out, programs):
         compile_package(name, description)
     gpu_boundary.prepare(out, programs)
     gpu_shapes.prepare(out, programs)
+    gpu_experts.prepare(out, programs)
     prepare_numerics(out, programs)
     for left_over in ("seed.safetensors", "init.safetensors"):
         (out / left_over).unlink(missing_ok=True)
@@ -231,12 +233,12 @@ class Checks:
         program, library = self.work / "cuda-test", next(self.runner.parent.parent.glob("libmhc-rt.a"))
         blas = subprocess.run(["nm", "-u", str(library)], capture_output=True, text=True).stdout.count("cblas_sgemm") > 0
         build = subprocess.run(["c++", "-std=c++20", "-O1", "-Iruntime/include", "-Iruntime/src", "-Iinclude", f"-I{deps}/include", '-DTEST_KERNELS=""',
-                                '-DTEST_PTX="runtime/test/kernels.ptx"', f'-DMHC_RUN="{self.runner}"', "runtime/test/CudaTest.cpp", "runtime/test/Support.cpp",
+                                '-DTEST_PTX="runtime/test/kernels.ptx"', f'-DMHC_RUN="{self.runner}"', "runtime/test/CudaTest.cpp", "runtime/test/CudaExpertsTest.cpp", "runtime/test/Support.cpp",
                                 "-o", str(program), str(library), f"{deps}/lib/libgtest.a", f"{deps}/lib/libgtest_main.a", *(["-lopenblas"] if blas else []), "-ldl", "-lpthread"],
                                capture_output=True, text=True)
         if build.returncode:
             return self.say(False, f"runtime tests do not build: {build.stderr[-1500:]}")
-        result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True)
+        result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True, env={**os.environ, "MHC_TEST_EXPERTS": str(self.out / "experts")})
         self.say(result.returncode == 0, f"runtime tests: {(result.stdout + result.stderr).strip()[-1500:]}")
 
     def gradients(self):
@@ -352,6 +354,9 @@ class Checks:
     def huge(self):
         gpu_shapes.huge(self)
 
+    def experts(self):
+        gpu_experts.run(self.out, self.say)
+
     def conventions(self, device="cuda"):
         """What the numerics tests have: presets, conventions, manifolds, layouts, readouts, .."""
         if not (self.out / "numerics").is_dir():
@@ -382,7 +387,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "experts", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -109,6 +109,9 @@ struct Router {
   std::optional<double> capacityFactor;
 };
 
+/// Whether a loss goes by the choices of the whole step, those of earlier micro-batches included.
+bool needsPreviousCounts(const Router &);
+
 struct MoeRouterKind {
   int64_t hiddenSize = 0, numExperts = 0, numExpertsPerTok = 0;
   Dtype dtype = Dtype::bf16;
@@ -244,8 +247,8 @@ struct ParameterInfo {
   CountTerm term;
   bool decayed;                 ///< AdamW's weight decay would apply
   InitialValue init;
-  std::string stack;            ///< of experts: the name with * for the expert's number; the experts of a stack lie one after another
-  UpdateRule update;
+  std::string stack = {};       ///< the tensor [E, ..] in memory that this is a part of: of experts, or of selection biases
+  UpdateRule update = {};       ///< of parameters
 };
 
 /// All parameters in the order of the model (embedding, blocks, norm, head). Experts are listed one by one.
@@ -267,7 +270,8 @@ struct UpdateBatch {
   int64_t matricesOfNorm = 1;
 };
 
-/// Where a model's parameters lie in their arena (docs/design/package.md). Gradients have the same layout; each state has an arena of its own for those that have it.
+/// Where parameters and state lie in their arena (docs/design/package.md): what is updated alike together, then state. Tensors and stacks begin at multiples of 64 elements;
+/// those of a stack follow each other without gaps. Gradients have the same layout; each of the optimizers' states has an arena of its own for those that have it.
 struct ParameterArena {
   struct Tensor {
     ParameterInfo info;
@@ -275,11 +279,23 @@ struct ParameterArena {
     int64_t state = 0;   ///< in the arenas of exp_avg and exp_avg_sq, or of momentum
     int64_t radius = -1; ///< where it keeps its norm
   };
-  std::vector<Tensor> tensors; ///< in the order of the model
+  struct Stack {
+    std::string name;
+    std::vector<int64_t> shape; ///< [E, ..]
+    int64_t offset = 0;
+  };
+  std::vector<Tensor> tensors; ///< in the order of the model, state at the end
+  std::vector<Stack> stacks;
   std::vector<UpdateBatch> batches;
-  int64_t elements = 0, adamElements = 0, momentumElements = 0, radiusElements = 0;
+  int64_t stateBegin = 0; ///< parameters end here
+  int64_t elements = 0, adamElements = 0, momentumElements = 0, radiusElements = 0; ///< sizes of the arenas
+  bool isState(const Tensor &tensor) const { return tensor.offset >= stateBegin; }
 };
 ParameterArena layOutParameters(const LanguageModel &);
+
+/// The blocks with experts, and the name of the stack of their selection biases.
+int64_t expertBlocks(const LanguageModel &);
+inline constexpr const char *biasStack = "model.expert_bias";
 
 /// The words of descriptions.
 const char *name(OptimizerKind);

@@ -20,8 +20,10 @@ struct TargetCode {
   struct Argument {
     std::string dtype;
     int64_t elements = 0;          ///< of a row, or of the whole where it has no rows
-    std::vector<std::string> rows; ///< what its rows are counted by: token, position, vocabulary, shared
+    std::vector<std::string> rows; ///< what its rows are counted by: token, position, indexed, shared, sequence
     int64_t tokensPerRow = 0;      ///< with shared
+    std::optional<int64_t> index;    ///< with indexed: the argument whose numbers its rows are looked up by
+    std::optional<int64_t> sequence; ///< with sequence: tokens of one, 0: the int S
     bool written = false;
   };
   /// A kernel as plan.json lists it.

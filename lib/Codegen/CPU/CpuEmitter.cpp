@@ -95,6 +95,8 @@ Value CpuEmitter::rowOffset(RowLoadOp op, Value t) {
   for (int64_t dim : source.getShape().drop_front())
     elements *= dim;
   Value row;
+  if (Value memory = positionMemory.lookup(op))
+    return load(b.getI64Type(), memory, t);
   switch (op.getAccess()) {
   case Access::uniform:
     return i64(0);
@@ -105,21 +107,25 @@ Value CpuEmitter::rowOffset(RowLoadOp op, Value t) {
     row = arith::DivUIOp::create(b, loc, add(tileStart, t), i64(op.getDivisor()));
     break;
   case Access::gather:
-    row = arith::ExtSIOp::create(b, loc, b.getI64Type(), narrowAt(op.getIndex(), i64(0), t));
+    row = arith::ExtSIOp::create(b, loc, b.getI64Type(), narrowAt(op.getIndex(), i64(op.getElement()), t));
+    break;
+  case Access::sequence:
+    row = arith::DivUIOp::create(b, loc, add(tileStart, t), op.getDivisor() ? i64(op.getDivisor()) : sequenceLength());
     break;
   case Access::position: {
-    if (Value memory = positionMemory.lookup(op))
-      return load(b.getI64Type(), memory, t);
-    int64_t place = 1 + llvm::find(kernel.getInts(), b.getStringAttr("S")) - kernel.getInts().begin();
-    Value length = load(b.getI64Type(), ints, i64(place));
     row = add(tileStart, t);
     if (op.getDivisor() != 1)
       row = arith::DivUIOp::create(b, loc, row, i64(op.getDivisor()));
-    row = arith::RemUIOp::create(b, loc, row, length);
+    row = arith::RemUIOp::create(b, loc, row, sequenceLength());
     break;
   }
   }
   return mul(row, elements);
+}
+
+Value CpuEmitter::sequenceLength() {
+  int64_t place = 1 + llvm::find(kernel.getInts(), b.getStringAttr("S")) - kernel.getInts().begin();
+  return load(b.getI64Type(), ints, i64(place));
 }
 
 Value CpuEmitter::loadStream(RowLoadOp op, int64_t stream) {

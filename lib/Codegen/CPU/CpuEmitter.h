@@ -80,6 +80,8 @@ private:
   void storeInterleaved(ArrayRef<Value> vectors, Value base, Value index);
   /// Row of `load`'s memory that token `t` of the tile reads, in elements.
   Value rowOffset(RowLoadOp load, Value t);
+  /// The run-time integer S.
+  Value sequenceLength();
   Value pointer(Value argument) { return pointers[cast<BlockArgument>(argument).getArgNumber()]; }
   /// Memory on the stack that lives as long as the function.
   Value stack(int64_t bytes);

@@ -73,7 +73,7 @@ void CpuEmitter::planPhase(PhaseOp op) {
   }
   // The division for each token happens once, not once a block.
   for (Operation *inner : chunkOps)
-    if (auto loadOp = dyn_cast<RowLoadOp>(inner); loadOp && loadOp.getAccess() == Access::position) {
+    if (auto loadOp = dyn_cast<RowLoadOp>(inner); loadOp && (loadOp.getAccess() == Access::position || loadOp.getAccess() == Access::sequence)) {
       Value memory = phaseStack(tile * 8);
       loop(i64(0), valid, 1, [&](Value t) { store(rowOffset(loadOp, t), memory, t); });
       positionMemory[inner] = memory;

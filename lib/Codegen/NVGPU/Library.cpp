@@ -57,7 +57,8 @@ LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target) {
   StringRef rest = name;
   if (rest.consume_front("mhc_"))
     rest.split(parts, '_');
-  for (auto *emit : {nvgpu::emitElementKernel, nvgpu::emitTokenKernel, nvgpu::emitAttentionKernel})
+  for (auto *emit : {nvgpu::emitElementKernel, nvgpu::emitTokenKernel, nvgpu::emitAttentionKernel,
+                     nvgpu::emitDispatchKernel, nvgpu::emitGroupedKernel})
     if (!parts.empty() && emit(builder, target, name, parts))
       return success();
   return target.emitError() << "there is no library kernel '" << name << "'";

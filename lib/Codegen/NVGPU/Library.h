@@ -62,6 +62,8 @@ constexpr int64_t maxHeadDim = 256;
 using NameParts = ArrayRef<StringRef>;
 bool emitElementKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitTokenKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
+bool emitDispatchKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
+bool emitGroupedKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitAttentionKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 
 /// "f32" or "bf16"; null otherwise.

@@ -36,8 +36,8 @@ LogicalResult SimpleEmitter::check() {
   }
   WalkResult result = kernel.getBody().walk([&](Operation *op) {
     auto load = dyn_cast<RowLoadOp>(op);
-    if (load && load.getAccess() == Access::position && !llvm::is_contained(kernel.getInts(), b.getStringAttr("S"))) {
-      op->emitOpError("expected an int \"S\" of the kernel, which position accesses go by");
+    if (load && needsLength(load) && !llvm::is_contained(kernel.getInts(), b.getStringAttr("S"))) {
+      op->emitOpError("expected an int \"S\" of the kernel, which its accesses go by");
       return WalkResult::interrupt();
     }
     Value weight = isa<RowProjectOp>(op)    ? cast<RowProjectOp>(op).getWeight()
@@ -145,6 +145,8 @@ Value SimpleEmitter::rowOf(RowLoadOp load, const Token &at, function_ref<Value(V
     return at.row;
   case Access::shared:
     return arith::DivUIOp::create(b, loc, at.row, i64(load.getDivisor()));
+  case Access::sequence:
+    return arith::DivUIOp::create(b, loc, at.row, load.getDivisor() ? i64(load.getDivisor()) : length);
   case Access::gather:
     return widen64(index(load.getIndex()));
   case Access::position: {
@@ -170,7 +172,7 @@ static MemRefType loadedType(RowLoadOp load) {
 void SimpleEmitter::locate(Operation *op, Token &at) {
   if (auto load = dyn_cast<RowLoadOp>(op); load && isa<WideType>(load.getResult().getType())) {
     MemRefType type = loadedType(load);
-    Value row = rowOf(load, at, [&](Value narrow) { return narrowAt(narrow, 0, at.local); });
+    Value row = rowOf(load, at, [&](Value narrow) { return narrowAt(narrow, load.getElement(), at.local); });
     Value offset = load.getAccess() == Access::uniform ? row : mul(row, rowElements(type));
     at.pointers[op] = address(pointer(load.getSource()), type.getElementType(), offset);
   } else if (auto store = dyn_cast<RowStoreOp>(op); store && isa<WideType>(store.getValue().getType())) {

@@ -163,7 +163,7 @@ SmallVector<Value> SimpleEmitter::loadNarrow(RowLoadOp op, Token &at) {
   auto type = cast<MemRefType>(op.getSource().getType());
   Type element = type.getElementType();
   int64_t count = elementsOf(op.getResult());
-  Value row = rowOf(op, at, [&](Value narrow) { return narrowElements(narrow, at).front(); });
+  Value row = rowOf(op, at, [&](Value narrow) { return narrowElements(narrow, at)[op.getElement()]; });
   if (op.getAccess() ==
       Access::gather) // no memory is touched for a token that does not exist: its index may be anything
     row = arith::SelectOp::create(b, loc, at.live, row, i64(0));

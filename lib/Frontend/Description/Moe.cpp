@@ -2,7 +2,13 @@
 
 #include "Kinds.h"
 
+#include <algorithm>
+
 namespace mhc {
+
+bool needsPreviousCounts(const Router &router) {
+  return std::any_of(router.losses.begin(), router.losses.end(), [](const BalanceLoss &loss) { return loss.kind == BalanceLoss::switchLoss && loss.scope == BalanceLoss::globalBatch; });
+}
 
 static const Word<Score> scores[] = {{"softmax_before_topk", Score::softmaxBeforeTopk},
                                      {"softmax_after_topk", Score::softmaxAfterTopk},

@@ -7,6 +7,7 @@
 
 #include "Kinds.h"
 
+#include <algorithm>
 #include <numeric>
 
 namespace mhc {
@@ -28,11 +29,18 @@ Limits limitsOf(const HyperConnection &hc, const std::string &prefix) {
 }
 Limits limitsOf(const HyperConnectionKind &kind) { return limitsOf(kind.hc, ""); }
 
+constexpr int64_t mostChoices = 64; ///< each choice is a stretch of code in the routing kernel
+constexpr int64_t mostGroups = 256;
+constexpr int64_t mostExperts = 1 << 16;
+
+Limits limitsOf(const Router &router, const std::string &prefix) {
+  return {{prefix + "groups.count", router.groupCount > mostGroups, "more than 256 groups of experts"}};
+}
 Limits limitsOf(const MoeRouterKind &kind) {
-  return {
-      {"kind", !kind.layer, "kind 'moe_router'"},
-      {"kind", kind.layer, "kind 'moe_layer'"},
-  };
+  Limits limits = limitsOf(kind.router, "");
+  limits.push_back({"num_experts_per_tok", kind.numExpertsPerTok > mostChoices, "more than 64 experts a token"});
+  limits.push_back({"num_experts", kind.numExperts > mostExperts, "more than 65536 experts"});
+  return limits;
 }
 
 Limits limitsOf(const OptimizerStepKind &) { return {}; }
@@ -50,6 +58,17 @@ int64_t parts(std::initializer_list<int64_t> sizes, int64_t pairs) {
   return sum / piece;
 }
 
+int64_t mostOfTopk(const LanguageModel &model) {
+  int64_t most = 0;
+  for (const LanguageModel::TopkPhase &phase : model.topk)
+    for (int64_t k : phase.k)
+      most = std::max(most, k);
+  return most;
+}
+bool changesTopk(const LanguageModel &model) {
+  return std::any_of(model.topk.begin(), model.topk.end(), [&](const LanguageModel::TopkPhase &phase) { return phase.k != model.topk.front().k; });
+}
+
 Limits limitsOf(const LanguageModel &model) {
   Limits limits = {
       {"dtype", model.dtype == Dtype::fp64, "dtype 'fp64' of a language_model"},
@@ -62,10 +81,16 @@ Limits limitsOf(const LanguageModel &model) {
        "a rank that has so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
       {"v_head_dim", model.mla && parts({model.qkNopeHeadDim, model.vHeadDim}, model.qkRopeHeadDim / 2) > mostParts,
        "a head whose parts have so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
-      {"n_routed_experts", model.nRoutedExperts > 0, "a model with experts"},
+      {"n_routed_experts", model.nRoutedExperts > mostExperts, "more than 65536 experts"},
+      {"num_experts_per_tok", mostOfTopk(model) > mostChoices, "more than 64 experts a token"},
+      {"router.groups", model.router.groupCount > 1 && changesTopk(model), "another number of experts a token in another phase, with groups"},
+      {"router.capacity_factor", model.router.capacityFactor && changesTopk(model), "a capacity with another number of experts a token in another phase"},
   };
   for (Limit &limit : limitsOf(model.residual, "residual."))
     limits.push_back(std::move(limit));
+  if (model.nRoutedExperts)
+    for (Limit &limit : limitsOf(model.router, "router."))
+      limits.push_back(std::move(limit));
   return limits;
 }
 

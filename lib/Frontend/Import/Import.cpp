@@ -233,6 +233,8 @@ OwningOpRef<ModuleOp> mlir::mhc::importDescription(const ::mhc::Description &des
   FunctionImporter importer{b, *module};
   if (auto *kind = std::get_if<::mhc::HyperConnectionKind>(&description.value))
     importHyperConnection(importer, *kind);
+  else if (auto *moe = std::get_if<::mhc::MoeRouterKind>(&description.value))
+    importMoe(importer, *moe);
   else if (auto *model = std::get_if<::mhc::LanguageModel>(&description.value))
     importLanguageModel(importer, *model);
   else if (auto *optimizer = std::get_if<::mhc::OptimizerStepKind>(&description.value))

@@ -73,6 +73,30 @@ struct WeightResults {
 WeightResults buildWeightStep(FunctionImporter &f, Location loc, const WeightStep &step, const WeightValues &values);
 
 void importOptimizer(FunctionImporter &f, const ::mhc::OptimizerStepKind &kind);
+
+/// What a block with experts is made of.
+struct MoeConfig {
+  const ::mhc::Router *router = nullptr;
+  int64_t experts = 0, topk = 0, width = 0; ///< topk: the most of all phases
+  SmallVector<int64_t> phases;              ///< choices in each phase; empty: always `topk`
+  bool balanced = true;                     ///< losses are asked for
+  std::optional<int64_t> sequenceLength;    ///< of sequences that have a loss of their own; 0: S
+  Type element, compute;
+};
+/// What is decided about the tokens' experts; `total` with counts of the step so far, `losses` with balance losses.
+struct Routing {
+  Value logits, weight, index, counts, offsets, gather, order, reverse, dropped, total, losses;
+};
+/// The experts' stacked matrices: gate and up [E, C, I], down [E, I, C], or with the last two dimensions `transposed`.
+struct ExpertMatrices {
+  Value gate, up, down;
+  bool transposed;
+};
+/// router [E, C], or `routerTransposed` [C, E]; `previous`: counts of the step so far; `scalars` where k goes by phases.
+Routing importRouting(FunctionImporter &f, Location loc, const MoeConfig &config, Value x, Value router, bool routerTransposed, Value bias, Value previous, Value scalars);
+/// The experts' weighted sum, with the shared expert's output where there is one.
+Value importExperts(FunctionImporter &f, Location loc, const MoeConfig &config, const Routing &routing, Value x, const ExpertMatrices &w, Value shared);
+void importMoe(FunctionImporter &f, const ::mhc::MoeRouterKind &kind);
 void importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model);
 
 } // namespace mlir::mhc

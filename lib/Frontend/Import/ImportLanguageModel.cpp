@@ -17,8 +17,7 @@ class ModelImporter {
 public:
   ModelImporter(FunctionImporter &f, const ::mhc::LanguageModel &model)
       : f(f), b(f.b), model(model), element(f.elementType(model.dtype)), f32(b.getF32Type()) {
-    for (::mhc::ParameterInfo &info : ::mhc::parameterTable(model))
-      table.push_back(std::move(info));
+    arena = ::mhc::layOutParameters(model);
   }
 
   void importForward() {
@@ -38,28 +37,32 @@ public:
       function->setAttr("mhc.keep_results", b.getUnitAttr());
     }
     parameters(train);
+    training = train;
     Location loc = f.place("loss");
     Value tokens = tokenArgument(/*shift=*/1);
     auto split = SplitTokensOp::create(b, f.place("tokens"), TypeRange{rowsOfTokens(), rowsOfTokens()}, tokens, model.vocabSize);
     Value each = CrossEntropyOp::create(b, loc, narrowTensor({1}, f32), logits(split.getResult(0)), split.getResult(1));
     Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     Value weight = TokenWeightOp::create(b, loc, narrowTensor({1}, f32), each, scalars, b.getDenseI64ArrayAttr({lossScale, inverseTokens}), b.getF64FloatAttr(1.0));
-    Value loss = WeightedSumOp::create(b, loc, RankedTensorType::get({1}, f32), each, weight);
+    Value crossEntropy = WeightedSumOp::create(b, loc, RankedTensorType::get({1}, f32), each, weight), loss = crossEntropy;
+    if (!balance.empty())
+      loss = TotalLossOp::create(b, loc, RankedTensorType::get({1}, f32), scalars, crossEntropy, balance);
     if (train)
       f.result(loss, "loss", StringRef(""));
-    f.result(loss, "cross_entropy");
+    f.result(crossEntropy, "cross_entropy");
+    for (const Outcome &outcome : outcomes)
+      f.result(outcome.value, outcome.attributes);
     f.end();
   }
 
   /// One optimizer step on the arenas: one range a batch of weights that are updated alike.
   void importUpdate() {
-    ::mhc::ParameterArena arena = ::mhc::layOutParameters(model);
     const ::mhc::Training::Optimizer &o = model.training.optimizer;
     f.begin("update", {});
     Location loc = f.place("optimizer");
     auto range = [&](StringRef name, int64_t begin, int64_t rows, Type type) { return f.argument(type, stateAttributes(name, begin, rows)); };
     RankedTensorType chunk = f.rows({64}, f32);
-    Value all = range("gradients", 0, arena.elements / 64, chunk);
+    Value all = range("gradients", 0, arena.stateBegin / 64, chunk);
     Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     auto one = RankedTensorType::get({1}, f32);
     Value squares = SumSquaresOp::create(b, loc, one, all);
@@ -91,6 +94,8 @@ public:
       for (auto [name, state] : llvm::zip(names, out.states))
         f.result(state, stateAttributes(name, batch.state, rows));
     }
+    if (model.router.expertBiasRate && expertBlocks())
+      updateBiases(factor);
     f.result(squares, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(gradientSquares))});
     f.result(factor, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(clipFactor))});
     f.end();
@@ -99,6 +104,22 @@ public:
 private:
   SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, int64_t rows) {
     return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin)), b.getNamedAttr("mhc.rows", b.getI64IntegerAttr(rows))};
+  }
+  /// A tensor of static shape in an arena.
+  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin) {
+    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin))};
+  }
+
+  int64_t expertBlocks() { return ::mhc::expertBlocks(model); }
+
+  /// Loss-free balancing, from the counts of the whole step; all blocks at once.
+  void updateBiases(Value factor) {
+    int64_t blocks = expertBlocks(), E = model.nRoutedExperts;
+    auto stack = llvm::find_if(arena.stacks, [](const auto &stack) { return stack.name == ::mhc::biasStack; });
+    SmallVector<NamedAttribute> place = stateAttributes("parameters", stack->offset);
+    Value bias = f.argument(RankedTensorType::get({blocks, E}, f32), place);
+    Value counts = f.argument(RankedTensorType::get({blocks, E}, b.getI64Type()), stateAttributes("expert_counts", 0));
+    f.result(UpdateBiasOp::create(b, f.place("expert_bias"), bias.getType(), bias, counts, factor, b.getF64FloatAttr(*model.router.expertBiasRate)), place);
   }
 
   RankedTensorType rowsOfTokens() { return RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()); }
@@ -113,15 +134,26 @@ private:
   void parameters(bool gradients) {
     values.clear();
     matrices.clear();
-    for (const ::mhc::ParameterInfo &info : table) {
-      SmallVector<NamedAttribute> attributes{b.getNamedAttr("mhc.name", b.getStringAttr(info.name)), b.getNamedAttr("mhc.parameter", b.getUnitAttr()),
-                                             b.getNamedAttr("mhc.role", b.getStringAttr(::mhc::name(info.role)))};
-      if (gradients) {
-        attributes.push_back(b.getNamedAttr("mhc.grad", b.getStringAttr("grad." + info.name)));
-        attributes.push_back(b.getNamedAttr("mhc.gradient", b.getStringAttr(info.name)));
-      }
-      values[info.name] = f.argument(RankedTensorType::get(info.shape, f32), attributes);
+    for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors)
+      if (tensor.info.stack.empty() || isState(tensor))
+        addParameter(tensor.info.name, tensor.info.shape, tensor.info.role, gradients && !isState(tensor));
+      else if (!values.count(tensor.info.stack))
+        addParameter(tensor.info.stack, llvm::find_if(arena.stacks, [&](const auto &stack) { return stack.name == tensor.info.stack; })->shape, tensor.info.role, gradients);
+    balance.clear();
+    outcomes.clear();
+    training = false;
+    scalars = Value();
+  }
+  bool isState(const ::mhc::ParameterArena::Tensor &tensor) { return arena.isState(tensor); }
+
+  void addParameter(const std::string &name, ArrayRef<int64_t> shape, ::mhc::Role role, bool gradient) {
+    SmallVector<NamedAttribute> attributes{b.getNamedAttr("mhc.name", b.getStringAttr(name)), b.getNamedAttr("mhc.parameter", b.getUnitAttr()),
+                                           b.getNamedAttr("mhc.role", b.getStringAttr(::mhc::name(role)))};
+    if (gradient) {
+      attributes.push_back(b.getNamedAttr("mhc.grad", b.getStringAttr("grad." + name)));
+      attributes.push_back(b.getNamedAttr("mhc.gradient", b.getStringAttr(name)));
     }
+    values[name] = f.argument(RankedTensorType::get(shape, f32), attributes);
   }
   Value parameter(const Twine &name) { return values.at(name.str()); }
 
@@ -239,15 +271,79 @@ private:
     return linear(loc, out, at + "o_proj.weight");
   }
 
-  Value feedForward(Location loc, Value u, const std::string &block) {
-    std::string at = block + ".mlp.";
+  Value feedForward(Location loc, Value u, const std::string &at, int64_t width) {
     Value gate = linear(loc, u, at + "gate_proj.weight"), up = linear(loc, u, at + "up_proj.weight");
-    Value y = SwigluOp::create(b, loc, unrounded(model.intermediateSize), gate, up);
+    Value y = SwigluOp::create(b, loc, unrounded(width), gate, up);
     return linear(loc, f.rounded(loc, y, element), at + "down_proj.weight");
   }
 
+  /// The choices of block `index` in each phase; no phases where they are all alike.
+  MoeConfig moeConfig(int64_t index) {
+    MoeConfig config;
+    config.router = &model.router;
+    config.experts = model.nRoutedExperts;
+    config.width = model.moeIntermediateSize;
+    config.element = element;
+    config.compute = f32;
+    config.balanced = training;
+    config.sequenceLength = 0; // S
+    for (const ::mhc::LanguageModel::TopkPhase &phase : model.topk) {
+      config.phases.push_back(phase.k[index]);
+      config.topk = std::max(config.topk, phase.k[index]);
+    }
+    if (llvm::all_equal(config.phases))
+      config.phases.clear();
+    return config;
+  }
+
+  /// A result of the loss function beside the loss: a state, or an output of the entry.
+  struct Outcome {
+    Value value;
+    SmallVector<NamedAttribute> attributes;
+  };
+
+  Value experts(Location loc, Value u, const std::string &block, int64_t index) {
+    std::string at = block + ".mlp.";
+    MoeConfig config = moeConfig(index);
+    int64_t E = config.experts, blocks = expertBlocks(), number = index - (model.numHiddenLayers - blocks);
+    Value bias = model.router.expertBiasRate ? parameter(at + "gate.e_score_correction_bias") : Value(), previous, droppedBefore;
+    auto longs = [&](int64_t size) { return RankedTensorType::get({size}, b.getI64Type()); };
+    if (training) {
+      previous = f.argument(longs(E), stateAttributes("expert_counts", number * E));
+      if (model.router.capacityFactor)
+        droppedBefore = f.argument(longs(1), stateAttributes("expert_counts", blocks * E + number));
+    }
+    if (!config.phases.empty() && !scalars) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(&entryBlock());
+      scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
+    }
+    Routing routing = importRouting(f, loc, config, u, parameter(at + "gate.weight"), /*routerTransposed=*/false, bias, previous, scalars);
+    ExpertMatrices matrices{matrix(at + "experts.gate_proj.weight"), matrix(at + "experts.up_proj.weight"), matrix(at + "experts.down_proj.weight"), /*transposed=*/true};
+    Value shared;
+    if (model.nSharedExperts)
+      shared = feedForward(loc, u, at + "shared_experts.", model.nSharedExperts * model.moeIntermediateSize);
+    if (training) {
+      auto slice = [&](StringRef name) -> SmallVector<NamedAttribute> {
+        return {b.getNamedAttr("mhc.name", b.getStringAttr(name)), b.getNamedAttr("mhc.slice", b.getI64IntegerAttr(number)), b.getNamedAttr("mhc.slices", b.getI64IntegerAttr(blocks)),
+                b.getNamedAttr("mhc.caller", b.getUnitAttr())};
+      };
+      pending.push_back({routing.counts, slice("expert_counts")});
+      pending.push_back({routing.total, stateAttributes("expert_counts", number * E)});
+      if (droppedBefore) {
+        auto load = ExpertLoadOp::create(b, loc, RankedTensorType::get({1}, f32), longs(1), routing.dropped, droppedBefore);
+        pending.push_back({load.getTotal(), stateAttributes("expert_counts", blocks * E + number)});
+      }
+      if (routing.losses) {
+        losses = pending.size();
+        pending.push_back({routing.losses, slice("balance_losses")});
+      }
+    }
+    return importExperts(f, loc, config, routing, u, matrices, shared);
+  }
+
   /// One sublayer: the residual topology around branch_scale * layer(RMSNorm(u)).
-  Value sublayer(Value x, const std::string &block, bool isAttention) {
+  Value sublayer(Value x, const std::string &block, int64_t index, bool isAttention) {
     bool plain = model.residual.topology == ::mhc::Topology::residual;
     std::string connection = block + (isAttention ? ".hc_attn" : ".hc_ffn");
     std::string where = plain ? block + (isAttention ? ".self_attn" : ".mlp") : connection;
@@ -262,19 +358,37 @@ private:
         parameters.push_back(parameter(connection + ".f_bias"));
     }
     bool delayed = !plain && c.delayed;
-    auto op = SublayerOp::create(b, loc, x.getType(), delayed ? Type(narrowTensor({model.residual.n}, f32)) : Type(), where, x, parameters,
-                                 delayed ? predicted : Value(), plain ? ConnectionAttr() : connectionAttr());
-    predicted = op.getHPreNext();
-    Block *body = b.createBlock(&op.getBody());
+    SmallVector<Type> types{x.getType()};
+    if (delayed)
+      types.push_back(narrowTensor({model.residual.n}, f32));
+    OpBuilder::InsertPoint before = b.saveInsertionPoint();
+    Region region;
+    Block *body = b.createBlock(&region);
     Value u = body->addArgument(rows(model.hiddenSize), loc);
     Location inner = f.place(block + (isAttention ? ".self_attn" : ".mlp"));
     Value normed = norm(f.place(block + (isAttention ? ".input_layernorm" : ".post_attention_layernorm")), u,
                         block + (isAttention ? ".input_layernorm.weight" : ".post_attention_layernorm.weight"));
-    Value y = isAttention ? attention(inner, normed, block) : feedForward(inner, normed, block);
+    pending.clear();
+    losses.reset();
+    bool dense = index < model.numHiddenLayers - expertBlocks();
+    Value y = isAttention ? attention(inner, normed, block) : dense ? feedForward(inner, normed, block + ".mlp.", model.intermediateSize) : experts(inner, normed, block, index);
     if (model.branchScale != 1.0)
       y = f.rounded(inner, ScaleOp::create(b, inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
-    YieldOp::create(b, loc, y);
-    b.setInsertionPointAfter(op);
+    SmallVector<Value> yields{y};
+    for (const Outcome &outcome : pending) {
+      yields.push_back(outcome.value);
+      types.push_back(outcome.value.getType());
+    }
+    YieldOp::create(b, loc, yields);
+    b.restoreInsertionPoint(before);
+    auto op = SublayerOp::create(b, loc, types, where, x, parameters, delayed ? predicted : Value(), plain ? ConnectionAttr() : connectionAttr());
+    op.getBody().takeBody(region);
+    predicted = op.getHPreNext();
+    for (auto [i, outcome] : llvm::enumerate(pending)) {
+      outcomes.push_back({op.getExtras()[i], outcome.attributes});
+      if (losses == i)
+        balance.push_back(op.getExtras()[i]);
+    }
     return op.getResult();
   }
 
@@ -323,8 +437,8 @@ private:
     predicted = plain || !model.residual.convention.delayed ? Value() : firstStream(f, x, n, f32);
     for (int64_t block = 0; block < model.numHiddenLayers; ++block) {
       std::string at = "model.layers." + std::to_string(block);
-      x = sublayer(x, at, true);
-      x = sublayer(x, at, false);
+      x = sublayer(x, at, block, true);
+      x = sublayer(x, at, block, false);
     }
     Location end = f.place("model.norm");
     if (!plain)
@@ -340,8 +454,14 @@ private:
   OpBuilder &b;
   const ::mhc::LanguageModel &model;
   Type element, f32;
-  std::vector<::mhc::ParameterInfo> table;
+  ::mhc::ParameterArena arena;
   std::map<std::string, Value> values, matrices;
+  bool training = false;           ///< the function is a loss to be differentiated
+  Value scalars;                   ///< read by routers whose number of choices goes by phases
+  SmallVector<Value> balance;      ///< balance losses of the blocks so far
+  SmallVector<Outcome> outcomes;   ///< further results of the blocks so far
+  SmallVector<Outcome> pending;    ///< of the sublayer at hand, inside its body
+  std::optional<size_t> losses;    ///< which of these are balance losses
   Value cosines, sines;
   Value predicted; ///< `delayed`: h_pre that the sublayer before predicted
 };

@@ -109,7 +109,7 @@ private:
   void makeArenas(const EntryPlan &plan, int64_t seed) {
     auto make = [&](StateArena which) {
       DeviceMemory &arena = arenas[which];
-      const uint64_t bytes = package.manifest().elementsOf(which) * sizeof(float);
+      const uint64_t bytes = package.manifest().bytesOf(which);
       if (arena.data() || bytes == 0)
         return false;
       arena = DeviceMemory(device, bytes);
@@ -144,6 +144,7 @@ private:
     scalars[scalar::OneMinusBeta1] = 0.1f;
     scalars[scalar::OneMinusBeta2] = 0.05f;
     scalars[scalar::Eps] = 1e-8f;
+    scalars[scalar::Phase] = static_cast<float>(package.manifest().phases.size());
   }
 
   const Package &package;

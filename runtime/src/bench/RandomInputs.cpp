@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <set>
 
 namespace mhcrt {
 namespace {
@@ -15,6 +16,9 @@ struct Scale {
 };
 
 Scale chooseScale(const std::string &name, const std::vector<int64_t> &shape) {
+  static const std::set<std::string> matrices = {"router", "w_gate", "w_up", "w_down", "shared_gate", "shared_up", "shared_down"};
+  if (matrices.count(name) && shape.size() >= 2) // [.., in, out]
+    return {0, 1 / std::sqrt(static_cast<double>(shape[shape.size() - 2]))};
   if (name == "phi" || name == "theta") { // [.., nC, m] or [.., m, nC]: the longer side is summed over
     int64_t length = 1;
     for (size_t i = shape.size() - std::min<size_t>(2, shape.size()); i < shape.size(); ++i)

@@ -63,6 +63,26 @@ private:
       if (command.accumulate)
         read({command.out});
       return written({command.out});
+    case Op::Dispatch:
+      read({command.choice});
+      return written({command.counts, command.offsets, command.gather, command.order, command.reverse});
+    case Op::GroupedMatmul:
+      read({command.x, command.w, command.offsets});
+      return written({command.y});
+    case Op::GroupedOuter:
+      read({command.x, command.w, command.offsets});
+      if (command.accumulate)
+        read({command.y});
+      return written({command.y});
+    case Op::ExpertLoad:
+      read({command.counts, command.previous});
+      return written({command.share, command.total});
+    case Op::SequenceLoad:
+      read({command.choice});
+      return written({command.share});
+    case Op::UpdateBias:
+      read({command.bias, command.counts});
+      return written({command.y});
     case Op::Fill:
       return written({command.buffer});
     case Op::Add:
@@ -79,7 +99,7 @@ private:
   /// As the kernel table describes the arguments; packages of older compilers have no such table.
   void countLaunch(const Command &command, int64_t rows, Traffic &traffic) const {
     for (const KernelArgument &argument : target.kernels[command.kernel].args)
-      if (argument.token || argument.vocabulary) // a row of a table for each token
+      if (argument.token || argument.index != SIZE_MAX) // a row of a table for each token
         (argument.written ? traffic.written : traffic.read) += rows * argument.elements * byteSize(argument.dtype);
       else if (argument.tokensPerRow)
         traffic.read += rows / argument.tokensPerRow * argument.elements * byteSize(argument.dtype);

@@ -40,6 +40,12 @@ void Device::attention(const AttentionArgs &) { unsupported("attention"); }
 void Device::attentionBackward(const AttentionArgs &) { unsupported("attention_backward"); }
 void Device::splitTokens(const SplitTokensArgs &) { unsupported("split_tokens"); }
 void Device::embeddingBackward(const EmbeddingBackwardArgs &) { unsupported("embedding_backward"); }
+void Device::expertLoad(const ExpertLoadArgs &) { unsupported("expert_load"); }
+void Device::sequenceLoad(const SequenceLoadArgs &) { unsupported("sequence_load"); }
+void Device::updateBias(const UpdateBiasArgs &) { unsupported("update_bias"); }
+void Device::dispatch(const DispatchArgs &) { unsupported("dispatch"); }
+void Device::groupedMatmul(const GroupedMatmulArgs &) { unsupported("grouped_matmul"); }
+void Device::groupedOuter(const GroupedOuterArgs &) { unsupported("grouped_outer"); }
 
 std::unique_ptr<Timeline> Device::timeline() { return std::make_unique<HostTimeline>(); }
 

@@ -84,6 +84,74 @@ struct EmbeddingBackwardArgs {
   bool accumulate = false;
 };
 
+/// Sorts the choices index [tokens, choices] of experts by expert, those of one expert by their place t * choices + j.
+/// Expert e then has the slots offsets[e] .. offsets[e + 1]. A choice outside [0, experts) is none (fewer choices than
+/// the most, at run time): it has no slot and counts nowhere. With a capacity, an expert's choices beyond its first
+/// `capacity` are dropped: they have no slot either, but stay in `counts`. A choice below -1 says that the token's logits are not finite: an error, now or at synchronize(). `gather` and `order` of slots from
+/// offsets[experts] on are 0, so that they may be used as indices; grouped products leave their rows out.
+struct DispatchArgs {
+  const int32_t *index = nullptr;
+  int32_t *counts = nullptr;                    ///< [experts]
+  int32_t *offsets = nullptr;                   ///< [experts + 1]
+  int32_t *gather = nullptr;                    ///< [tokens * choices] token of each slot
+  int32_t *order = nullptr;                     ///< [tokens * choices] place of each slot's choice
+  int32_t *reverse = nullptr;                   ///< [tokens, choices] slot of each choice; -1: it has none
+  int32_t *dropped = nullptr;                   ///< [1] choices beyond the capacity; may be null
+  int64_t tokens = 0, choices = 0, experts = 0; ///< tokens * choices < 2^31
+  int64_t capacity = 0;                         ///< of each expert; 0: any number
+};
+
+/// total = previous + counts, share = total / the sum of totals (0 where that is 0). previous and total may be one.
+struct ExpertLoadArgs {
+  const int32_t *counts = nullptr;
+  const int64_t *previous = nullptr; ///< may be null: zeros
+  void *share = nullptr;
+  int64_t *total = nullptr;
+  DType typeShare = DType::F32;
+  int64_t experts = 0;
+};
+
+/// share[b, e] = choices of e in sequence b / choices in it, from index [sequences * length, choices].
+struct SequenceLoadArgs {
+  const int32_t *index = nullptr;
+  void *share = nullptr;
+  DType typeShare = DType::F32;
+  int64_t sequences = 0, length = 0, choices = 0, experts = 0;
+};
+
+/// out[r, e] = bias[r, e] + rate sign(sum of counts[r] - experts counts[r, e]), as it is where factor < 0.
+struct UpdateBiasArgs {
+  const void *bias = nullptr, *counts = nullptr;
+  const float *factor = nullptr; ///< may be null
+  void *out = nullptr;           ///< may be bias
+  DType type = DType::F32, typeCounts = DType::I32;
+  int64_t rows = 0, experts = 0;
+  double rate = 0;
+};
+
+/// y[r] = x[r] w[e] for the rows r of group e, offsets[e] .. offsets[e + 1]; zeros for rows of no group (from
+/// offsets[groups] on). Sums in fp32 (fp64 for f64), rounded once if y is bf16.
+struct GroupedMatmulArgs {
+  const void *x = nullptr;          ///< [rows, k]
+  const void *w = nullptr;          ///< [groups, k, n], or [groups, n, k] if transposed
+  const int32_t *offsets = nullptr; ///< [groups + 1]; on the device, not known to the host
+  void *y = nullptr;                ///< [rows, n]
+  DType type = DType::F32, typeY = DType::F32; ///< of x and w; of y: the same, or f32
+  int64_t rows = 0, k = 0, n = 0, groups = 0;
+  bool transposed = false;
+};
+
+/// out[e] = (accumulate ? out[e] : 0) + the sum over the rows r of group e of x[r]^T y[r], in a fixed order.
+struct GroupedOuterArgs {
+  const void *x = nullptr; ///< [rows, k]
+  const void *y = nullptr; ///< [rows, n]
+  const int32_t *offsets = nullptr;
+  void *out = nullptr;                           ///< [groups, k, n]
+  DType type = DType::F32, typeOut = DType::F32; ///< of x and y; f32, or f64 if they are f64
+  int64_t rows = 0, k = 0, n = 0, groups = 0;
+  bool accumulate = false;
+};
+
 /// Points in a device's work, for measurements. A mark takes effect in order with all that is asked of the device.
 class Timeline {
 public:
@@ -141,6 +209,12 @@ public:
   virtual void attentionBackward(const AttentionArgs &args);
   virtual void splitTokens(const SplitTokensArgs &args);
   virtual void embeddingBackward(const EmbeddingBackwardArgs &args);
+  virtual void expertLoad(const ExpertLoadArgs &args);
+  virtual void sequenceLoad(const SequenceLoadArgs &args);
+  virtual void updateBias(const UpdateBiasArgs &args);
+  virtual void dispatch(const DispatchArgs &args);
+  virtual void groupedMatmul(const GroupedMatmulArgs &args);
+  virtual void groupedOuter(const GroupedOuterArgs &args);
 
   // What measurements hold a plan's time against (bench/).
   /// By the host's clock, for a device whose calls return when their work is done.

@@ -57,9 +57,9 @@ Range rangeOf(const Manifest &manifest, const Buffer &buffer) {
   };
   switch (buffer.kind) {
   case BufferKind::Parameter:
-    return from(static_cast<int>(StateArena::Parameters), manifest.findTensor(buffer.tensor)->offset);
+    return from(static_cast<int>(StateArena::Parameters), manifest.findStored(buffer.tensor)->offset);
   case BufferKind::Gradient:
-    return from(static_cast<int>(StateArena::Gradients), manifest.findTensor(buffer.tensor)->offset);
+    return from(static_cast<int>(StateArena::Gradients), manifest.findStored(buffer.tensor)->offset);
   case BufferKind::State:
     return from(static_cast<int>(buffer.arena), buffer.begin);
   case BufferKind::Scalars:
@@ -112,7 +112,7 @@ private:
     };
     Affine count;
     count.constant = 1;
-    if (!wanted.token && !wanted.position && !wanted.vocabulary && !wanted.tokensPerRow)
+    if (!wanted.token && !wanted.position && wanted.index == SIZE_MAX && !wanted.tokensPerRow && wanted.sequence < 0)
       need(count);
     if (wanted.token)
       need(command.rows);
@@ -120,9 +120,19 @@ private:
       need(divided(command.rows, wanted.tokensPerRow, what));
     if (wanted.position)
       need(command.ints.at(kernel.lengthIndex()));
-    count.constant = manifest.vocabSize;
-    if (wanted.vocabulary)
+    if (wanted.sequence > 0)
+      need(command.rows); // more than enough, and as much as the compiler gives
+    // Rows of S tokens: B of them, of T = B S.
+    if (wanted.sequence == 0) {
+      count.constant = 0;
+      count.terms = {{"B", 1}};
+      bool whole = command.rows.terms.size() == 1 && command.rows.terms[0] == std::pair<std::string, int64_t>("T", 1) && command.rows.constant == 0;
+      const Affine &length = command.ints.at(kernel.lengthIndex());
+      whole = whole && length.terms.size() == 1 && length.terms[0] == std::pair<std::string, int64_t>("S", 1) && length.constant == 0;
+      if (!whole)
+        fail(what, ": expected a launch on the T tokens of B sequences of S");
       need(count);
+    }
   }
 
   /// Whether `a`, which is written, may share memory with `b`. Temporaries that are alive together never do, nor do the
@@ -152,6 +162,15 @@ private:
     return kernel.elementwise && same && !from.written && from.token && to.token && from.elements == to.elements;
   }
 
+public:
+  void checkLookup(size_t i, const Affine &bound) const {
+    const std::string what = text(i);
+    if (!holds(argument(i).size, bound, kernel.args[i].elements, what))
+      fail(what, ": expected room for ", kernel.args[i].elements, " elements in each of ", bound.text(),
+           " rows that are looked up, but it has ", argument(i).size.text(), " elements");
+  }
+
+private:
   static void checkKind(const Buffer &buffer, const std::string &what) {
     if (buffer.kind == BufferKind::Input || buffer.kind == BufferKind::Parameter || buffer.kind == BufferKind::Constant)
       fail(what, ": it is written, and cannot be an input, a parameter or a constant");
@@ -160,8 +179,8 @@ private:
   void checkWritten(size_t i) const {
     const Buffer &buffer = argument(i);
     checkKind(rootOf(buffer), text(i));
-    if (buffer.dtype == DType::I32 || buffer.dtype == DType::I64)
-      fail(text(i), ": only split_tokens writes token ids");
+    if (buffer.dtype == DType::I64)
+      fail(text(i), ": no kernel writes integers of 64 bits");
     for (size_t other = 0; other < command.args.size(); ++other)
       if (other != i && overlap(buffer, argument(other)) && !updates(other, i))
         fail(text(i), ": it is written, and cannot lie in the memory of argument ", other);
@@ -200,6 +219,11 @@ private:
 void checkLaunch(const Manifest &manifest, const Kernel &kernel, const EntryPlan &plan, const Command &command,
                  const std::string &where) {
   LaunchCheck(manifest, kernel, plan, command, where).run();
+}
+
+void checkLookup(const Kernel &kernel, const EntryPlan &plan, const Command &command, size_t index, const Affine &bound,
+                 const std::string &where) {
+  LaunchCheck(Manifest(), kernel, plan, command, where).checkLookup(index, bound);
 }
 
 } // namespace mhcrt

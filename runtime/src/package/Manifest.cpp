@@ -25,7 +25,7 @@ DType dtype(const JsonView &json) {
   return result;
 }
 
-constexpr const char *arenaNames[stateArenas] = {"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius"};
+constexpr const char *arenaNames[stateArenas] = {"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts"};
 
 std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::string> &symbols) {
   std::vector<TensorSpec> result;
@@ -43,6 +43,14 @@ std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::st
       for (const auto &[symbol, coefficient] : spec.shape.back().terms)
         if (!symbols.count(symbol))
           fail(shape[d].path(), ": unknown symbol '", symbol, "'");
+    }
+    if (auto slot = item.find("scalar")) {
+      spec.scalar = static_cast<int>(slot->integer(0, 63));
+      spec.below = item.at("below").integer(1, 1 << 20);
+      if (auto optional = item.find("optional"))
+        spec.optional = optional->boolean();
+      if (spec.dtype != DType::I32)
+        fail(item.path(), ": expected type i32 of a scalar");
     }
     result.push_back(std::move(spec));
   }
@@ -70,6 +78,12 @@ Entry parseEntry(const std::string &name, const JsonView &json) {
     entry.inputs = tensorSpecs(*inputs, known);
   if (auto outputs = json.find("outputs"))
     entry.outputs = tensorSpecs(*outputs, known);
+  if (auto multiples = json.find("multiples"))
+    multiples->members([&](const std::string &symbol, const JsonView &value) {
+      if (!known.count(symbol))
+        fail(value.path(), ": unknown symbol '", symbol, "'");
+      entry.multiples[symbol] = value.integer(1);
+    });
   if (auto flag = json.find("parameters"))
     entry.parameters = flag->boolean();
   if (auto flag = json.find("gradients"))
@@ -115,14 +129,17 @@ std::vector<TensorState> parseStates(const JsonView &json, const ModelTensor &te
     states.push_back({arena, offset, count});
   };
   auto list = json.find("states");
-  if (!list) {
+  if (!list && !tensor.isState()) {
     add(StateArena::ExpAvg, tensor.offset);
     add(StateArena::ExpAvgSq, tensor.offset);
     return states;
   }
+  if (!list)
+    return states;
   list->members([&](const std::string &key, const JsonView &offset) {
     StateArena arena;
-    if (!parseStateArena(key, arena) || arena == StateArena::Parameters || arena == StateArena::Gradients)
+    if (!parseStateArena(key, arena) || arena == StateArena::Parameters || arena == StateArena::Gradients ||
+        arena == StateArena::ExpertCounts)
       fail(offset.path(), ": unknown state '", key, "'");
     add(arena, offset.integer(0));
   });
@@ -141,7 +158,9 @@ ModelTensor parseTensor(const JsonView &json, const Manifest &manifest) {
   if (auto group = json.find("group"))
     tensor.group = group->string();
   tensor.offset = json.at("offset").integer(0);
-  if (tensor.offset % alignment)
+  if (auto stack = json.find("stack"))
+    tensor.stack = stack->string();
+  if (tensor.offset % alignment && tensor.stack.empty())
     fail(json.path(), ": expected an offset that is a multiple of ", alignment, ", but got ", tensor.offset);
   JsonView init = json.at("init");
   tensor.init = parseInitial(init, tensor.count);
@@ -151,6 +170,35 @@ ModelTensor parseTensor(const JsonView &json, const Manifest &manifest) {
     fail(json.path(), ": a stacked tensor needs a first dimension");
   tensor.states = parseStates(json, tensor, manifest);
   return tensor;
+}
+
+/// Stacks, whose parts lie one after the other and fill them.
+void readStacks(Manifest &manifest, const JsonView &json) {
+  std::map<std::string, int64_t> ends; // where the next part of each begins
+  for (size_t i = 0; i < json.size(); ++i) {
+    ModelTensor stack;
+    stack.name = json[i].at("name").string();
+    JsonView shape = json[i].at("shape");
+    for (size_t d = 0; d < shape.size(); ++d)
+      stack.shape.push_back(shape[d].integer(0));
+    stack.count = elementCount(stack.shape, json[i].path());
+    stack.offset = json[i].at("offset").integer(0);
+    if (stack.offset % alignment)
+      fail(json[i].path(), ": expected an offset that is a multiple of ", alignment, ", but got ", stack.offset);
+    if (!ends.emplace(stack.name, stack.offset).second || manifest.findTensor(stack.name))
+      fail(json[i].path(), ": '", stack.name, "' occurs twice");
+    manifest.stacks.push_back(std::move(stack));
+  }
+  for (const ModelTensor &tensor : manifest.tensors)
+    if (!tensor.stack.empty()) {
+      auto end = ends.find(tensor.stack);
+      if (end == ends.end() || tensor.offset != end->second)
+        fail(json.path(), ": expected '", tensor.name, "' to be the next part of a stack '", tensor.stack, "'");
+      end->second += tensor.count;
+    }
+  for (const ModelTensor &stack : manifest.stacks)
+    if (ends[stack.name] != stack.offset + stack.count)
+      fail(json.path(), ": expected parts that fill '", stack.name, "'");
 }
 
 /// Inside the arena, without overlaps, without duplicate names.
@@ -222,9 +270,23 @@ Manifest parseManifest(Json document, const std::string &source) {
     for (size_t i = 0; i < tensors->size(); ++i)
       manifest.tensors.push_back(parseTensor((*tensors)[i], manifest));
   checkTensors(manifest, source);
+  if (auto stacks = json.find("stacks"))
+    readStacks(manifest, *stacks);
+  for (const ModelTensor &tensor : manifest.tensors)
+    if (!tensor.stack.empty() && !manifest.findStored(tensor.stack))
+      fail(source, ": tensors: '", tensor.name, "' is a part of '", tensor.stack, "', which does not exist");
   if (auto model = json.find("model")) {
     manifest.vocabSize = model->at("vocab_size").integer(1, INT32_MAX);
     manifest.maxPositions = model->at("max_position_embeddings").integer(1, INT32_MAX);
+    if (auto experts = model->find("experts")) {
+      manifest.expertBlocks = experts->at("blocks").integer(1, INT32_MAX);
+      manifest.experts = experts->at("count").integer(1, INT32_MAX);
+      if (manifest.elementsOf(StateArena::ExpertCounts) < manifest.expertBlocks * manifest.experts)
+        fail(experts->path(), ": expected an arena 'expert_counts' for the experts of all blocks");
+    }
+    if (auto phases = model->find("phases"))
+      for (size_t i = 0; i < phases->size(); ++i)
+        manifest.phases.push_back((*phases)[i].number());
   } else if (manifest.isLanguageModel()) {
     fail(source, ": 'model' is missing");
   }

@@ -60,6 +60,13 @@ std::optional<std::string_view> Package::section(const std::string &path) const 
   return zip->content(*member);
 }
 
+const ModelTensor *Manifest::findStored(const std::string &wanted) const {
+  for (const ModelTensor &stack : stacks)
+    if (stack.name == wanted)
+      return &stack;
+  return findTensor(wanted);
+}
+
 const ModelTensor *Manifest::findTensor(const std::string &wanted) const {
   // Tensors are few thousands at most and this runs once a buffer at load; the parser builds no index.
   for (const ModelTensor &tensor : tensors)

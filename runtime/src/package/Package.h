@@ -28,6 +28,10 @@ struct TensorSpec {
   std::string name;
   DType dtype = DType::F32;
   std::vector<Affine> shape;
+  // An input of one number that is written into a slot of the step's scalars, in no buffer.
+  int scalar = -1;       ///< the slot; -1: an ordinary tensor
+  int64_t below = 0;     ///< it is one of 0 .. below - 1
+  bool optional = false; ///< may be left out: the highest of these
 };
 
 /// symbol = product of other symbols.
@@ -42,6 +46,7 @@ struct Entry {
   std::vector<DerivedSymbol> derived;
   std::vector<TensorSpec> inputs, outputs;
   bool parameters = false; ///< takes all model tensors as further inputs
+  std::map<std::string, int64_t> multiples; ///< what symbols must be multiples of
   bool gradients = false;  ///< gives "grad." + name of each as further outputs
 };
 
@@ -52,10 +57,12 @@ struct Initial {
   bool stacked = false;
 };
 
-/// What a model keeps between steps: parameters, gradients, and one arena for each of the optimizers' states.
-enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius };
-constexpr size_t stateArenas = 6;
+/// What a model keeps between steps: parameters, gradients, one arena for each of the optimizers' states; and within a
+/// step how many tokens each expert had.
+enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius, ExpertCounts };
+constexpr size_t stateArenas = 7;
 const char *name(StateArena arena);
+inline DType typeOf(StateArena arena) { return arena == StateArena::ExpertCounts ? DType::I64 : DType::F32; }
 bool parseStateArena(const std::string &text, StateArena &arena);
 
 /// An optimizer's state of a tensor: as many elements as the tensor has, or one number.
@@ -66,26 +73,36 @@ struct TensorState {
 
 struct ModelTensor {
   std::string name, role, group;
+  std::string stack; ///< the tensor [E, ..] in memory that it is a part of; "" where it stands alone
   std::vector<int64_t> shape;
   int64_t count = 0;
   int64_t offset = 0; ///< elements from the start of the parameter arena
   Initial init;
   std::vector<TensorState> states;
+
+  /// State: in checkpoints, but without gradient, and nothing that an optimizer updates.
+  bool isState() const { return group == "state"; }
 };
 
 struct Manifest {
   std::string producer, kind, dtype;
   std::vector<std::string> requirements, targets;
   std::vector<ModelTensor> tensors;
-  int64_t parameterElements = 0; ///< size of the parameter arena, and of the gradients'
+  std::vector<ModelTensor> stacks; ///< name, shape, offset of tensors that lie in memory as one
+  int64_t parameterElements = 0;   ///< size of the parameter arena, and of the gradients'
   std::array<int64_t, stateArenas> arenaElements{};
   int64_t vocabSize = 0, maxPositions = 0;
+  int64_t expertBlocks = 0, experts = 0; ///< blocks with experts, and the experts of each
+  std::vector<double> phases;            ///< where each phase of the number of experts a token ends, but for the last
   std::map<std::string, Entry> entries;
   Json document; ///< the whole manifest, for what is only printed ("parameters") or read by the trainer ("training")
 
   bool isLanguageModel() const { return kind == "language_model"; }
   int64_t elementsOf(StateArena arena) const { return arenaElements[static_cast<size_t>(arena)]; }
+  uint64_t bytesOf(StateArena arena) const { return elementsOf(arena) * byteSize(typeOf(arena)); }
   const ModelTensor *findTensor(const std::string &name) const;
+  /// A tensor or a stack, as buffers name them.
+  const ModelTensor *findStored(const std::string &name) const;
   const Entry &entry(const std::string &name) const; ///< or an error that lists what there is
 };
 
@@ -96,7 +113,9 @@ struct KernelArgument {
   DType dtype = DType::F32;
   int64_t elements = 0;                      ///< of a row, or of the whole where it has no rows
   bool token = false;                        ///< rows: one for each of the launch's
-  bool position = false, vocabulary = false; ///< rows: as many as the launch's int S, as many as there are token ids
+  bool position = false;                     ///< rows: as many as the launch's int S
+  size_t index = SIZE_MAX;                   ///< rows: as many as argument `index` has numbers for; SIZE_MAX: not so
+  int64_t sequence = -1;                     ///< rows: one for each so many of the launch's, begun ones too (0: S); -1: not so
   int64_t tokensPerRow = 0;                  ///< rows: one for each so many of the launch's rows; 0: not so
   bool written = false;
 };
@@ -141,7 +160,10 @@ struct Buffer {
   int64_t pairs = 0;
 };
 
-enum class Op { Launch, Gemm, Attention, AttentionBackward, SplitTokens, EmbeddingBackward, Loop, Fill, Add, Copy };
+enum class Op {
+  Launch, Gemm, Attention, AttentionBackward, SplitTokens, EmbeddingBackward, Dispatch, GroupedMatmul, GroupedOuter,
+  ExpertLoad, SequenceLoad, UpdateBias, Loop, Fill, Add, Copy
+};
 const char *name(Op op);
 
 struct Reduction {
@@ -174,6 +196,13 @@ struct Command {
   Affine sequences, length;
   size_t tokens = noBuffer, inputs = noBuffer, targets = noBuffer, dx = noBuffer;
   int64_t vocab = 0;
+  // Mixtures of experts. Grouped products: x, w (or the second factor), offsets, y (or out); rows counts tokens or slots.
+  size_t choice = noBuffer, counts = noBuffer, offsets = noBuffer, gather = noBuffer, order = noBuffer, reverse = noBuffer,
+         dropped = noBuffer, x = noBuffer, w = noBuffer, y = noBuffer, previous = noBuffer, share = noBuffer,
+         total = noBuffer, bias = noBuffer, factor = noBuffer;
+  int64_t choices = 0, experts = 0, inner = 0, outer = 0;
+  double capacity = 0, rate = 0; // capacity 0: any number
+  bool transposed = false;
   size_t buffer = noBuffer, src = noBuffer, dst = noBuffer; // Fill, Add, Copy
   double value = 0;
   std::vector<Command> body; // Loop
@@ -227,6 +256,9 @@ Manifest parseManifest(Json document, const std::string &source);
 std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest &manifest, const std::string &source);
 /// An error unless the buffers of a launch are what its kernel, which is described, reads and writes.
 void checkLaunch(const Manifest &manifest, const Kernel &kernel, const EntryPlan &plan, const Command &command,
+                 const std::string &where);
+/// An error unless argument `index` of the launch, which is looked up by numbers below `bound`, has as many rows.
+void checkLookup(const Kernel &kernel, const EntryPlan &plan, const Command &command, size_t index, const Affine &bound,
                  const std::string &where);
 
 } // namespace mhcrt

@@ -20,6 +20,18 @@ const char *name(Op op) {
     return "split_tokens";
   case Op::EmbeddingBackward:
     return "embedding_backward";
+  case Op::Dispatch:
+    return "dispatch";
+  case Op::GroupedMatmul:
+    return "grouped_matmul";
+  case Op::GroupedOuter:
+    return "grouped_outer";
+  case Op::ExpertLoad:
+    return "expert_load";
+  case Op::SequenceLoad:
+    return "sequence_load";
+  case Op::UpdateBias:
+    return "update_bias";
   case Op::Loop:
     return "loop";
   case Op::Fill:
@@ -38,7 +50,8 @@ std::vector<size_t> Command::buffers() const {
     all.push_back(reduction.partial);
     all.push_back(reduction.out);
   }
-  for (size_t index : {a, b, c, d, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst})
+  for (size_t index : {a, b, c, d, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst, choice,
+                       counts, offsets, gather, order, reverse, dropped, x, w, y, previous, share, total, bias, factor})
     if (index != noBuffer)
       all.push_back(index);
   return all;
@@ -111,7 +124,7 @@ private:
     } else if (kind == "parameter" || kind == "gradient") {
       buffer.kind = kind == "parameter" ? BufferKind::Parameter : BufferKind::Gradient;
       buffer.tensor = json.at("tensor").string();
-      const ModelTensor *tensor = manifest.findTensor(buffer.tensor);
+      const ModelTensor *tensor = manifest.findStored(buffer.tensor);
       if (!tensor)
         fail(json.path(), ": the model has no tensor '", buffer.tensor, "'");
       if (buffer.dtype != DType::F32)
@@ -128,8 +141,8 @@ private:
       if (!parseStateArena(json.at("arena").string(), buffer.arena))
         fail(json.path(), ": unknown arena '", json.at("arena").string(), "'");
       buffer.begin = json.at("begin").integer(0, manifest.elementsOf(buffer.arena));
-      if (buffer.dtype != DType::F32)
-        fail(json.path(), ": expected type f32 of a state, but got ", name(buffer.dtype));
+      if (DType wanted = typeOf(buffer.arena); buffer.dtype != wanted)
+        fail(json.path(), ": expected type ", name(wanted), " of a state, but got ", name(buffer.dtype));
     } else if (kind == "scalars") {
       buffer.kind = BufferKind::Scalars;
       if (json.has("begin"))
@@ -215,6 +228,16 @@ private:
       readSplitTokens(json, command);
     else if (op == "embedding_backward")
       readEmbeddingBackward(json, command);
+    else if (op == "dispatch")
+      readDispatch(json, command);
+    else if (op == "grouped_matmul" || op == "grouped_outer")
+      readGrouped(json, command, op == "grouped_outer");
+    else if (op == "expert_load")
+      readExpertLoad(json, command);
+    else if (op == "sequence_load")
+      readSequenceLoad(json, command);
+    else if (op == "update_bias")
+      readUpdateBias(json, command);
     else if (op == "loop") {
       json.only({"op", "at", "count", "body"});
       command.op = Op::Loop;
@@ -307,15 +330,53 @@ private:
     if (!info.described)
       return;
     checkLaunch(manifest, info, plan, command, json.path());
-    // Kernels use token ids as indices, and only split_tokens looks at them first.
-    for (size_t index : command.args)
-      if (isInteger(index) && !tokenIds.count(plan.root(index)))
-        fail(json.path(), ": buffer ", plan.buffers[index].id, " holds no token ids that split_tokens has checked");
+    // What kernels use as indices was looked at before: by split_tokens, or dispatch has made it.
+    for (size_t i = 0; i < info.args.size(); ++i) {
+      const KernelArgument &argument = info.args[i];
+      if (argument.written && isInteger(command.args[i]))
+        numbersOfKernels(json, command.args[i]);
+      if (argument.index == SIZE_MAX)
+        continue;
+      size_t numbers = memoryOf(command.args[argument.index]);
+      auto bound = indices.find(numbers);
+      if (bound == indices.end())
+        fail(json.path(), ": buffer ", plan.buffers[numbers].id, " holds no indices that split_tokens or dispatch has written");
+      checkLookup(info, plan, command, i, bound->second, json.path());
+    }
   }
 
+  /// Integers that kernels write are nobody's indices.
+  void numbersOfKernels(const JsonView &json, size_t index) {
+    size_t memory = memoryOf(index);
+    if (indices.count(memory) || offsetsOf.count(memory))
+      fail(json.path(), ": buffer ", plan.buffers[index].id, " holds indices, which no kernel writes");
+    kernelNumbers.insert(memory);
+  }
+
+  /// One buffer for all that name the same memory (of outputs: the same tensor).
+  size_t memoryOf(size_t index) const {
+    const Buffer &buffer = plan.buffers[plan.root(index)];
+    if (buffer.kind == BufferKind::Output)
+      for (size_t i = 0; i < plan.buffers.size(); ++i)
+        if (plan.buffers[i].kind == BufferKind::Output && plan.buffers[i].tensor == buffer.tensor)
+          return i;
+    return plan.root(index);
+  }
+
+  /// From here on the buffer holds numbers below `bound`.
+  void addIndices(const JsonView &json, size_t index, const Affine &bound) {
+    if (index == noBuffer)
+      return;
+    auto same = [](const Affine &a, const Affine &b) { return a.terms == b.terms && a.constant == b.constant; };
+    auto [found, isNew] = indices.emplace(memoryOf(index), bound);
+    if (kernelNumbers.count(memoryOf(index)) || (!isNew && !same(found->second, bound)))
+      fail(json.path(), ": buffer ", plan.buffers[index].id, " holds other numbers, too");
+  }
+
+  /// Nothing else writes what may be an index.
   void checkNoIds(const JsonView &json, size_t index) const {
-    if (isInteger(index))
-      fail(json.path(), ": only split_tokens writes token ids (buffer ", plan.buffers[index].id, ")");
+    if (plan.buffers[index].dtype == DType::I32)
+      fail(json.path(), ": only split_tokens and dispatch write indices (buffer ", plan.buffers[index].id, ")");
   }
 
   bool isInteger(size_t index) const {
@@ -419,8 +480,10 @@ private:
     const Buffer &tokens = plan.buffers[command.tokens];
     if (tokens.kind != BufferKind::Input)
       fail(json.path(), ": expected 'tokens' to be an input of the entry");
-    tokenIds.insert(command.inputs);
-    tokenIds.insert(command.targets); // noBuffer is no argument's
+    Affine bound;
+    bound.constant = command.vocab;
+    addIndices(json, command.inputs, bound);
+    addIndices(json, command.targets, bound);
   }
 
   void readEmbeddingBackward(const JsonView &json, Command &command) const {
@@ -436,6 +499,142 @@ private:
       fail(json.path(), ": expected tokens of type i32");
     if (!(out == DType::F32 && (dx == DType::F32 || dx == DType::BF16)) && !(out == DType::F64 && dx == DType::F64))
       fail(json.path(), ": expected out of type f32 and dx of type f32 or bf16");
+  }
+
+  void expectType(const JsonView &json, size_t index, const char *what, std::initializer_list<DType> wanted) const {
+    DType type = plan.buffers[index].dtype;
+    if (std::find(wanted.begin(), wanted.end(), type) == wanted.end())
+      fail(json.path(), ": expected type ", name(*wanted.begin()), " of ", what, ", but got ", name(type));
+  }
+  /// What a command writes is no input, and nothing else that it touches.
+  void expectWritable(const JsonView &json, const Command &command, size_t index, size_t mayBe = noBuffer) const {
+    const Buffer &buffer = plan.buffers[index];
+    if (buffer.kind == BufferKind::Input || buffer.kind == BufferKind::Parameter || buffer.kind == BufferKind::Constant)
+      fail(json.path(), ": buffer ", buffer.id, " is written, and cannot be an input, a parameter or a constant");
+    int64_t uses = 0;
+    for (size_t other : command.buffers())
+      uses += other == index;
+    if (uses != (mayBe == index ? 2 : 1))
+      fail(json.path(), ": buffer ", buffer.id, " is written, and cannot be used twice");
+  }
+
+  void readDispatch(const JsonView &json, Command &command) {
+    json.only({"op", "at", "index", "counts", "offsets", "gather", "order", "reverse", "dropped", "rows", "choices",
+               "experts", "capacity"});
+    command.op = Op::Dispatch;
+    command.choice = use(json, "index");
+    const std::pair<const char *, size_t Command::*> fields[] = {
+        {"counts", &Command::counts}, {"offsets", &Command::offsets}, {"gather", &Command::gather},
+        {"order", &Command::order},   {"reverse", &Command::reverse}, {"dropped", &Command::dropped}};
+    expectType(json, command.choice, "index", {DType::I32});
+    for (auto [key, field] : fields) {
+      command.*field = use(json, key);
+      expectType(json, command.*field, key, {DType::I32});
+    }
+    for (auto [key, field] : fields)
+      expectWritable(json, command, command.*field);
+    command.rows = expression(json.at("rows"));
+    command.choices = json.at("choices").integer(1, INT32_MAX);
+    command.experts = json.at("experts").integer(1, INT32_MAX);
+    if (auto capacity = json.find("capacity"))
+      if (command.capacity = capacity->number(); !(command.capacity > 0))
+        fail(json.path(), ": expected a capacity above 0");
+    Affine slots = command.rows; // T k; what does not fit is refused when the sizes are bound
+    auto times = [&](int64_t &number) {
+      if (__builtin_mul_overflow(number, command.choices, &number))
+        fail(json.path(), ": too many choices");
+    };
+    times(slots.constant);
+    for (auto &[symbol, coefficient] : slots.terms)
+      times(coefficient);
+    addIndices(json, command.gather, command.rows);
+    addIndices(json, command.order, slots);
+    addIndices(json, command.reverse, slots);
+    for (size_t index : {command.counts, command.offsets, command.dropped})
+      if (indices.count(memoryOf(index)) || kernelNumbers.count(memoryOf(index)))
+        fail(json.path(), ": buffer ", plan.buffers[index].id, " holds other numbers, too");
+    offsetsOf[memoryOf(command.offsets)] = {command.experts, slots};
+  }
+
+  void readGrouped(const JsonView &json, Command &command, bool outer) const {
+    if (outer)
+      json.only({"op", "at", "x", "y", "offsets", "out", "rows", "k", "n", "groups", "accumulate"});
+    else
+      json.only({"op", "at", "x", "w", "offsets", "y", "rows", "k", "n", "groups", "transposed"});
+    command.op = outer ? Op::GroupedOuter : Op::GroupedMatmul;
+    command.x = use(json, "x");
+    command.w = use(json, outer ? "y" : "w");
+    command.offsets = use(json, "offsets");
+    command.y = use(json, outer ? "out" : "y");
+    command.rows = expression(json.at("rows"));
+    command.inner = json.at("k").integer(1, INT32_MAX);
+    command.outer = json.at("n").integer(1, INT32_MAX);
+    command.experts = json.at("groups").integer(1, INT32_MAX);
+    if (auto flag = json.find(outer ? "accumulate" : "transposed"))
+      (outer ? command.accumulate : command.transposed) = flag->boolean();
+    DType x = plan.buffers[command.x].dtype, y = plan.buffers[command.y].dtype;
+    expectType(json, command.x, "x", {DType::F32, DType::BF16, DType::F64});
+    expectType(json, command.w, "the second operand", {x});
+    bool fits = x == DType::F64 ? y == x : y == DType::F32 || (!outer && y == x);
+    if (!fits)
+      fail(json.path(), ": expected a result of type f32, f64 with f64, but got ", name(y));
+    expectWritable(json, command, command.y);
+    // Rows are found by the offsets: only dispatch writes what can be trusted.
+    auto found = offsetsOf.find(memoryOf(command.offsets));
+    bool same = found != offsetsOf.end() && found->second.first == command.experts &&
+                found->second.second.terms == command.rows.terms && found->second.second.constant == command.rows.constant;
+    if (!same)
+      fail(json.path(), ": buffer ", plan.buffers[command.offsets].id, " holds no offsets of ", command.experts, " groups of ",
+           command.rows.text(), " rows that dispatch has written");
+  }
+
+  void readExpertLoad(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "counts", "previous", "share", "total"});
+    command.op = Op::ExpertLoad;
+    command.counts = use(json, "counts");
+    if (json.has("previous"))
+      command.previous = use(json, "previous");
+    command.share = use(json, "share");
+    command.total = use(json, "total");
+    expectType(json, command.counts, "counts", {DType::I32});
+    expectType(json, command.share, "share", {DType::F32, DType::F64});
+    for (size_t index : {command.previous, command.total})
+      if (index != noBuffer)
+        expectType(json, index, "totals", {DType::I64});
+    expectWritable(json, command, command.share);
+    expectWritable(json, command, command.total, command.previous);
+  }
+
+  void readSequenceLoad(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "index", "share", "rows", "length", "choices", "experts"});
+    command.op = Op::SequenceLoad;
+    command.choice = use(json, "index");
+    command.share = use(json, "share");
+    command.rows = expression(json.at("rows"));
+    command.length = expression(json.at("length"));
+    command.choices = json.at("choices").integer(1, INT32_MAX);
+    command.experts = json.at("experts").integer(1, INT32_MAX);
+    expectType(json, command.choice, "index", {DType::I32});
+    expectType(json, command.share, "share", {DType::F32, DType::F64});
+    expectWritable(json, command, command.share);
+  }
+
+  void readUpdateBias(const JsonView &json, Command &command) const {
+    json.only({"op", "at", "bias", "counts", "factor", "out", "experts", "rate"});
+    command.op = Op::UpdateBias;
+    command.bias = use(json, "bias");
+    command.counts = use(json, "counts");
+    if (json.has("factor"))
+      command.factor = use(json, "factor");
+    command.y = use(json, "out");
+    command.experts = json.at("experts").integer(1, INT32_MAX);
+    command.rate = json.at("rate").number();
+    expectType(json, command.bias, "bias", {DType::F32, DType::F64});
+    expectType(json, command.y, "the result", {plan.buffers[command.bias].dtype});
+    expectType(json, command.counts, "counts", {DType::I32, DType::I64});
+    if (command.factor != noBuffer)
+      expectType(json, command.factor, "factor", {DType::F32});
+    expectWritable(json, command, command.y, command.bias);
   }
 
   /// A temporary that a command touches must be alive there, or the allocator would give its memory to another one.
@@ -455,13 +654,15 @@ private:
   std::set<std::string> symbols;
   std::unordered_map<std::string, size_t> kernels;
   std::unordered_map<int64_t, size_t> ids;
-  std::set<size_t> tokenIds; // buffers that split_tokens has written
+  std::map<size_t, Affine> indices; // buffers of numbers below a bound
+  std::map<size_t, std::pair<int64_t, Affine>> offsetsOf; // groups and rows of the offsets that dispatch has written
+  std::set<size_t> kernelNumbers;   // buffers of integers that kernels write
   EntryPlan plan;
   int64_t nextIndex = 0;
 };
 
 KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
-  json.only({"dtype", "elements", "rows", "tokens_per_row", "written"});
+  json.only({"dtype", "elements", "rows", "tokens_per_row", "index", "sequence", "written"});
   KernelArgument argument;
   if (!parseDType(json.at("dtype").string(), argument.dtype))
     fail(json.path(), ": unknown type '", json.at("dtype").string(), "'");
@@ -473,14 +674,16 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
         argument.token = true;
       else if (word == "position")
         argument.position = true;
-      else if (word == "vocabulary")
-        argument.vocabulary = true;
+      else if (word == "indexed")
+        argument.index = json.at("index").integer(0, INT32_MAX);
+      else if (word == "sequence")
+        argument.sequence = json.at("sequence").integer(0);
       else if (word == "shared")
         argument.tokensPerRow = json.at("tokens_per_row").integer(1);
       else
         fail(rows->path(), ": unknown count of rows '", word, "'");
     }
-  if (argument.position && kernel.lengthIndex() == kernel.ints.size())
+  if ((argument.position || argument.sequence == 0) && kernel.lengthIndex() == kernel.ints.size())
     fail(json.path(), ": positions need the integer 'S' among the kernel's ints");
   if (auto written = json.find("written"))
     argument.written = written->boolean();
@@ -511,6 +714,9 @@ Kernel readKernel(const JsonView &json) {
       arguments.push_back(readArgument(items[i], kernel));
   };
   list("args", kernel.args);
+  for (const KernelArgument &argument : kernel.args)
+    if (argument.index != SIZE_MAX && (argument.index >= kernel.args.size() || kernel.args[argument.index].dtype != DType::I32))
+      fail(json.path(), ": expected 'index' to be an argument of type i32, but got ", argument.index);
   list("reductions", kernel.reductions);
   if (kernel.reduces == kernel.reductions.empty())
     fail(json.path(), ": 'reduces' and 'reductions' disagree");

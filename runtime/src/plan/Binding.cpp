@@ -1,6 +1,8 @@
 #include "plan/Binding.h"
 #include "base/Checked.h"
 
+#include <algorithm>
+
 namespace mhcrt {
 namespace {
 
@@ -25,6 +27,12 @@ void checkLimits(const Manifest &manifest, const Entry &entry, const Symbols &sy
   if (rows != symbols.end() && rows->second < 1)
     fail("tokens: expected at least 1 sequence (of at most max_position_embeddings = ", manifest.maxPositions,
          " positions), but got ", rows->second);
+}
+
+void checkMultiples(const Entry &entry, const Symbols &symbols) {
+  for (const auto &[symbol, number] : entry.multiples)
+    if (symbols.at(symbol) % number)
+      fail("expected '", symbol, "' to be a multiple of ", number, " (sequence_length), but got ", symbols.at(symbol));
 }
 
 void addDerived(const Entry &entry, Symbols &symbols) {
@@ -58,6 +66,8 @@ Symbols bindInputs(const Manifest &manifest, const Entry &entry, const TensorInf
   for (const TensorSpec &spec : entry.inputs) {
     known[spec.name] = true;
     auto found = inputs.find(spec.name);
+    if (found == inputs.end() && spec.optional)
+      continue;
     if (found == inputs.end())
       fail(spec.name, ": this input of entry '", entry.name, "' is missing");
     checkType(spec.name, found->second, spec.dtype);
@@ -80,6 +90,8 @@ Symbols bindInputs(const Manifest &manifest, const Entry &entry, const TensorInf
   Symbols symbols;
   std::string negative;
   for (const TensorSpec &spec : entry.inputs) {
+    if (spec.optional && !inputs.count(spec.name))
+      continue;
     const std::vector<int64_t> &shape = inputs.at(spec.name).shape;
     if (shape.size() != spec.shape.size())
       fail(spec.name, ": expected ", spec.shape.size(), " dimensions, but got shape ", shapeText(shape));
@@ -102,7 +114,10 @@ Symbols bindInputs(const Manifest &manifest, const Entry &entry, const TensorInf
     if (!symbols.count(symbol))
       fail("entry '", entry.name, "': no input binds the symbol '", symbol, "'");
 
+  checkMultiples(entry, symbols);
   for (const TensorSpec &spec : entry.inputs) {
+    if (spec.optional && !inputs.count(spec.name))
+      continue;
     const std::vector<int64_t> &shape = inputs.at(spec.name).shape;
     std::vector<int64_t> expected = evaluateShape(spec, symbols);
     if (shape != expected)
@@ -122,6 +137,7 @@ Symbols bindValues(const Manifest &manifest, const Entry &entry, Symbols values)
     symbols[symbol] = found->second;
   }
   checkLimits(manifest, entry, symbols);
+  checkMultiples(entry, symbols);
   addDerived(entry, symbols);
   return symbols;
 }
@@ -129,6 +145,7 @@ Symbols bindValues(const Manifest &manifest, const Entry &entry, Symbols values)
 Symbols bindTokens(const Manifest &manifest, const Entry &entry, int64_t rows, int64_t columns) {
   Entry inputs = entry;
   inputs.parameters = false;
+  inputs.inputs.erase(std::remove_if(inputs.inputs.begin(), inputs.inputs.end(), [](auto &spec) { return spec.scalar >= 0; }), inputs.inputs.end());
   return bindInputs(manifest, inputs, {{"tokens", {"i32", {rows, columns}}}});
 }
 

@@ -27,6 +27,17 @@ HostTensors initialTensors(const Manifest &manifest, int64_t seed, int threads) 
   return outputs;
 }
 
+/// The number that an input gives, or the highest where it is left out.
+int64_t readScalar(const TensorSpec &spec, const TensorInfos &inputs, const ReadTensor &read) {
+  if (!inputs.count(spec.name))
+    return spec.below - 1;
+  int32_t value = 0;
+  read(spec.name, &value);
+  if (value < 0 || value >= spec.below)
+    fail(spec.name, ": expected a number from 0 to ", spec.below - 1, ", but got ", value);
+  return value;
+}
+
 /// A tensor's place on the device: its own memory there, or the host's.
 struct Placed {
   DeviceMemory memory;
@@ -92,7 +103,13 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
   Executor::Run run;
   HostTensors hostInputs, outputs;
   std::vector<Placed> places;
+  Scalars scalars{};
+  scalars[scalar::GradientScale] = 1;
   for (const TensorSpec &spec : entry.inputs) {
+    if (spec.scalar >= 0) {
+      scalars[spec.scalar] = static_cast<float>(readScalar(spec, inputs, read));
+      continue;
+    }
     HostTensor &tensor =
         hostInputs.emplace(spec.name, makeTensor(spec.dtype, evaluateShape(spec, symbols), spec.name)).first->second;
     read(spec.name, tensor.data.data());
@@ -137,10 +154,14 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
     device.fillBytes(arenas.gradients.data(), 0, arenaBytes);
   }
   run.arenas = &arenas;
-  Scalars scalars{};
-  if (manifest.kind == "optimizer")
+  if (manifest.kind == "optimizer") {
     scalars = optimizerScalars(manifest, hostInputs, package.source());
-  scalars[scalar::GradientScale] = 1;
+    scalars[scalar::GradientScale] = 1;
+  }
+  if (const uint64_t bytes = manifest.bytesOf(StateArena::ExpertCounts)) {
+    arenas[StateArena::ExpertCounts] = DeviceMemory(device, bytes);
+    device.fillBytes(arenas[StateArena::ExpertCounts].data(), 0, bytes);
+  }
   run.scalars = &scalars;
   executor.run(run);
 
@@ -149,6 +170,8 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
       device.copyOut(tensor.data.data(), run.outputs.at(outputName), tensor.data.size());
   if (entry.gradients)
     for (const ModelTensor &tensor : manifest.tensors) {
+      if (tensor.isState())
+        continue;
       HostTensor gradient = makeTensor(DType::F32, tensor.shape, tensor.name);
       device.copyOut(gradient.data.data(), arenas.gradients.data() + tensor.offset * sizeof(float),
                      gradient.data.size());

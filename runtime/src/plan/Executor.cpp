@@ -84,17 +84,17 @@ void Executor::addresses(const Run &run) {
       address[i] = run.outputs.at(buffer.tensor) + buffer.slice * bytes;
       break;
     case BufferKind::Parameter:
-      address[i] = arenaOf(buffer, StateArena::Parameters) + manifest.findTensor(buffer.tensor)->offset * 4;
+      address[i] = arenaOf(buffer, StateArena::Parameters) + manifest.findStored(buffer.tensor)->offset * 4;
       break;
     case BufferKind::Gradient:
-      address[i] = arenaOf(buffer, StateArena::Gradients) + manifest.findTensor(buffer.tensor)->offset * 4;
+      address[i] = arenaOf(buffer, StateArena::Gradients) + manifest.findStored(buffer.tensor)->offset * 4;
       break;
     case BufferKind::Arena:
     case BufferKind::Partials:
       address[i] = arena.data() + bound.offsets[i];
       break;
     case BufferKind::State:
-      address[i] = arenaOf(buffer, buffer.arena) + buffer.begin * 4;
+      address[i] = arenaOf(buffer, buffer.arena) + buffer.begin * byteSize(buffer.dtype);
       break;
     case BufferKind::Scalars:
       address[i] = scalarMemory.data() + buffer.begin * sizeof(float);
@@ -123,6 +123,7 @@ void Executor::begin(const Run &run) {
   }
   Scalars none{};
   none[scalar::GradientScale] = 1;
+  none[scalar::Phase] = static_cast<float>(package.manifest().phases.size()); // the last
   Scalars scalars = run.scalars ? *run.scalars : none;
   if (auto b = symbols.find("B"), s = symbols.find("S"); b != symbols.end() && s != symbols.end() && b->second > 0 && s->second > 0)
     scalars[scalar::InverseTokens] = static_cast<float>(1.0 / (static_cast<double>(b->second) * static_cast<double>(s->second)));
@@ -197,7 +198,7 @@ bool Executor::hasNonFinite(const Command &command) {
       written.push_back(reduction.out);
   } else {
     for (size_t index : {command.c, command.op == Op::AttentionBackward ? noBuffer : command.out, command.dq, command.dk,
-                         command.dv, command.dst})
+                         command.dv, command.dst, command.y, command.share})
       if (index != noBuffer)
         written.push_back(index);
   }
@@ -359,6 +360,89 @@ void Executor::command(const Command &command) {
     backward.vocab = values.k;
     backward.accumulate = command.accumulate;
     return device.embeddingBackward(backward);
+  }
+  case Op::Dispatch: {
+    DispatchArgs dispatch;
+    auto numbers = [&](size_t index) { return reinterpret_cast<int32_t *>(at(index)); };
+    dispatch.index = numbers(command.choice);
+    dispatch.counts = numbers(command.counts);
+    dispatch.offsets = numbers(command.offsets);
+    dispatch.gather = numbers(command.gather);
+    dispatch.order = numbers(command.order);
+    dispatch.reverse = numbers(command.reverse);
+    dispatch.dropped = numbers(command.dropped);
+    dispatch.tokens = values.rows;
+    dispatch.choices = command.choices;
+    dispatch.experts = command.experts;
+    if (command.capacity > 0) { // at most all tokens: no expert has more
+      double each = std::ceil(command.capacity * static_cast<double>(values.rows) * static_cast<double>(command.choices) / static_cast<double>(command.experts));
+      dispatch.capacity = each < static_cast<double>(values.rows) ? std::max<int64_t>(1, static_cast<int64_t>(each)) : std::max<int64_t>(1, values.rows);
+    }
+    return device.dispatch(dispatch);
+  }
+  case Op::GroupedMatmul: {
+    GroupedMatmulArgs matmul;
+    matmul.x = at(command.x);
+    matmul.w = at(command.w);
+    matmul.offsets = reinterpret_cast<const int32_t *>(at(command.offsets));
+    matmul.y = at(command.y);
+    matmul.type = type(command.x);
+    matmul.typeY = type(command.y);
+    matmul.rows = values.rows;
+    matmul.k = command.inner;
+    matmul.n = command.outer;
+    matmul.groups = command.experts;
+    matmul.transposed = command.transposed;
+    return device.groupedMatmul(matmul);
+  }
+  case Op::GroupedOuter: {
+    GroupedOuterArgs outer;
+    outer.x = at(command.x);
+    outer.y = at(command.w);
+    outer.offsets = reinterpret_cast<const int32_t *>(at(command.offsets));
+    outer.out = at(command.y);
+    outer.type = type(command.x);
+    outer.typeOut = type(command.y);
+    outer.rows = values.rows;
+    outer.k = command.inner;
+    outer.n = command.outer;
+    outer.groups = command.experts;
+    outer.accumulate = command.accumulate;
+    return device.groupedOuter(outer);
+  }
+  case Op::ExpertLoad: {
+    ExpertLoadArgs load;
+    load.counts = reinterpret_cast<const int32_t *>(at(command.counts));
+    load.previous = reinterpret_cast<const int64_t *>(at(command.previous));
+    load.share = at(command.share);
+    load.total = reinterpret_cast<int64_t *>(at(command.total));
+    load.typeShare = type(command.share);
+    load.experts = values.n;
+    return device.expertLoad(load);
+  }
+  case Op::SequenceLoad: {
+    SequenceLoadArgs load;
+    load.index = reinterpret_cast<const int32_t *>(at(command.choice));
+    load.share = at(command.share);
+    load.typeShare = type(command.share);
+    load.sequences = values.rows / values.length;
+    load.length = values.length;
+    load.choices = command.choices;
+    load.experts = command.experts;
+    return device.sequenceLoad(load);
+  }
+  case Op::UpdateBias: {
+    UpdateBiasArgs update;
+    update.bias = at(command.bias);
+    update.counts = at(command.counts);
+    update.factor = reinterpret_cast<const float *>(at(command.factor));
+    update.out = at(command.y);
+    update.type = type(command.bias);
+    update.typeCounts = type(command.counts);
+    update.rows = values.n / command.experts;
+    update.experts = command.experts;
+    update.rate = command.rate;
+    return device.updateBias(update);
   }
   case Op::Fill:
     return device.fill(at(command.buffer), type(command.buffer), bound.counts[command.buffer], command.value);

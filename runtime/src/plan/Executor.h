@@ -42,7 +42,8 @@ enum {
   SumOfSquares = 16,
   ClipFactor = 17, ///< below 0: the gradients' norm was not finite, and the updates left everything as it was
   Loss = 18,
-  CrossEntropy = 19
+  CrossEntropy = 19,
+  Phase = 20 ///< of the number of experts a token
 };
 }
 

@@ -61,9 +61,9 @@ private:
     }
     case BufferKind::Parameter:
     case BufferKind::Gradient:
-      if (manifest.findTensor(buffer.tensor)->count != size)
+      if (manifest.findStored(buffer.tensor)->count != size)
         fail(what, ": its size is ", size, ", but '", buffer.tensor, "' has ",
-             manifest.findTensor(buffer.tensor)->count, " elements");
+             manifest.findStored(buffer.tensor)->count, " elements");
       break;
     case BufferKind::State:
       if (size > manifest.elementsOf(buffer.arena) - buffer.begin)
@@ -120,6 +120,7 @@ private:
         bound.ints.push_back(expression.evaluate(symbols, what));
       const Kernel &kernel = target.kernels[command.kernel];
       bool positions = std::any_of(kernel.args.begin(), kernel.args.end(), [](auto &arg) { return arg.position; });
+      positions |= std::any_of(kernel.args.begin(), kernel.args.end(), [](auto &arg) { return arg.sequence == 0; });
       if (positions && bound.rows > 0 && bound.ints[kernel.lengthIndex()] < 1) // positions are taken modulo S
         fail(what, ": expected an integer S of at least 1, but got ", bound.ints[kernel.lengthIndex()]);
       bound.partials = partialCount(kernel, bound.rows);
@@ -179,7 +180,7 @@ private:
       int64_t tokens = layout.counts[command.tokens];
       const Buffer &out = plan.buffers[command.out];
       const ModelTensor *tensor = out.kind == BufferKind::Gradient || out.kind == BufferKind::Parameter
-                                      ? manifest.findTensor(out.tensor)
+                                      ? manifest.findStored(out.tensor)
                                       : nullptr;
       bound.m = tokens;
       bound.k = tensor && tensor->shape.size() == 2 ? tensor->shape[0] : manifest.vocabSize; // vocabulary
@@ -189,6 +190,52 @@ private:
       need(what, command.dx, {bound.m, bound.n});
       break;
     }
+    case Op::Dispatch: {
+      bound.rows = value(command.rows, what);
+      int64_t slots = checkedMultiply(bound.rows, command.choices, what);
+      if (slots > INT32_MAX)
+        fail(what, ": expected fewer than 2^31 choices, but got ", bound.rows, " tokens with ", command.choices, " each");
+      need(what, command.choice, {slots});
+      need(what, command.counts, {command.experts});
+      need(what, command.offsets, {command.experts + 1});
+      for (size_t index : {command.gather, command.order, command.reverse})
+        need(what, index, {slots});
+      need(what, command.dropped, {1});
+      break;
+    }
+    case Op::GroupedMatmul:
+    case Op::GroupedOuter: {
+      bool outer = command.op == Op::GroupedOuter;
+      bound.rows = value(command.rows, what);
+      need(what, command.x, {bound.rows, command.inner});
+      need(what, outer ? command.y : command.w, {command.experts, command.inner, command.outer});
+      need(what, outer ? command.w : command.y, {bound.rows, command.outer});
+      need(what, command.offsets, {command.experts + 1});
+      break;
+    }
+    case Op::ExpertLoad:
+      bound.n = layout.counts[command.counts];
+      for (size_t index : {command.previous, command.share, command.total})
+        if (index != noBuffer)
+          need(what, index, {bound.n});
+      break;
+    case Op::SequenceLoad:
+      bound.rows = value(command.rows, what);
+      bound.length = value(command.length, what);
+      if (bound.length < 1 || bound.rows % bound.length)
+        fail(what, ": expected whole sequences of ", bound.length, " tokens, but got ", bound.rows, " tokens");
+      need(what, command.choice, {bound.rows, command.choices});
+      need(what, command.share, {bound.rows / bound.length, command.experts});
+      break;
+    case Op::UpdateBias:
+      bound.n = layout.counts[command.bias];
+      if (bound.n % command.experts)
+        fail(what, ": expected whole rows of ", command.experts, " elements, but got ", bound.n);
+      need(what, command.counts, {bound.n});
+      need(what, command.y, {bound.n});
+      if (command.factor != noBuffer)
+        need(what, command.factor, {1});
+      break;
     case Op::Add:
     case Op::Copy:
       if (layout.counts[command.src] != layout.counts[command.dst])

@@ -49,12 +49,13 @@ struct Stored {
   std::vector<int64_t> shape;
   StateArena arena;
   int64_t offset, count;
+  bool optional = false; ///< may be missing in a file: then it is zero
 };
 
 std::vector<Stored> storedParameters(const Manifest &manifest) {
   std::vector<Stored> list;
   for (const ModelTensor &tensor : manifest.tensors)
-    list.push_back({tensor.name, tensor.shape, StateArena::Parameters, tensor.offset, tensor.count});
+    list.push_back({tensor.name, tensor.shape, StateArena::Parameters, tensor.offset, tensor.count, tensor.isState()});
   return list;
 }
 
@@ -76,12 +77,17 @@ std::vector<Stored> storedStates(const Manifest &manifest) {
 void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &device, const ModelArenas &arenas) {
   Memory staging;
   for (const Stored &stored : list) {
-    const auto &source = findTensor(file, stored.name, DType::F32, stored.shape);
     uint64_t bytes = stored.count * sizeof(float);
+    char *to = arenas[stored.arena].data() + stored.offset * sizeof(float);
+    if (stored.optional && !file.find(stored.name)) {
+      device.fillBytes(to, 0, bytes);
+      continue;
+    }
+    const auto &source = findTensor(file, stored.name, DType::F32, stored.shape);
     if (staging.size() < bytes)
       staging = Memory(bytes);
     file.read(source, staging.data());
-    device.copyIn(arenas[stored.arena].data() + stored.offset * sizeof(float), staging.data(), bytes);
+    device.copyIn(to, staging.data(), bytes);
   }
 }
 

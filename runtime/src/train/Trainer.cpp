@@ -11,10 +11,12 @@
 #include "train/Metrics.h"
 #include "train/TrainingSpec.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <numeric>
 
 namespace mhcrt {
 namespace {
@@ -101,7 +103,7 @@ private:
   void start() {
     for (size_t i = 0; i < stateArenas; ++i) {
       const auto which = static_cast<StateArena>(i);
-      const uint64_t bytes = manifest.elementsOf(which) * sizeof(float);
+      const uint64_t bytes = manifest.bytesOf(which);
       if (bytes == 0)
         continue;
       arenas[which] = DeviceMemory(*device, bytes);
@@ -183,6 +185,7 @@ private:
     scalars[scalar::ScheduleFactor] = static_cast<float>(factor);
     scalars[scalar::GradientScale] = static_cast<float>(1.0 / static_cast<double>(stepRun.microBatches));
     scalars[scalar::Clip] = static_cast<float>(spec.clip);
+    scalars[scalar::Phase] = static_cast<float>(phase(share));
     try {
       stepExecutor->run(stepRun);
     } catch (const Error &problem) {
@@ -204,6 +207,7 @@ private:
                  {"tokens", before * spec.sequenceLength + tokenCount},
                  {"tokens_per_second", static_cast<double>(tokenCount) / stepSeconds},
                  {"seconds", stepSeconds}};
+    addExperts(line);
     if (!updated) {
       line["skipped"] = true;
       line["skipped_updates"] = ++skippedUpdates;
@@ -222,6 +226,41 @@ private:
            number - mostBadSteps + 1,
            where.empty() ? "" : "; the first command of the step with a NaN or infinity in its result: " + where);
     }
+  }
+
+  /// The phase that a step belongs to: by the share of the tokens before it.
+  int64_t phase(double done) const {
+    int64_t at = 0;
+    while (at < static_cast<int64_t>(manifest.phases.size()) && done >= manifest.phases[at])
+      ++at;
+    return at;
+  }
+
+  /// Of a model with experts: how the step's choices are spread over them (math.md 2.4), and how many were dropped.
+  void addExperts(Json &line) {
+    if (!manifest.expertBlocks)
+      return;
+    std::vector<int64_t> counts(manifest.elementsOf(StateArena::ExpertCounts));
+    device->copyOut(counts.data(), arenas[StateArena::ExpertCounts].data(), counts.size() * sizeof(int64_t));
+    const int64_t experts = manifest.experts;
+    Json all = Json::array(), violations = Json::array();
+    double sum = 0;
+    int64_t dropped = 0;
+    for (int64_t block = 0; block < manifest.expertBlocks; ++block) {
+      auto begin = counts.begin() + block * experts, end = begin + experts;
+      all.push_back(std::vector<int64_t>(begin, end));
+      double mean = static_cast<double>(std::accumulate(begin, end, int64_t(0))) / static_cast<double>(experts);
+      double violation = mean > 0 ? (static_cast<double>(*std::max_element(begin, end)) - mean) / mean : 0;
+      violations.push_back(violation);
+      sum += violation;
+      dropped += counts[manifest.expertBlocks * experts + block];
+    }
+    line["expert_counts"] = std::move(all);
+    line["max_violation"] = sum / static_cast<double>(manifest.expertBlocks);
+    line["max_violations"] = std::move(violations);
+    line["dropped"] = dropped;
+    if (!manifest.phases.empty())
+      line["phase"] = static_cast<int64_t>(scalars[scalar::Phase]);
   }
 
   void report(int64_t first) {

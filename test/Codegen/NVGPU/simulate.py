@@ -31,10 +31,33 @@ def host_text(text):
     def converted(match):
         return (f"%word{match[1][1:]} = llvm.call @sim_cvt({match[2]}, {match[3]}) : (f32, f32) -> i32\n"
                 f"{match[1]} = llvm.bitcast %word{match[1][1:]} : i32 to vector<2xbf16>")
+    def together(call, results, struct):
+        """A value of four parts that a warp makes together: the call, then its results one by one."""
+        def written(match):
+            name, kind = match[1][1:], "i32" if results == "word" else "f32"
+            lines = [match.expand(call), f"%part_{name} = llvm.mlir.undef : {struct}"]
+            for i in range(4):
+                before, after = f"%part{i or ''}_{name}", f"%part{i + 1}_{name}" if i < 3 else f"%{name}"
+                lines.append(f"%{results}{i}_{name} = llvm.call @sim_{results}{i}() : () -> {kind}")
+                lines.append(f"{after} = llvm.insertvalue %{results}{i}_{name}, {before}[{i}] : {struct}")
+            return "\n".join(lines)
+        return written
+    words, sums = "!llvm.struct<(i32, i32, i32, i32)>", "!llvm.struct<(f32, f32, f32, f32)>"
     rules = [
+        (r"(%\w+) = nvvm\.ldmatrix (%\w+) \{[^\n]*mma_layout<(row|col)>[^\n]*", together(r"llvm.call @sim_ldmatrix_\3(\2) : (!llvm.ptr<3>) -> ()", "word", words)),
+        (r"(%\w+) = nvvm\.mma\.sync A\[(.*?)\] +B\[(.*?)\] +C\[(.*?)\][^\n]*",
+         together(r"llvm.call @sim_mma(\2, \3, \4) : (i32, i32, i32, i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
+        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag], (%\w+) :[^\n]*",
+         r"llvm.call @sim_async\3(\1, \2, \4) : (!llvm.ptr<3>, !llvm.ptr<1>, i32) -> ()"),
+        (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag] :[^\n]*",
+         r"llvm.call @sim_async_all\3(\1, \2) : (!llvm.ptr<3>, !llvm.ptr<1>) -> ()"),
+        (r"nvvm\.cp\.async\.commit\.group", "llvm.call @sim_async_commit() : () -> ()"),
+        (r"nvvm\.cp\.async\.wait\.group (\d+)", r"llvm.call @sim_async_wait\1() : () -> ()"),
+        (r"nvvm\.match\.sync +any %\S+, (%\S+) +: i32 -> i32", r"llvm.call @sim_match(\1) : (i32) -> i32"),
+        (r"nvvm\.shfl\.sync +(up|idx) %\S+, (%\S+), (%\S+), %\S+ +: i32 -> i32", r"llvm.call @sim_shfl_\1_i32(\2, \3) : (i32, i32) -> i32"),
         (r"nvvm\.read\.ptx\.sreg\.(tid|ctaid|nctaid)\.x : i32", r"llvm.call @sim_\1() : () -> i32"),
         (r"nvvm\.barrier", "llvm.call @sim_barrier() : () -> ()"),
-        (r"nvvm\.shfl\.sync +bfly %\S+, (%\S+), (%\S+), %\S+ +: f32 -> f32", r"llvm.call @sim_shfl(\1, \2) : (f32, i32) -> f32"),
+        (r"nvvm\.shfl\.sync +bfly %\S+, (%\S+), (%\S+), %\S+ +: f32 -> f32", r"llvm.call @sim_shfl_bfly_f32(\1, \2) : (f32, i32) -> f32"),
         (r"nvvm\.vote\.sync +any %\S+, (%\S+) -> i1", r"llvm.call @sim_any(\1) : (i1) -> i1"),
         (r"nvvm\.vote\.sync +ballot %\S+, (%\S+) -> i32", r"llvm.call @sim_ballot(\1) : (i1) -> i32"),
         (r"(%\w+) = nvvm\.convert\.f32x2\.to\.bf16x2 +(%\w+), (%\w+) .*", converted),
@@ -51,7 +74,14 @@ def host_text(text):
   llvm.func @sim_ctaid() -> i32
   llvm.func @sim_nctaid() -> i32
   llvm.func @sim_barrier()
-  llvm.func @sim_shfl(f32, i32) -> f32
+  llvm.func @sim_shfl_bfly_f32(f32, i32) -> f32
+  llvm.func @sim_shfl_up_i32(i32, i32) -> i32
+  llvm.func @sim_shfl_idx_i32(i32, i32) -> i32
+  llvm.func @sim_match(i32) -> i32
+  llvm.func @sim_ldmatrix_row(!llvm.ptr<3>)
+  llvm.func @sim_ldmatrix_col(!llvm.ptr<3>)
+  llvm.func @sim_mma(i32, i32, i32, i32, i32, i32, f32, f32, f32, f32)
+  llvm.func @sim_async_commit()
   llvm.func @sim_any(i1) -> i1
   llvm.func @sim_ballot(i1) -> i32
   llvm.func @sim_cvt(f32, f32) -> i32
@@ -59,6 +89,10 @@ def host_text(text):
   llvm.func @sim_lg2(f32) -> f32
   llvm.func @sim_rsqrt(f32) -> f32
 """
+    for bytes in (4, 8, 16):
+        declarations += f"  llvm.func @sim_async{bytes}(!llvm.ptr<3>, !llvm.ptr<1>, i32)\n  llvm.func @sim_async_all{bytes}(!llvm.ptr<3>, !llvm.ptr<1>)\n"
+    for i in range(4):
+        declarations += f"  llvm.func @sim_word{i}() -> i32\n  llvm.func @sim_sum{i}() -> f32\n  llvm.func @sim_async_wait{i}()\n"
     start = text.index("builtin.module {") + len("builtin.module {")
     end = text.rindex("}", 0, text.rindex("}"))
     # A wrapper for each kernel takes its arguments as an array, as a fiber cannot.
@@ -83,6 +117,14 @@ def build_gpu(mhc_opt, source, folder, library=()):
     run([mhc_opt, f"--mhc-write-host=emit=object output={folder}/gpu.o", "-", "-o", "/dev/null"], host_text(simple))
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt.c", f"{folder}/gpu.o", "-lm"], check=True)
     return launches
+
+
+def build_driver():
+    """A folder with fake_cuda.cpp under the names of CUDA's libraries."""
+    folder = tempfile.mkdtemp()
+    subprocess.run(["c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-o", f"{folder}/libcuda.so.1", f"{HERE}/fake_cuda.cpp", "-ldl"], check=True)
+    os.symlink("libcuda.so.1", f"{folder}/libcublasLt.so.13")
+    return folder
 
 
 def build(mhc_opt, source, options=""):

@@ -162,9 +162,7 @@ def check(model, description):
 
 def main():
     programs, word = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    driver = tempfile.mkdtemp()
-    subprocess.run(["c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-o", f"{driver}/libcuda.so.1", f"{simulate.HERE}/fake_cuda.cpp", "-ldl"], check=True)
-    os.symlink("libcuda.so.1", f"{driver}/libcublasLt.so.13")
+    driver = simulate.build_driver()
     for name, description in MODELS.items():
         if word in name:
             check(Model(programs, driver, name, description), description)

@@ -41,17 +41,18 @@ LogicalResult SublayerOp::verify() {
   unsigned count = connection ? connection->parameterCount() : 0;
   if (getParameters().size() != count)
     return emitOpError("expected ") << count << " parameters, but got " << getParameters().size(); // C1
-  bool delayed = connection && connection->getDelayed();
-  if (bool(getHPre()) != delayed || bool(getHPreNext()) != delayed)
+  bool delayed = isDelayed();
+  auto yield = dyn_cast<YieldOp>(getBody().front().back());
+  size_t extras = yield && yield.getNumOperands() ? yield.getNumOperands() - 1 : 0;
+  if (bool(getHPre()) != delayed || getOthers().size() != extras + delayed)
     return emitOpError("expected h_pre in and out with a delayed connection, and with that alone"); // C4
   if (getResult().getType() != getX().getType())
     return emitOpError("expected the result to have x's type, but got ") << getResult().getType(); // C2
   Block &block = getBody().front();
   Type u = RankedTensorType::get({ShapedType::kDynamic, channels(getX())}, tensor(getX()).getElementType());
-  auto yield = dyn_cast<YieldOp>(block.back());
-  if (block.getNumArguments() != 1 || block.getArgument(0).getType() != u || !yield || yield.getNumOperands() != 1 || yield.getOperand(0).getType() != u)
+  if (block.getNumArguments() != 1 || block.getArgument(0).getType() != u || !yield || yield.getNumOperands() < 1 || yield.getOperand(0).getType() != u)
     return emitOpError("expected the body to take and to yield ") << u; // C3
-  return success();
+  return expect(*this, getExtras().getTypes() == ValueRange(yield.getOperands().drop_front()).getTypes(), "expected results of what the body yields after f"); // C5
 }
 
 LogicalResult CoefficientsOp::verify() {

@@ -52,9 +52,11 @@ LogicalResult RowLoadOp::verify() {
   if (gather != bool(getIndex()))
     return emitOpError("expected an index with gather, and with gather alone"); // C2
   int64_t have = mhc::rowElements(source);
-  if (getDivisorAttr().getInt() < 1)
+  if (getDivisorAttr().getInt() < (getAccess() == Access::sequence ? 0 : 1))
     return emitOpError("expected a divisor of at least 1, but got ") << getDivisorAttr().getInt(); // C3
-  if ((getAccess() == Access::row || getAccess() == Access::shared) && source.hasStaticShape())
+  if (getElementAttr().getInt() < 0 || getElementAttr().getInt() >= (gather ? getIndex().getType().getNumElements() : 1))
+    return emitOpError("expected an element of the index, but got ") << getElementAttr().getInt(); // C4
+  if ((getAccess() == Access::row || getAccess() == Access::shared || getAccess() == Access::sequence) && source.hasStaticShape())
     return emitOpError("expected an argument with rows, but got ") << source;
   if (getAccess() == Access::uniform && !source.hasStaticShape())
     return emitOpError("expected a parameter of static shape, but got ") << source;

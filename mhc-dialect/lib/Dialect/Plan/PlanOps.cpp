@@ -253,14 +253,15 @@ LogicalResult BufferOp::verify() {
     return emitOpError("expected a live range [first, last]"); // C3
   if (!isPackageType(getElementType()))
     return emitOpError("expected element type bf16, f32, f64, i32 or i64, but got ") << getElementType(); // C4
+  bool counts = kind == BufferKind::state && getArena() == "expert_counts";
   if ((kind == BufferKind::parameter || kind == BufferKind::gradient || kind == BufferKind::state ||
        kind == BufferKind::scalars) &&
-      !getElementType().isF32())
-    return emitOpError("expected element type f32 of a buffer of kind ")
+      !(counts ? getElementType().isInteger(64) : getElementType().isF32()))
+    return emitOpError("expected element type ") << (counts ? "i64" : "f32") << " of a buffer of kind "
            << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
   if (kind == BufferKind::state &&
-      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius"}, *getArena()))
-    return emitOpError("expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum or radius, but got '") << *getArena() << "'";
+      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts"}, *getArena()))
+    return emitOpError("expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum, radius or expert_counts, but got '") << *getArena() << "'";
   if (kind == BufferKind::scalars &&
       (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))
     return emitOpError("expected scalars inside the 64 that there are");
@@ -393,6 +394,131 @@ void SplitTokensOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
 void EmbeddingBackwardOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
   read(uses, {getTokens(), getDx()});
   write(uses, getOut(), getAccumulate());
+}
+
+//===----------------------------------------------------------------------===//
+// Mixtures of experts
+//===----------------------------------------------------------------------===//
+
+/// An expression times a number, null beyond 64 bits.
+static ExprAttr times(ExprAttr expr, int64_t a, int64_t b = 1) {
+  ExprAttr product = expr.times(a);
+  return product ? product.times(b) : product;
+}
+static LogicalResult expectSize(Operation *op, StringRef name, Value buffer, ExprAttr size) {
+  if (sizeOf(buffer) == size)
+    return success();
+  return op->emitOpError("expected ") << name << " of " << (size ? size.str() : "fewer than 2^63") << " elements, but got " << sizeOf(buffer).str();
+}
+static LogicalResult expectType(Operation *op, StringRef name, Value buffer, bool holds, StringRef wanted) {
+  if (holds)
+    return success();
+  return op->emitOpError("expected ") << name << " of " << wanted << ", but got " << elementType(buffer);
+}
+static LogicalResult expectInts(Operation *op, ArrayRef<std::pair<StringRef, Value>> buffers) {
+  for (auto [name, buffer] : buffers)
+    if (failed(expectType(op, name, buffer, elementType(buffer).isInteger(32), "i32")))
+      return failure();
+  return success();
+}
+
+void DispatchOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getIndex());
+  write(uses, {getCounts(), getOffsets(), getGather(), getOrder(), getReverse(), getDropped()});
+}
+LogicalResult DispatchOp::verify() {
+  int64_t choices = getChoicesAttr().getInt(), experts = getExpertsAttr().getInt();
+  if (choices < 1 || experts < 1 || (getCapacity() && !(getCapacity()->convertToDouble() > 0)))
+    return emitOpError("expected at least one choice and expert, and a capacity above 0"); // C2
+  std::pair<StringRef, Value> all[] = {{"index", getIndex()}, {"counts", getCounts()}, {"offsets", getOffsets()}, {"gather", getGather()},
+                                       {"order", getOrder()}, {"reverse", getReverse()}, {"dropped", getDropped()}};
+  if (failed(expectInts(*this, all))) // C1
+    return failure();
+  auto number = [&](int64_t n) { return ExprAttr::constant(getContext(), n); };
+  for (auto [i, item] : llvm::enumerate(all)) {
+    ExprAttr size = i == 1 ? number(experts) : i == 2 ? number(experts + 1) : i == 6 ? number(1) : times(getRows(), choices);
+    if (failed(expectSize(*this, item.first, item.second, size))) // C1
+      return failure();
+  }
+  return success();
+}
+
+void GroupedMatmulOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getX(), getW(), getOffsets()});
+  write(uses, getY());
+}
+void GroupedOuterOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getX(), getY(), getOffsets()});
+  write(uses, getOut(), getAccumulate());
+}
+template <typename Op> static LogicalResult verifyGrouped(Op op, Value second, ExprAttr secondSize, Value result, ExprAttr resultSize) {
+  Type type = elementType(op.getX()), out = elementType(result);
+  if (failed(expectSize(op, "x", op.getX(), times(op.getRows(), op.getKAttr().getInt()))) ||
+      failed(expectSize(op, "the second operand", second, secondSize)) || failed(expectSize(op, "the result", result, resultSize)) ||
+      failed(expectSize(op, "offsets", op.getOffsets(), ExprAttr::constant(op.getContext(), op.getGroupsAttr().getInt() + 1)))) // C1
+    return failure();
+  bool fits = isa<FloatType>(type) && elementType(second) == type && type.isF64() == out.isF64();
+  return failure(failed(expectType(op, "the second operand and the result", result, fits, "x's floating-point type")) ||
+                 failed(expectInts(op, {{"offsets", op.getOffsets()}}))); // C2
+}
+LogicalResult GroupedMatmulOp::verify() {
+  ExprAttr w = times(ExprAttr::constant(getContext(), getGroupsAttr().getInt()), getKAttr().getInt(), getNAttr().getInt());
+  if (failed(verifyGrouped(*this, getW(), w, getY(), times(getRows(), getNAttr().getInt()))))
+    return failure();
+  Type y = elementType(getY());
+  return expectType(*this, "y", getY(), y == elementType(getX()) || y.isF32(), "x's type or f32"); // C2
+}
+LogicalResult GroupedOuterOp::verify() {
+  ExprAttr out = times(ExprAttr::constant(getContext(), getGroupsAttr().getInt()), getKAttr().getInt(), getNAttr().getInt());
+  if (failed(verifyGrouped(*this, getY(), times(getRows(), getNAttr().getInt()), getOut(), out)))
+    return failure();
+  return expectType(*this, "out", getOut(), !elementType(getOut()).isBF16(), "f32, or f64 with f64"); // C2
+}
+
+void ExpertLoadOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getCounts());
+  if (getPrevious())
+    read(uses, getPrevious());
+  write(uses, {getShare(), getTotal()});
+}
+LogicalResult ExpertLoadOp::verify() {
+  for (Value buffer : getOperands())
+    if (failed(expectSize(*this, "all buffers", buffer, sizeOf(getCounts())))) // C1
+      return failure();
+  auto isLong = [](Value buffer) { return !buffer || elementType(buffer).isInteger(64); };
+  bool fits = elementType(getCounts()).isInteger(32) && isLong(getPrevious()) && isLong(getTotal()) && isa<FloatType>(elementType(getShare())) && !elementType(getShare()).isBF16();
+  return expectType(*this, "counts, totals and shares", getShare(), fits, "i32, i64 and f32 or f64"); // C1
+}
+
+void SequenceLoadOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, getIndex());
+  write(uses, getShare());
+}
+LogicalResult SequenceLoadOp::verify() {
+  int64_t choices = getChoicesAttr().getInt(), experts = getExpertsAttr().getInt();
+  if (choices < 1 || experts < 1)
+    return emitOpError("expected at least one choice and expert"); // C2
+  if (!sizeOf(getShare()).dividedBy(experts))
+    return emitOpError("expected rows of ") << experts << " shares, but got " << sizeOf(getShare()).str() << " elements"; // C1
+  return failure(failed(expectInts(*this, {{"index", getIndex()}})) || failed(expectSize(*this, "index", getIndex(), times(getRows(), choices)))); // C1
+}
+
+void UpdateBiasOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
+  read(uses, {getBias(), getCounts()});
+  if (getFactor())
+    read(uses, getFactor());
+  write(uses, getOut());
+}
+LogicalResult UpdateBiasOp::verify() {
+  if (!(getRate().convertToDouble() >= 0))
+    return emitOpError("expected a rate of at least 0, but got ") << getRateAttr(); // C2
+  int64_t experts = getExpertsAttr().getInt();
+  if (experts < 1 || !sizeOf(getBias()).dividedBy(experts) || sizeOf(getCounts()) != sizeOf(getBias()) || sizeOf(getOut()) != sizeOf(getBias()))
+    return emitOpError("expected bias, counts and result of whole rows of ") << experts << " elements"; // C1
+  Type bias = elementType(getBias()), counts = elementType(getCounts());
+  bool fits = isa<FloatType>(bias) && !bias.isBF16() && elementType(getOut()) == bias && (counts.isInteger(32) || counts.isInteger(64)) &&
+              (!getFactor() || (elementType(getFactor()).isF32() && sizeOf(getFactor()).isConstant()));
+  return expectType(*this, "bias and counts", getBias(), fits, "f32 or f64 and integers"); // C1
 }
 
 void LoopOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {}

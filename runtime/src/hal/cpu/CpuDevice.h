@@ -56,6 +56,12 @@ public:
   void attentionBackward(const AttentionArgs &args) override;
   void splitTokens(const SplitTokensArgs &args) override;
   void embeddingBackward(const EmbeddingBackwardArgs &args) override;
+  void dispatch(const DispatchArgs &args) override;
+  void groupedMatmul(const GroupedMatmulArgs &args) override;
+  void groupedOuter(const GroupedOuterArgs &args) override;
+  void expertLoad(const ExpertLoadArgs &args) override;
+  void sequenceLoad(const SequenceLoadArgs &args) override;
+  void updateBias(const UpdateBiasArgs &args) override;
   void streamCopy(void *to, const void *from, uint64_t bytes) override;
   double spinMultiplyAdds() override;
 

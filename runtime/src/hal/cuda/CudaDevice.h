@@ -1,7 +1,7 @@
 //===- CudaDevice.h - an NVIDIA GPU by the driver API --------------*- C++ -*-===//
 //
 // Everything is asked of one stream, in order; the host waits in synchronize() and copyOut() alone. The library commands
-// (CudaLibrary.cpp) are kernels that the package brings along, cuBLASLt, and cuDNN where it is there.
+// (CudaLibrary.cpp, CudaExperts.cpp) are kernels that the package brings along, cuBLASLt, and cuDNN where it is there.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHCRT_HAL_CUDA_CUDADEVICE_H
@@ -59,6 +59,10 @@ public:
   void attentionBackward(const AttentionArgs &args) override;
   void splitTokens(const SplitTokensArgs &args) override;
   void embeddingBackward(const EmbeddingBackwardArgs &args) override;
+  // CudaExperts.cpp
+  void dispatch(const DispatchArgs &args) override;
+  void groupedMatmul(const GroupedMatmulArgs &args) override;
+  void groupedOuter(const GroupedOuterArgs &args) override;
 
   std::unique_ptr<Timeline> timeline() override;
 
@@ -69,15 +73,16 @@ private:
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
              const std::string &name, std::vector<cuda::TensorMap> maps = {});
   cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
-  /// `count` of what the kernel takes by tiles, or so many blocks.
+  /// `count` of what the kernel takes by tiles.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
+  void startBlocks(const std::string &symbol, int64_t blocks, std::vector<uint64_t> values);
   void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,
                       std::vector<const void *> pointers);
   /// False where cuDNN does not do it.
   bool attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args);
 
   /// Memory that a command uses while it runs; the next command may use it too.
-  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, Workspace, slotCount };
+  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
   void clearStatus();

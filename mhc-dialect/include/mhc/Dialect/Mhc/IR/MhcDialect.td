@@ -13,7 +13,7 @@ def Mhc_Dialect : Dialect {
   let summary = "models whose residual topology is learned";
   let description = [{
     Ops come in groups, one file each: topology (`MhcTopologyOps.td`), coefficients and manifolds (`MhcManifoldOps.td`),
-    layers and training (`MhcLayerOps.td`), and the row program (`MhcRowOps.td`), the form in which kernels are generated.
+    layers and training (`MhcLayerOps.td`), mixtures of experts (`MhcRoutingOps.td`), and the row program (`MhcRowOps.td`), the form in which kernels are generated.
 
     Tensors are builtin tensors. A tensor whose first dimension is dynamic has a row for each token; with the encoding `#mhc.narrow`
     a row is a handful of coefficients ("narrow"), without it a row is made of channels ("wide"). Tensors of static shape are
@@ -78,7 +78,7 @@ class Mhc_Enum<string name, string sum, list<I32EnumAttrCase> cases> : I32EnumAt
 }
 
 def Mhc_AccessEnum : Mhc_Enum<"Access", "which row of its memory a load reads", [
-  I32EnumAttrCase<"row", 0>, I32EnumAttrCase<"uniform", 1>, I32EnumAttrCase<"gather", 2>, I32EnumAttrCase<"position", 3>, I32EnumAttrCase<"shared", 4>]>;
+  I32EnumAttrCase<"row", 0>, I32EnumAttrCase<"uniform", 1>, I32EnumAttrCase<"gather", 2>, I32EnumAttrCase<"position", 3>, I32EnumAttrCase<"shared", 4>, I32EnumAttrCase<"sequence", 5>]>;
 def Mhc_AccessAttr : EnumAttr<Mhc_Dialect, Mhc_AccessEnum, "access"> { let assemblyFormat = "$value"; }
 
 def Mhc_ReduceKindEnum : Mhc_Enum<"ReduceKind", "how wide values are reduced", [I32EnumAttrCase<"add", 0>, I32EnumAttrCase<"max", 1>]>;
@@ -93,6 +93,27 @@ def Mhc_MappingEnum : Mhc_Enum<"Mapping", "how a mapping of a hyper-connection c
 def Mhc_SinkhornStartEnum : Mhc_Enum<"SinkhornStart", "how Sinkhorn-Knopp begins", [I32EnumAttrCase<"exp", 0>, I32EnumAttrCase<"softmax", 1>]>;
 def Mhc_SinkhornDenominatorEnum : Mhc_Enum<"SinkhornDenominator", "what a line is divided by", [
   I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"add_eps", 1>, I32EnumAttrCase<"max_eps", 2>]>;
+
+def Mhc_ScoreEnum : Mhc_Enum<"Score", "how a router scores its experts", [
+  I32EnumAttrCase<"softmax_before_topk", 0>, I32EnumAttrCase<"softmax_after_topk", 1>, I32EnumAttrCase<"sigmoid", 2>, I32EnumAttrCase<"sqrt_softplus", 3>]>;
+def Mhc_ScoreAttr : EnumAttr<Mhc_Dialect, Mhc_ScoreEnum, "score"> { let assemblyFormat = "$value"; }
+
+def Mhc_BalanceKindEnum : Mhc_Enum<"BalanceKind", "a loss that balances the experts", [
+  I32EnumAttrCase<"switch_step", 0>, I32EnumAttrCase<"switch_sequence", 1>, I32EnumAttrCase<"top1", 2>, I32EnumAttrCase<"z", 3>]>;
+def Mhc_BalanceAttr : Mhc_Attr<"Balance", "balance"> {
+  let summary = "a loss that balances the experts (math.md 3)";
+  let description = [{
+    `#mhc.balance<z, weight = 1.000000e-03 : f64>`. `switch_step` takes the experts' shares from outside (of the micro-batch, or of the step so far), `switch_sequence` those of
+    each sequence, and is the mean over the sequences; `top1` has a temperature `tau`.
+  }];
+  let parameters = (ins EnumParameter<Mhc_BalanceKindEnum>:$kind, "::mlir::FloatAttr":$weight, OptionalParameter<"::mlir::FloatAttr">:$tau);
+  let assemblyFormat = "`<` $kind `,` struct($weight, $tau) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The sums over the tokens that the loss is computed from: elements of each, of E experts.
+    ::llvm::SmallVector<int64_t> statistics(int64_t experts) const;
+  }];
+}
 
 def Mhc_PhaseRoleEnum : Mhc_Enum<"PhaseRole", "what a phase of a scheduled kernel runs over", [I32EnumAttrCase<"wide", 0>, I32EnumAttrCase<"narrow", 1>]>;
 def Mhc_PhaseRoleAttr : EnumAttr<Mhc_Dialect, Mhc_PhaseRoleEnum, "phase_role"> { let assemblyFormat = "$value"; }

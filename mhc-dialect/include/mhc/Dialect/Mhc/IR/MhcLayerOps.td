@@ -228,8 +228,8 @@ def Mhc_LinearOp : Mhc_Op<"linear", [Pure, Differentiable]> {
   let results = (outs Mhc_Tensor:$y);
   let hasVerifier = 1;
 }
-def Mhc_LinearDxOp : Mhc_Op<"linear_dx", [Pure]> {
-  let summary = "dx = dy W";
+def Mhc_LinearDxOp : Mhc_Op<"linear_dx", [Pure, Differentiable]> {
+  let summary = "dx = dy W: the VJP of `mhc.linear`, and the product with a matrix that lies as [in, out]";
   let description = "(C1) dy is [T, N], W [N, K], dx [T, K].";
   let arguments = (ins Mhc_Tensor:$dy, Mhc_Tensor:$w);
   let results = (outs Mhc_Tensor:$dx);

@@ -10,8 +10,8 @@ include "mhc/Dialect/Mhc/IR/MhcAttributes.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 
-def Mhc_Tensor : Type<And<[RankedTensorOf<[BF16, F32, F64, I32]>.predicate, CPred<"::mlir::mhc::isRowsOrParameter($_self)">]>,
-                       "tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most", "::mlir::RankedTensorType">;
+def Mhc_Tensor : Type<And<[RankedTensorOf<[BF16, F32, F64, I32, I64]>.predicate, CPred<"::mlir::mhc::isRowsOrParameter($_self)">]>,
+                       "tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most", "::mlir::RankedTensorType">;
 
 class Mhc_Op<string mnemonic, list<Trait> traits = []> : Op<Mhc_Dialect, mnemonic, traits> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";

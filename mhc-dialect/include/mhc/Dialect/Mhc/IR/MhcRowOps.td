@@ -59,12 +59,14 @@ def Mhc_KernelOp : Op<Mhc_Dialect, "kernel", [Symbol, IsolatedFromAbove, SingleB
 def Mhc_RowLoadOp : Mhc_RowOp<"load"> {
   let summary = "reads a row, or a parameter";
   let description = [{
-    `row`: the token's own row of a token-major argument. `uniform`: a whole parameter of static shape, the same for every token. `gather`: row number `index` (a `narrow<1xi32>`)
-    of an argument with rows in its first dimension. `position`: row (token / `divisor`) mod S of such an argument; `shared`: row token / `divisor`.
+    `row`: the token's own row of a token-major argument. `uniform`: a whole parameter of static shape, the same for every token. `gather`: row number `index[element]` (indices are i32)
+    of an argument with rows in its first dimension. `position`: row (token / `divisor`) mod S of such an argument; `shared`: row token / `divisor`, of a launch whose rows
+    the divisor divides; `sequence`: the same for any number of rows, and token / S with `divisor` 0 (a row for each sequence).
     A row [n, C] or [C] is loaded as `wide<nxC>` (any split of the row's elements into streams and channels is allowed: the row is contiguous),
-    or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone; (C3) `divisor` is at least 1.
+    or as `narrow` of as many elements. With `interleaved` the row lies as [C, n]. The value's element type is the memory's. (C1) element counts agree; (C2) `index` is there with `gather` alone; (C3) `divisor` is at least 1 (`sequence`: 0); (C4) `element` is one of the index's.
   }];
-  let arguments = (ins Mhc_AccessAttr:$access, Arg<Mhc_Memory, "", [MemRead]>:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved);
+  let arguments = (ins Mhc_AccessAttr:$access, Arg<Mhc_Memory, "", [MemRead]>:$source, Optional<Mhc_NarrowType>:$index, DefaultValuedAttr<I64Attr, "1">:$divisor, UnitAttr:$interleaved,
+                       DefaultValuedAttr<I64Attr, "0">:$element);
   let results = (outs Mhc_RowValue:$result);
   let assemblyFormat = "$access $source (`[` $index^ `:` type($index) `]`)? attr-dict `:` type($source) `->` type($result)";
   let hasVerifier = 1;

@@ -136,6 +136,58 @@ def Plan_EmbeddingBackwardOp : Plan_Command<"embedding_backward"> {
   let assemblyFormat = "$tokens `,` $dx `into` $out (`accumulate` $accumulate^)? (`at` $at^)? attr-dict";
 }
 
+//===--- Mixtures of experts ------------------------------------------------===//
+
+def Plan_DispatchOp : Plan_Command<"dispatch"> {
+  let summary = "sorts the tokens' choices of experts by expert";
+  let description = [{
+    `mhc.dispatch`: index [T, k] -> counts [E], offsets [E+1], gather, order [T k], reverse [T, k], dropped [1], all i32; T by `rows`, k by `choices`, E by `experts`.
+    (C1) i32 buffers of these sizes; (C2) at least one expert and choice, a capacity above 0.
+  }];
+  let arguments = (ins Plan_Buffer:$index, Plan_Buffer:$counts, Plan_Buffer:$offsets, Plan_Buffer:$gather, Plan_Buffer:$order, Plan_Buffer:$reverse, Plan_Buffer:$dropped,
+                       Plan_ExprAttr:$rows, I64Attr:$choices, I64Attr:$experts, OptionalAttr<F64Attr>:$capacity, Plan_At:$at);
+  let assemblyFormat = "$index `into` $counts `,` $offsets `,` $gather `,` $order `,` $reverse `,` $dropped `rows` $rows `choices` $choices `experts` $experts (`capacity` $capacity^)? (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_GroupedMatmulOp : Plan_Command<"grouped_matmul"> {
+  let summary = "the rows of each group times the group's matrix";
+  let description = [{
+    x [rows, k], w [groups, k, n] (`transposed`: [groups, n, k]), offsets [groups + 1] i32 -> y [rows, n]; rows from offsets[groups] on are zeros. (C1) buffers of these sizes; (C2) x and w of one floating-point type, y of the same or f32,
+    offsets i32.
+  }];
+  let arguments = (ins Plan_Buffer:$x, Plan_Buffer:$w, Plan_Buffer:$offsets, Plan_Buffer:$y, Plan_ExprAttr:$rows, I64Attr:$k, I64Attr:$n, I64Attr:$groups, UnitAttr:$transposed, Plan_At:$at);
+  let assemblyFormat = "$x `,` $w `by` $offsets `into` $y `rows` $rows `k` $k `n` $n `groups` $groups (`transposed` $transposed^)? (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_GroupedOuterOp : Plan_Command<"grouped_outer"> {
+  let summary = "for each group the sum of its rows' outer products";
+  let description = "x [rows, k], y [rows, n], offsets [groups + 1] i32 -> out [groups, k, n] (+ out). (C1) buffers of these sizes; (C2) x and y of one floating-point type, out f32, or f64 with f64, offsets i32.";
+  let arguments = (ins Plan_Buffer:$x, Plan_Buffer:$y, Plan_Buffer:$offsets, Plan_Buffer:$out, Plan_ExprAttr:$rows, I64Attr:$k, I64Attr:$n, I64Attr:$groups, UnitAttr:$accumulate, Plan_At:$at);
+  let assemblyFormat = "$x `,` $y `by` $offsets `into` $out `rows` $rows `k` $k `n` $n `groups` $groups (`accumulate` $accumulate^)? (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_ExpertLoadOp : Plan_Command<"expert_load"> {
+  let summary = "total = previous + counts, share = total / its sum";
+  let description = "counts [E] i32, previous and total [E] i64 (which may be the same buffer), share [E] f32 or f64. (C1) vectors of one length and these types.";
+  let arguments = (ins Plan_Buffer:$counts, Optional<Plan_Buffer>:$previous, Plan_Buffer:$share, Plan_Buffer:$total, Plan_At:$at);
+  let assemblyFormat = "$counts (`onto` $previous^)? `into` $share `,` $total (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_SequenceLoadOp : Plan_Command<"sequence_load"> {
+  let summary = "share[b, e] = choices of e in sequence b / choices in it";
+  let description = "index [rows, choices] i32 -> share [sequences, experts], sequences of `length` rows. (C1) i32 index of this size, room for the shares; (C2) at least one expert and choice.";
+  let arguments = (ins Plan_Buffer:$index, Plan_Buffer:$share, Plan_ExprAttr:$rows, Plan_ExprAttr:$length, I64Attr:$choices, I64Attr:$experts, Plan_At:$at);
+  let assemblyFormat = "$index `into` $share `rows` $rows `length` $length `choices` $choices `experts` $experts (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_UpdateBiasOp : Plan_Command<"update_bias"> {
+  let summary = "out = bias + rate sign(mean of counts - counts), in each row of `experts`";
+  let description = "bias and out [L, E] f32 or f64 (which may be the same buffer), counts [L, E] i32 or i64, factor [1] f32: below 0 the bias stays. (C1) one size, whole rows, these types; (C2) a rate of at least 0.";
+  let arguments = (ins Plan_Buffer:$bias, Plan_Buffer:$counts, Optional<Plan_Buffer>:$factor, Plan_Buffer:$out, I64Attr:$experts, F64Attr:$rate, Plan_At:$at);
+  let assemblyFormat = "$bias `,` $counts (`unless` $factor^)? `into` $out `experts` $experts `rate` $rate (`at` $at^)? attr-dict";
+  let hasVerifier = 1;
+}
+
 def Plan_LoopOp : Plan_Command<"loop", [SingleBlock, NoTerminator]> {
   let summary = "repeats its body a number of times that the runtime knows";
   let description = [{

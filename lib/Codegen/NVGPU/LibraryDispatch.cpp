@@ -1,0 +1,239 @@
+//===- LibraryDispatch.cpp - choices sorted by expert -----------------------===//
+//
+// A stable counting sort of index [tokens, choices] by expert, in four launches whose sizes the host knows (it never
+// waits for a count). The choices are cut into `blocks` pieces of `piece`; table [experts, blocks]:
+//   mhc_dispatch_count(index, table; count, experts, blocks, piece)   choices of each expert in each piece
+//   mhc_dispatch_prefix(table, counts; experts, blocks)               sums along a row of the table; counts [experts]
+//   mhc_dispatch_offsets(counts, offsets, dropped; experts, capacity) offsets [experts + 1]
+//   mhc_dispatch_scatter(index, table, offsets, gather, order, reverse; count, choices, experts, blocks, piece,
+//   capacity)
+// count = tokens * choices. A choice's rank among those of its expert is the table's entry plus its rank in the piece:
+// one warp goes through a piece in order, 32 choices at a time, and lanes of the same expert are ranked by the word
+// that says which lanes these are. The only atomics are counters, which any order leaves alike.
+//
+// Capacity (0: none) cuts an expert off after that many choices, the first ones being kept: a dropped choice has
+// reverse -1 and no slot, as have those outside [0, experts). So offsets, gather and order speak of kept choices alone
+// and all that follows need not know of capacities; counts are those before the cut, and dropped (if not null) is their
+// sum less offsets[experts]. Slots from offsets[experts] on have gather = order = 0: a place that exists.
+//
+// Traffic: index twice, gather, order and reverse once, the table four times; pieces are as long as the table needs
+// them to stay below the index (CudaLibrary.cpp).
+//
+//===----------------------------------------------------------------------===//
+
+#include "Library.h"
+
+namespace mlir::mhc::nvgpu {
+namespace {
+
+class DispatchKernel : public LibraryKernel {
+public:
+  using LibraryKernel::LibraryKernel;
+  static constexpr int64_t threads = 256, warps = threads / warpSize;
+  static constexpr int64_t range = 4096; ///< experts at a time: a word of shared memory for each
+
+  void count(StringRef name) {
+    begin(name, 2, 4, {1, threads, range * 4});
+    Value index = argument(0), table = argument(1), count = argument(2), experts = argument(3), blocks = argument(4),
+          piece = argument(5);
+    Value block = widen64(blockIndex), me = widen64(thread), start = mul(block, piece);
+    Value last = min(add(start, piece), count);
+    loop(i64(0), experts, i64(range), [&](Value base) {
+      Value words = min(i64(range), sub(experts, base));
+      loop(me, words, i64(threads), [&](Value e) { store(i32(0), word(e), 4); });
+      barrier();
+      loop(add(start, me), last, i64(threads), [&](Value place) {
+        Value expert = expertAt(index, place, base);
+        when(compare(arith::CmpIPredicate::ult, expert, words), [&] {
+          LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, word(expert), i32(1),
+                                    LLVM::AtomicOrdering::monotonic,
+                                    /*syncscope=*/StringRef(), /*alignment=*/4);
+        });
+      });
+      barrier();
+      loop(me, words, i64(threads),
+           [&](Value e) { store(load(b.getI32Type(), word(e), 4), entry(table, add(base, e), blocks, block), 4); });
+      barrier(); // the words were read
+    });
+    end();
+  }
+
+  /// A warp for each expert.
+  void prefix(StringRef name) {
+    begin(name, 2, 2, {warps, threads, 0});
+    Value table = argument(0), counts = argument(1), experts = argument(2), blocks = argument(3);
+    Value laneOf = bitAnd(thread, warpSize - 1);
+    Value expert = add(mul(widen64(blockIndex), warps), widen64(shiftRight(thread, 5)));
+    when(less(expert, experts), [&] {
+      Value total = loop(i64(0), blocks, i64(warpSize), i32(0), [&](Value from, ValueRange carried) {
+                      Value block = add(from, widen64(laneOf)), place = entry(table, expert, blocks, block);
+                      Value inside = less(block, blocks);
+                      Value mine = guarded(inside, i32(0), [&] { return load(b.getI32Type(), place, 4); });
+                      Value upTo = scanWarp(mine, laneOf);
+                      when(inside, [&] { store(add(carried.front(), sub(upTo, mine)), place, 4); });
+                      return SmallVector<Value>{add(carried.front(), fromLane(upTo, warpSize - 1))};
+                    }).front();
+      when(compare(arith::CmpIPredicate::eq, laneOf, i32(0)),
+           [&] { store(total, address(counts, b.getI32Type(), expert), 4); });
+    });
+    end();
+  }
+
+  /// One block.
+  void offsets(StringRef name) {
+    begin(name, 3, 2, {1, threads, warps * 4});
+    Type i32Type = b.getI32Type();
+    Value counts = argument(0), offsets = argument(1), dropped = argument(2), experts = argument(3),
+          capacity = argument(4);
+    Value most = narrow32(min(select(isZero(capacity), i64(INT32_MAX), capacity), i64(INT32_MAX)));
+    SmallVector<Value> sums =
+        loop(i64(0), experts, i64(threads), {i32(0), i32(0)}, [&](Value base, ValueRange carried) {
+          Value expert = add(base, widen64(thread)), inside = less(expert, experts);
+          Value all = guarded(inside, i32(0), [&] { return load(i32Type, address(counts, i32Type, expert), 4); });
+          Value kept = min(all, most);
+          auto [before, keptSum] = scanBlock(kept);
+          auto [unused, allSum] = scanBlock(all);
+          when(inside, [&] { store(add(carried[0], before), address(offsets, i32Type, expert), 4); });
+          return SmallVector<Value>{add(carried[0], keptSum), add(carried[1], allSum)};
+        });
+    when(compare(arith::CmpIPredicate::eq, thread, i32(0)), [&] {
+      store(sums[0], address(offsets, i32Type, experts), 4);
+      Value wanted = LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), dropped);
+      when(compare(arith::CmpIPredicate::ne, wanted, i64(0)), [&] { store(sub(sums[1], sums[0]), dropped, 4); });
+    });
+    end();
+  }
+
+  /// A warp for each piece. The word of an expert is the rank of its next choice.
+  void scatter(StringRef name) {
+    constexpr int64_t ahead = 8; // loads in flight before the first is needed
+    begin(name, 6, 6, {1, warpSize, range * 4});
+    Type i32Type = b.getI32Type();
+    Value index = argument(0), table = argument(1), experts = argument(8), blocks = argument(9), piece = argument(10);
+    offsetsOf = argument(2), gather = argument(3), order = argument(4), reverse = argument(5);
+    placeCount = argument(6), choices = argument(7), limit = argument(11);
+    Value block = widen64(blockIndex), me = widen64(thread), start = mul(block, piece);
+    used = widen64(load(i32Type, address(offsetsOf, i32Type, experts), 4));
+    loop(i64(0), experts, i64(range), [&](Value base) {
+      Value words = min(i64(range), sub(experts, base));
+      loop(me, words, i64(warpSize),
+           [&](Value e) { store(load(i32Type, entry(table, add(base, e), blocks, block), 4), word(e), 4); });
+      barrier();
+      loop(i64(0), piece, i64(ahead * warpSize), [&](Value from) {
+        SmallVector<Value> places, chosen;
+        for (int64_t u = 0; u < ahead; ++u) {
+          places.push_back(add(add(start, from), add(me, u * warpSize)));
+          chosen.push_back(guarded(less(places[u], placeCount), i32(-1),
+                                   [&] { return load(i32Type, address(index, i32Type, places[u]), 4); }));
+        }
+        when(compare(arith::CmpIPredicate::eq, base, i64(0)), [&] {
+          for (int64_t u = 0; u < ahead; ++u)
+            fillUnused(places[u], compare(arith::CmpIPredicate::uge, widenUnsigned(chosen[u]), experts));
+        });
+        for (int64_t u = 0; u < ahead; ++u)
+          placeChoices(places[u], sub(widenUnsigned(chosen[u]), base), base, words);
+      });
+      barrier(); // the words were read
+    });
+    end();
+  }
+
+private:
+  Value isZero(Value x) { return compare(arith::CmpIPredicate::eq, x, i64(0)); }
+  Value widenUnsigned(Value x) { return arith::ExtUIOp::create(b, loc, b.getI64Type(), x); }
+  Value word(Value i) { return address(shared, b.getI32Type(), i); }
+  Value entry(Value table, Value expert, Value blocks, Value block) {
+    return address(table, b.getI32Type(), add(mul(expert, blocks), block));
+  }
+  /// The choice's expert less `base`: below the number of words where it is one of these, read as unsigned.
+  Value expertAt(Value index, Value place, Value base) {
+    return sub(widenUnsigned(load(b.getI32Type(), address(index, b.getI32Type(), place), 4)), base);
+  }
+  Value fromLane(Value value, int64_t source) {
+    return NVVM::ShflOp::create(b, loc, value.getType(), i32(-1), value, i32(source), i32(warpSize - 1),
+                                NVVM::ShflKind::idx, UnitAttr());
+  }
+  Value countBits(Value x) { return LLVM::CtPopOp::create(b, loc, x.getType(), x); }
+
+  /// Sums over the lanes up to one's own.
+  Value scanWarp(Value value, Value laneOf) {
+    for (int64_t distance = 1; distance < warpSize; distance *= 2) {
+      Value other = NVVM::ShflOp::create(b, loc, value.getType(), i32(-1), value, i32(distance), i32(0),
+                                         NVVM::ShflKind::up, UnitAttr());
+      value = add(value, select(less(laneOf, i32(distance)), i32(0), other));
+    }
+    return value;
+  }
+
+  /// The sum over the threads before one's own, and over all.
+  std::pair<Value, Value> scanBlock(Value value) {
+    Value laneOf = bitAnd(thread, warpSize - 1), warp = shiftRight(thread, 5), upTo = scanWarp(value, laneOf);
+    when(compare(arith::CmpIPredicate::eq, laneOf, i32(warpSize - 1)), [&] { store(upTo, word(warp), 4); });
+    barrier();
+    Value before = sub(upTo, value), total = i32(0);
+    for (int64_t w = 0; w < warps; ++w) {
+      Value sum = load(b.getI32Type(), word(i32(w)), 4);
+      before = add(before, select(less(i32(w), warp), sum, i32(0)));
+      total = add(total, sum);
+    }
+    barrier(); // the words were read
+    return {before, total};
+  }
+
+  /// What no choice writes.
+  void fillUnused(Value place, Value isNone) {
+    Type i32Type = b.getI32Type();
+    Value inside = less(place, placeCount);
+    when(both(inside, isNone), [&] { store(i32(-1), address(reverse, i32Type, place), 4); });
+    when(both(inside, compare(arith::CmpIPredicate::sge, place, used)), [&] {
+      store(i32(0), address(gather, i32Type, place), 4);
+      store(i32(0), address(order, i32Type, place), 4);
+    });
+  }
+
+  /// 32 choices, one a lane.
+  void placeChoices(Value place, Value expert, Value base, Value words) {
+    Type i32Type = b.getI32Type();
+    Value counts = compare(arith::CmpIPredicate::ult, expert, words);
+    Value key = select(counts, narrow32(expert), i32(-1));
+    Value same = NVVM::MatchSyncOp::create(b, loc, i32Type, i32(-1), key, NVVM::MatchSyncKind::any);
+    Value lower = sub(arith::ShLIOp::create(b, loc, i32(1), thread), i32(1));
+    Value rank = countBits(arith::AndIOp::create(b, loc, same, lower));
+    Value before = guarded(counts, i32(0), [&] { return load(i32Type, word(expert), 4); });
+    barrier(); // all have read
+    when(both(counts, compare(arith::CmpIPredicate::eq, rank, i32(0))),
+         [&] { store(add(before, countBits(same)), word(expert), 4); });
+    barrier();
+    when(counts, [&] {
+      rank = add(before, rank);
+      Value kept = arith::OrIOp::create(b, loc, isZero(limit), less(widen64(rank), limit));
+      Value slot = add(load(i32Type, address(offsetsOf, i32Type, add(base, expert)), 4), rank);
+      store(select(kept, slot, i32(-1)), address(reverse, i32Type, place), 4);
+      when(kept, [&] {
+        store(narrow32(divide(place, choices)), address(gather, i32Type, widen64(slot)), 4);
+        store(narrow32(place), address(order, i32Type, widen64(slot)), 4);
+      });
+    });
+  }
+
+  Value offsetsOf, gather, order, reverse, placeCount, choices, limit, used; // of scatter
+};
+
+} // namespace
+
+bool emitDispatchKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts) {
+  DispatchKernel kernel(builder, target);
+  if (name == "mhc_dispatch_count")
+    kernel.count(name);
+  else if (name == "mhc_dispatch_prefix")
+    kernel.prefix(name);
+  else if (name == "mhc_dispatch_offsets")
+    kernel.offsets(name);
+  else if (name == "mhc_dispatch_scatter")
+    kernel.scatter(name);
+  else
+    return false;
+  return true;
+}
+
+} // namespace mlir::mhc::nvgpu
