@@ -88,6 +88,6 @@ LogicalResult EntryBuilder::emitUpdateBias(UpdateBiasOp op) {
   FailureOr<Value> out = define(op.getResult(), constant(type.getNumElements()), nullptr);
   if (failed(out))
     return failure();
-  plan::UpdateBiasOp::create(builder, op.getLoc(), *bias, *counts, *factor, *out, type.getShape().back(), op.getRateAttr(), placeOf(op));
+  plan::UpdateBiasOp::create(builder, op.getLoc(), *bias, *counts, *factor, *out, builder.getI64IntegerAttr(type.getShape().back()), op.getRateAttr(), placeOf(op));
   return success();
 }

@@ -207,13 +207,13 @@ TEST(Package, RefusesIndicesThatNobodyChecked) {
   auto eval = [](Json &p) -> Json & { return p["targets"]["cpu"]["entries"]["eval"]; };
   auto step = [](Json &p) -> Json & { return p["targets"]["cpu"]["entries"]["train_step"]; };
   expectRefusal(
-      "buffer 1 holds no token ids that split_tokens has checked",
+      "buffer 1 holds no indices that split_tokens or dispatch has written",
       [&](Json &, Json &p) { eval(p)["commands"][2]["args"][0] = 1; }, true);
   expectRefusal(
       "buffer 2 holds no token ids",
       [&](Json &, Json &p) { std::swap(eval(p)["commands"][0], eval(p)["commands"][2]); }, true);
   expectRefusal(
-      "only split_tokens writes token ids (buffer 2)", [&](Json &, Json &p) { eval(p)["commands"][1]["buffer"] = 2; },
+      "only split_tokens and dispatch write indices (buffer 2)", [&](Json &, Json &p) { eval(p)["commands"][1]["buffer"] = 2; },
       true);
   expectRefusal("an integer from 1 to 256", [&](Json &, Json &p) { eval(p)["commands"][0]["vocab"] = 257; }, true);
   expectRefusal(

@@ -196,7 +196,7 @@ Json described(Json plan) {
   };
   const Json id = with(token, "dtype", "i32"), four = with(token, "elements", 4),
              updated = with(token, "written", true);
-  const Json table = with(token, "rows", {"vocabulary"}), one = {{"dtype", "f32"}, {"elements", 1}};
+  const Json table = with(with(token, "rows", {"indexed"}), "index", 0), one = {{"dtype", "f32"}, {"elements", 1}};
   const Json scalars = with(one, "elements", 64), none = Json::array();
   const std::map<std::string, std::pair<Json, Json>> known = {
       {"k", {{four, with(four, "written", true)}, Json::array({with(one, "elements", 4)})}},

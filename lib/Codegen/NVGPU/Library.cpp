@@ -58,7 +58,7 @@ LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target) {
   if (rest.consume_front("mhc_"))
     rest.split(parts, '_');
   for (auto *emit : {nvgpu::emitElementKernel, nvgpu::emitTokenKernel, nvgpu::emitAttentionKernel,
-                     nvgpu::emitDispatchKernel, nvgpu::emitGroupedKernel})
+                     nvgpu::emitDispatchKernel, nvgpu::emitGroupedKernel, nvgpu::emitRoutingKernel})
     if (!parts.empty() && emit(builder, target, name, parts))
       return success();
   return target.emitError() << "there is no library kernel '" << name << "'";
@@ -74,7 +74,8 @@ std::string whyNotOnGpu(Operation *op) {
   command.getBufferUses(uses);
   for (const plan::BufferUse &use : uses) {
     Type type = use.buffer.getDefiningOp<plan::BufferOp>().getElementType();
-    bool tokens = type.isInteger(32) && isa<plan::SplitTokensOp, plan::EmbeddingBackwardOp>(op);
+    bool tokens = (type.isInteger(32) || type.isInteger(64)) && isa<plan::SplitTokensOp, plan::EmbeddingBackwardOp, plan::DispatchOp, plan::GroupedMatmulOp, plan::GroupedOuterOp,
+                                                                    plan::ExpertLoadOp, plan::SequenceLoadOp, plan::UpdateBiasOp>(op);
     if (!type.isF32() && !type.isBF16() && !tokens) {
       llvm::raw_string_ostream(name) << " on " << type;
       return name;
@@ -111,6 +112,15 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
         .Case([&](plan::EmbeddingBackwardOp op) {
           names.insert("mhc_embedding_backward_" + text(typeOf(op.getDx())));
         })
+        .Case([&](plan::DispatchOp) { names.insert({"mhc_dispatch_count", "mhc_dispatch_offsets", "mhc_dispatch_prefix", "mhc_dispatch_scatter"}); })
+        .Case([&](plan::GroupedMatmulOp op) {
+          std::string unrounded = typeOf(op.getX()) == typeOf(op.getY()) ? "" : text(typeOf(op.getY())) + "_";
+          names.insert(("mhc_grouped_matmul_" + Twine(op.getTransposed() ? "t_" : "") + text(typeOf(op.getX())) + "_" + unrounded + Twine(op.getK()) + "_" + Twine(op.getN())).str());
+        })
+        .Case([&](plan::GroupedOuterOp op) { names.insert(("mhc_grouped_outer_" + text(typeOf(op.getX())) + "_" + Twine(op.getK()) + "_" + Twine(op.getN())).str()); })
+        .Case([&](plan::ExpertLoadOp) { names.insert("mhc_expert_load"); })
+        .Case([&](plan::SequenceLoadOp) { names.insert("mhc_sequence_load"); })
+        .Case([&](plan::UpdateBiasOp op) { names.insert("mhc_update_bias_" + text(typeOf(op.getCounts()))); })
         .Case([&](plan::GemmOp op) {
           // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32).
           bool a = typeOf(op.getA()).isBF16(), b = typeOf(op.getB()).isBF16(), c = typeOf(op.getC()).isBF16();

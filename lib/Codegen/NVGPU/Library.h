@@ -63,6 +63,7 @@ using NameParts = ArrayRef<StringRef>;
 bool emitElementKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitTokenKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitDispatchKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
+bool emitRoutingKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitGroupedKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 bool emitAttentionKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef name, NameParts parts);
 

@@ -61,6 +61,9 @@ public:
   void embeddingBackward(const EmbeddingBackwardArgs &args) override;
   // CudaExperts.cpp
   void dispatch(const DispatchArgs &args) override;
+  void expertLoad(const ExpertLoadArgs &args) override;
+  void sequenceLoad(const SequenceLoadArgs &args) override;
+  void updateBias(const UpdateBiasArgs &args) override;
   void groupedMatmul(const GroupedMatmulArgs &args) override;
   void groupedOuter(const GroupedOuterArgs &args) override;
 
