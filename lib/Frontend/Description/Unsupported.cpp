@@ -33,11 +33,11 @@ constexpr int64_t mostChoices = 64; ///< each choice is a stretch of code in the
 constexpr int64_t mostGroups = 256;
 constexpr int64_t mostExperts = 1 << 16;
 
-Limits limitsOf(const Router &router, const std::string &prefix) {
-  return {{prefix + "groups.count", router.groupCount > mostGroups, "more than 256 groups of experts"}};
+Limits limitsOf(const Router &router, int64_t experts, const std::string &prefix) {
+  return {{prefix + "groups.count", router.groupCount > mostGroups && router.groupCount < experts, "more than 256 groups of several experts"}};
 }
 Limits limitsOf(const MoeRouterKind &kind) {
-  Limits limits = limitsOf(kind.router, "");
+  Limits limits = limitsOf(kind.router, kind.numExperts, "");
   limits.push_back({"num_experts_per_tok", kind.numExpertsPerTok > mostChoices, "more than 64 experts a token"});
   limits.push_back({"num_experts", kind.numExperts > mostExperts, "more than 65536 experts"});
   return limits;
@@ -89,7 +89,7 @@ Limits limitsOf(const LanguageModel &model) {
   for (Limit &limit : limitsOf(model.residual, "residual."))
     limits.push_back(std::move(limit));
   if (model.nRoutedExperts)
-    for (Limit &limit : limitsOf(model.router, "router."))
+    for (Limit &limit : limitsOf(model.router, model.nRoutedExperts, "router."))
       limits.push_back(std::move(limit));
   return limits;
 }

@@ -138,7 +138,7 @@ private:
   /// What experts are compared by.
   Value keys() {
     Value bias = op.getBias();
-    if (!bias && groups == 1)
+    if (!bias && op.getGroups() == 1)
       return z;
     SmallVector<Value> inputs{z};
     if (softmax)
@@ -219,11 +219,14 @@ private:
 };
 } // namespace
 
-// Groups are streams of the row in memory: a row that the kernel has just computed could not be seen as such.
-OperandUse RouteOp::operandUse(unsigned index) { return index == 0 && getGroups() > 1 ? OperandUse::lookup : OperandUse::row; }
+/// Groups that are streams of the row. Groups of one expert each are chosen as experts are.
+static int64_t streamsOf(RouteOp op) { return op.getGroupsAttr().getInt() == rowElements(op.getLogits().getType()) ? 1 : op.getGroupsAttr().getInt(); }
+
+// A row that the kernel has just computed could not be seen as streams of groups.
+OperandUse RouteOp::operandUse(unsigned index) { return index == 0 && streamsOf(*this) > 1 ? OperandUse::lookup : OperandUse::row; }
 
 void RouteOp::buildRow(RowContext &c) {
-  int64_t k = rowElements(getIndex().getType()), groups = getGroups(), experts = rowElements(getLogits().getType());
+  int64_t k = rowElements(getIndex().getType()), groups = streamsOf(*this), experts = rowElements(getLogits().getType());
   Value z;
   if (groups > 1) {
     Type type = WideType::get(getContext(), groups, experts / groups, cast<ShapedType>(getLogits().getType()).getElementType());
@@ -244,7 +247,7 @@ void RouteOp::buildRow(RowContext &c) {
 
   Chooser chooser(c, *this, z, softmax);
   SmallVector<Value> chosen, logits;
-  bool byLogits = !getBias() && groups == 1;
+  bool byLogits = !getBias() && getGroups() == 1;
   SmallVector<double> first;
   for (int64_t g = 0; g < groups; ++g)
     first.push_back(g * (experts / groups));
