@@ -2,7 +2,9 @@
 
 #include "Testing.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 using namespace mhc;
 using namespace mhc::testing;
@@ -114,8 +116,21 @@ void check(const ParameterArena &arena) {
       EXPECT_EQ(b.elements % 64, 0);
     EXPECT_EQ(b.matrices % b.matricesOfNorm, 0);
   }
-  EXPECT_LE(end, arena.elements);
+  EXPECT_LE(end, arena.stateBegin);
+  EXPECT_EQ(arena.stateBegin % 64, 0);
+  std::map<std::string, int64_t> next; // the place of a stack's next tensor
+  for (const ParameterArena::Stack &stack : arena.stacks) {
+    EXPECT_EQ(stack.offset % 64, 0) << stack.name;
+    next[stack.name] = stack.offset;
+  }
   for (const ParameterArena::Tensor &t : arena.tensors) {
+    if (t.info.stack.empty()) {
+      EXPECT_EQ(t.offset % 64, 0) << t.info.name;
+    } else {
+      EXPECT_EQ(t.offset, next.at(t.info.stack)) << t.info.name;
+      next[t.info.stack] += t.elements;
+    }
+    EXPECT_LE(t.offset + t.elements, arena.elements) << t.info.name;
     bool inside = false;
     for (const UpdateBatch &b : arena.batches)
       if (t.offset >= b.begin && t.offset + t.elements <= b.begin + b.elements) {
@@ -126,7 +141,8 @@ void check(const ParameterArena &arena) {
         if (b.rule.isSphere())
           EXPECT_EQ(t.radius - b.radius, (t.offset - b.begin) / (b.rows * b.columns) / b.matricesOfNorm) << t.info.name;
       }
-    EXPECT_TRUE(inside) << t.info.name;
+    EXPECT_EQ(inside, !arena.isState(t)) << t.info.name;
+    EXPECT_EQ(arena.isState(t), t.info.name.find("e_score_correction_bias") != std::string::npos) << t.info.name;
     EXPECT_EQ(t.radius >= 0, t.info.update.isSphere()) << t.info.name;
   }
 }
@@ -168,4 +184,25 @@ TEST(Arena, AdamWAsBefore) {
   EXPECT_EQ(arena.batches[1].begin, arena.batches[0].elements);
   EXPECT_EQ(arena.adamElements, arena.elements);
   EXPECT_EQ(arena.momentumElements, 0);
+}
+
+// State lies behind all that optimizers update, as one stack; the experts of each kind and block are another.
+TEST(Arena, StacksAndState) {
+  for (const char *kind : {"adamw", "muon", "muonh"}) {
+    std::string text = roles(std::string(R"("optimizer": {"kind": ")") + kind + "\"}");
+    const std::string score = R"("score": "sigmoid")";
+    text.replace(text.find(score), score.size(), score + R"(, "expert_bias": {"rate": 0.001})");
+    ParameterArena arena = layOutParameters(acceptAs<LanguageModel>(text));
+    check(arena);
+    ASSERT_EQ(arena.stacks.size(), 2u * 3 + 1) << kind;
+    const ParameterArena::Stack &biases = arena.stacks.back();
+    EXPECT_EQ(biases.name, biasStack);
+    EXPECT_EQ(biases.shape, (std::vector<int64_t>{2, 6}));
+    EXPECT_EQ(biases.offset, arena.stateBegin);
+    EXPECT_EQ(arena.elements, arena.stateBegin + 64);
+    EXPECT_EQ(find(arena, "model.layers.3.mlp.gate.e_score_correction_bias").offset, arena.stateBegin + 6);
+    auto down = std::find_if(arena.stacks.begin(), arena.stacks.end(), [](auto &stack) { return stack.name == "model.layers.2.mlp.experts.down_proj.weight"; });
+    ASSERT_NE(down, arena.stacks.end());
+    EXPECT_EQ(down->shape, (std::vector<int64_t>{6, 256, 128}));
+  }
 }

@@ -5,6 +5,10 @@
 using namespace mhc;
 using namespace mhc::testing;
 
+static std::string router(const std::string &fields) {
+  return "{\"kind\": \"moe_router\", \"hidden_size\": 64, \"score\": \"sigmoid\",\n" + fields + "}";
+}
+
 TEST(Unsupported, Supported) {
   const std::string supported[] = {
       hyperConnection(),
@@ -37,6 +41,8 @@ TEST(Unsupported, Supported) {
       training("\"optimizer\": {\"kind\": \"muon\", \"weight_decay\": 0.1}, \"parametrization\": \"mup\""),
       training("\"optimizer\": {\"kind\": \"muonh\"}, \"parametrization\": \"hyperp\", \"schedule\": {\"kind\": \"phases\", "
                "\"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}, \"batch\": {\"ramp\": {\"from\": 1, \"until\": 0.5}}"),
+      router("\"num_experts\": 65536, \"num_experts_per_tok\": 64"),
+      experts("2", "\"score\": \"sigmoid\", \"expert_bias\": {\"rate\": 0.001}", "\"training\": {\"optimizer\": {\"kind\": \"muonh\"}}"),
       training("\"clip\": 1.0, \"batch\": {\"sequences\": 8, \"micro_batch\": 2}, \"schedule\": {\"kind\": \"cosine\", "
                "\"final_fraction\": 0.1}"),
   };
@@ -51,13 +57,9 @@ TEST(Unsupported, Supported) {
 TEST(Unsupported, Refused) {
   const std::string mhc = "\"topology\": \"mhc\", ";
   const Refused cases[] = {
-      {"{@\"kind\": \"moe_router\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
-       "\"bf16\", \"score\": \"sigmoid\"}",
-       "kind 'moe_router'"},
-      {"{@\"kind\": \"moe_layer\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
-       "\"bf16\", "
-       "\"score\": \"sigmoid\", \"moe_intermediate_size\": 32}",
-       "kind 'moe_layer'"},
+      {router("\"num_experts\": 128, @\"num_experts_per_tok\": 65"), "'num_experts_per_tok': more than 64 experts a token"},
+      {router("@\"num_experts\": 65537, \"num_experts_per_tok\": 2"), "'num_experts': more than 65536 experts"},
+      {router("\"num_experts\": 1028, \"num_experts_per_tok\": 2, \"groups\": {@\"count\": 257}"), "'groups.count': more than 256 groups"},
       {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
       {model("@\"head_dim\": 1048578"), "'head_dim': a head of more than 1048576"},
@@ -67,7 +69,8 @@ TEST(Unsupported, Refused) {
       {model("\"attention\": \"mla\", @\"kv_lora_rank\": 129, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
              "\"v_head_dim\": 16"),
        "'kv_lora_rank': a rank that"},
-      {experts("2", "").insert(experts("2", "").find("\"n_routed"), "@"), "a model with experts"},
+      {experts("{\"phases\": [{\"until\": 0.5, \"k\": 2}, {\"k\": 1}]}", "\"score\": \"sigmoid\", @\"capacity_factor\": 1.5"),
+       "'router.capacity_factor': a capacity with another number"},
       {residual(mhc + "\"convention\": {\"sinkhorn\": {@\"iterations\": 501}}"),
        "'residual.convention.sinkhorn.iterations'"},
   };
