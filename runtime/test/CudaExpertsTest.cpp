@@ -172,7 +172,7 @@ TEST_F(CudaExperts, MultiplyGroups) {
           };
           for (bool transposed : {false, true}) {
             Values<char> result(*device, std::vector<char>(rows * n * byteSize(type), '\xff')); // NaN
-            device->groupedMatmul({x.memory.data(), w.memory.data(), offsets.data(), result.data(), type, rows, k, n,
+            device->groupedMatmul({x.memory.data(), w.memory.data(), offsets.data(), result.data(), type, type, rows, k, n,
                                    groups, transposed});
             result.read();
             double error = 0, size = 1e-30;
