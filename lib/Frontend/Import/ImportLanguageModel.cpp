@@ -134,6 +134,7 @@ private:
   void parameters(bool gradients) {
     values.clear();
     matrices.clear();
+    entry = b.getInsertionBlock();
     for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors)
       if (tensor.info.stack.empty() || isState(tensor))
         addParameter(tensor.info.name, tensor.info.shape, tensor.info.role, gradients && !isState(tensor));
@@ -204,11 +205,7 @@ private:
       v = norm(loc, v, gain);
     return view(loc, turned(loc, v, heads, d / 2), {heads * d});
   }
-  Block &entryBlock() {
-    Operation *op = b.getInsertionBlock()->getParentOp();
-    auto function = dyn_cast<func::FuncOp>(op);
-    return (function ? function : op->getParentOfType<func::FuncOp>()).getBody().front();
-  }
+  Block &entryBlock() { return *entry; }
 
   struct Heads {
     Value q, k, v;
@@ -302,23 +299,26 @@ private:
     SmallVector<NamedAttribute> attributes;
   };
 
+  /// The counts that a block with experts goes on from, as arguments of the function.
+  void addCounts(int64_t index) {
+    int64_t E = model.nRoutedExperts, blocks = expertBlocks(), number = index - (model.numHiddenLayers - blocks);
+    auto longs = [&](int64_t size) { return RankedTensorType::get({size}, b.getI64Type()); };
+    countsBefore = f.argument(longs(E), stateAttributes("expert_counts", number * E));
+    if (model.router.capacityFactor)
+      droppedBefore = f.argument(longs(1), stateAttributes("expert_counts", blocks * E + number));
+  }
+
   Value experts(Location loc, Value u, const std::string &block, int64_t index) {
     std::string at = block + ".mlp.";
     MoeConfig config = moeConfig(index);
     int64_t E = config.experts, blocks = expertBlocks(), number = index - (model.numHiddenLayers - blocks);
-    Value bias = model.router.expertBiasRate ? parameter(at + "gate.e_score_correction_bias") : Value(), previous, droppedBefore;
-    auto longs = [&](int64_t size) { return RankedTensorType::get({size}, b.getI64Type()); };
-    if (training) {
-      previous = f.argument(longs(E), stateAttributes("expert_counts", number * E));
-      if (model.router.capacityFactor)
-        droppedBefore = f.argument(longs(1), stateAttributes("expert_counts", blocks * E + number));
-    }
+    Value bias = model.router.expertBiasRate ? parameter(at + "gate.e_score_correction_bias") : Value();
     if (!config.phases.empty() && !scalars) {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(&entryBlock());
       scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     }
-    Routing routing = importRouting(f, loc, config, u, parameter(at + "gate.weight"), /*routerTransposed=*/false, bias, previous, scalars);
+    Routing routing = importRouting(f, loc, config, u, parameter(at + "gate.weight"), /*routerTransposed=*/false, bias, countsBefore, scalars);
     ExpertMatrices matrices{matrix(at + "experts.gate_proj.weight"), matrix(at + "experts.up_proj.weight"), matrix(at + "experts.down_proj.weight"), /*transposed=*/true};
     Value shared;
     if (model.nSharedExperts)
@@ -331,7 +331,7 @@ private:
       pending.push_back({routing.counts, slice("expert_counts")});
       pending.push_back({routing.total, stateAttributes("expert_counts", number * E)});
       if (droppedBefore) {
-        auto load = ExpertLoadOp::create(b, loc, RankedTensorType::get({1}, f32), longs(1), routing.dropped, droppedBefore);
+        auto load = ExpertLoadOp::create(b, loc, RankedTensorType::get({1}, f32), droppedBefore.getType(), routing.dropped, droppedBefore);
         pending.push_back({load.getTotal(), stateAttributes("expert_counts", blocks * E + number)});
       }
       if (routing.losses) {
@@ -358,6 +358,10 @@ private:
         parameters.push_back(parameter(connection + ".f_bias"));
     }
     bool delayed = !plain && c.delayed;
+    bool dense = index < model.numHiddenLayers - expertBlocks();
+    countsBefore = droppedBefore = Value();
+    if (training && !isAttention && !dense)
+      addCounts(index);
     SmallVector<Type> types{x.getType()};
     if (delayed)
       types.push_back(narrowTensor({model.residual.n}, f32));
@@ -370,7 +374,6 @@ private:
                         block + (isAttention ? ".input_layernorm.weight" : ".post_attention_layernorm.weight"));
     pending.clear();
     losses.reset();
-    bool dense = index < model.numHiddenLayers - expertBlocks();
     Value y = isAttention ? attention(inner, normed, block) : dense ? feedForward(inner, normed, block + ".mlp.", model.intermediateSize) : experts(inner, normed, block, index);
     if (model.branchScale != 1.0)
       y = f.rounded(inner, ScaleOp::create(b, inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
@@ -456,6 +459,8 @@ private:
   Type element, f32;
   ::mhc::ParameterArena arena;
   std::map<std::string, Value> values, matrices;
+  Block *entry = nullptr;          ///< of the function at hand
+  Value countsBefore, droppedBefore; ///< of the block at hand, in the step so far
   bool training = false;           ///< the function is a loss to be differentiated
   Value scalars;                   ///< read by routers whose number of choices goes by phases
   SmallVector<Value> balance;      ///< balance losses of the blocks so far

@@ -4,7 +4,7 @@
 
 func.func @route_c1(%z: tensor<?x8xf32>) {
   // expected-error @+1 {{expected logits of [T, E], index and weight of [T, k]}}
-  %w, %i = mhc.route logits %z {score = #mhc.score<sigmoid>} : (tensor<?x8xf32>) -> (tensor<?x9xf32, #mhc.narrow>, tensor<?x9xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z {score = #mhc<score sigmoid>} : (tensor<?x8xf32>) -> (tensor<?x9xf32, #mhc.narrow>, tensor<?x9xi32, #mhc.narrow>)
   return
 }
 
@@ -12,7 +12,7 @@ func.func @route_c1(%z: tensor<?x8xf32>) {
 
 func.func @route_c2(%z: tensor<?x8xf32>) {
   // expected-error @+1 {{expected groups that divide 8 experts, and chosen ones that divide 2 choices among enough of them, but got 1 of 3}}
-  %w, %i = mhc.route logits %z {score = #mhc.score<sigmoid>, groups = 3 : i64} : (tensor<?x8xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z {score = #mhc<score sigmoid>, groups = 3 : i64} : (tensor<?x8xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }
 
@@ -20,7 +20,7 @@ func.func @route_c2(%z: tensor<?x8xf32>) {
 
 func.func @route_c2_chosen(%z: tensor<?x8xf32>) {
   // expected-error @+1 {{expected groups that divide 8 experts, and chosen ones that divide 3 choices among enough of them, but got 2 of 4}}
-  %w, %i = mhc.route logits %z {score = #mhc.score<sigmoid>, groups = 4 : i64, chosen = 2 : i64} : (tensor<?x8xf32>) -> (tensor<?x3xf32, #mhc.narrow>, tensor<?x3xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z {score = #mhc<score sigmoid>, groups = 4 : i64, chosen = 2 : i64} : (tensor<?x8xf32>) -> (tensor<?x3xf32, #mhc.narrow>, tensor<?x3xi32, #mhc.narrow>)
   return
 }
 
@@ -28,7 +28,7 @@ func.func @route_c2_chosen(%z: tensor<?x8xf32>) {
 
 func.func @route_c3(%z: tensor<?x8xf32>, %b: tensor<7xf32>) {
   // expected-error @+1 {{expected a bias of 8 elements, but got 'tensor<7xf32>'}}
-  %w, %i = mhc.route logits %z bias %b {score = #mhc.score<sigmoid>} : (tensor<?x8xf32>, tensor<7xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z bias %b {score = #mhc<score sigmoid>} : (tensor<?x8xf32>, tensor<7xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }
 
@@ -36,7 +36,7 @@ func.func @route_c3(%z: tensor<?x8xf32>, %b: tensor<7xf32>) {
 
 func.func @route_c4(%z: tensor<?x8xf32>) {
   // expected-error @+1 {{expected phases of 1 to 2 choices, and scalars with them alone}}
-  %w, %i = mhc.route logits %z {score = #mhc.score<sigmoid>, phases = array<i64: 2, 1>} : (tensor<?x8xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z {score = #mhc<score sigmoid>, phases = array<i64: 2, 1>} : (tensor<?x8xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }
 
@@ -44,7 +44,7 @@ func.func @route_c4(%z: tensor<?x8xf32>) {
 
 func.func @route_c4_most(%z: tensor<?x8xf32>, %s: tensor<64xf32>) {
   // expected-error @+1 {{expected phases of 1 to 2 choices, and scalars with them alone}}
-  %w, %i = mhc.route logits %z scalars %s {score = #mhc.score<sigmoid>, phases = array<i64: 1, 1>} : (tensor<?x8xf32>, tensor<64xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
+  %w, %i = mhc.route logits %z scalars %s {score = #mhc<score sigmoid>, phases = array<i64: 1, 1>} : (tensor<?x8xf32>, tensor<64xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }
 
@@ -52,7 +52,7 @@ func.func @route_c4_most(%z: tensor<?x8xf32>, %s: tensor<64xf32>) {
 
 func.func @route_vjp_c1(%z: tensor<?x8xf32>, %i: tensor<?x2xi32, #mhc.narrow>, %g: tensor<?x2xf32, #mhc.narrow>) {
   // expected-error @+1 {{expected dlogits of the logits' shape}}
-  %0 = mhc.route_vjp %z, %i, %g {score = #mhc.score<sigmoid>} : (tensor<?x8xf32>, tensor<?x2xi32, #mhc.narrow>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x7xf32>
+  %0 = mhc.route_vjp %z, %i, %g {score = #mhc<score sigmoid>} : (tensor<?x8xf32>, tensor<?x2xi32, #mhc.narrow>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x7xf32>
   return
 }
 
@@ -60,7 +60,7 @@ func.func @route_vjp_c1(%z: tensor<?x8xf32>, %i: tensor<?x2xi32, #mhc.narrow>, %
 
 func.func @route_vjp_c2(%z: tensor<?x8xf32>, %i: tensor<?x2xi32, #mhc.narrow>, %g: tensor<?x3xf32, #mhc.narrow>) {
   // expected-error @+1 {{expected index and gradient of [T, k]}}
-  %0 = mhc.route_vjp %z, %i, %g {score = #mhc.score<sigmoid>} : (tensor<?x8xf32>, tensor<?x2xi32, #mhc.narrow>, tensor<?x3xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  %0 = mhc.route_vjp %z, %i, %g {score = #mhc<score sigmoid>} : (tensor<?x8xf32>, tensor<?x2xi32, #mhc.narrow>, tensor<?x3xf32, #mhc.narrow>) -> tensor<?x8xf32>
   return
 }
 

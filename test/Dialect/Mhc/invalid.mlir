@@ -1161,7 +1161,7 @@ func.func private @narrow_zero(!mhc.narrow<4x0xf32>)
 // Tensors of all ops: rows or a parameter, nothing empty.
 
 func.func @tensor_empty(%x: tensor<?x0xf32>) {
-  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x0xf32>'}}
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x0xf32>'}}
   %0 = mhc.cast %x : (tensor<?x0xf32>) -> tensor<?x0xbf16>
   return
 }
@@ -1169,7 +1169,7 @@ func.func @tensor_empty(%x: tensor<?x0xf32>) {
 // -----
 
 func.func @tensor_empty_parameter(%x: tensor<?x8xf32>, %phi: tensor<0x4xf32>) {
-  // expected-error @+1 {{operand #1 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0x4xf32>'}}
+  // expected-error @+1 {{operand #1 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0x4xf32>'}}
   %0 = mhc.projection %x, %phi : (tensor<?x8xf32>, tensor<0x4xf32>) -> tensor<?x4xf32, #mhc.narrow>
   return
 }
@@ -1177,7 +1177,7 @@ func.func @tensor_empty_parameter(%x: tensor<?x8xf32>, %phi: tensor<0x4xf32>) {
 // -----
 
 func.func @tensor_empty_result(%x: tensor<?x8xf32>) {
-  // expected-error @+1 {{result #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0xf32>'}}
+  // expected-error @+1 {{result #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<0xf32>'}}
   %0 = mhc.sum_tokens %x : (tensor<?x8xf32>) -> tensor<0xf32>
   return
 }
@@ -1185,7 +1185,7 @@ func.func @tensor_empty_result(%x: tensor<?x8xf32>) {
 // -----
 
 func.func @tensor_rank(%x: tensor<f32>) {
-  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<f32>'}}
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<f32>'}}
   %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<f32>) -> tensor<f32>
   return
 }
@@ -1193,7 +1193,7 @@ func.func @tensor_rank(%x: tensor<f32>) {
 // -----
 
 func.func @tensor_unranked(%x: tensor<*xf32>) {
-  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<*xf32>'}}
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<*xf32>'}}
   %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<*xf32>) -> tensor<*xf32>
   return
 }
@@ -1201,7 +1201,7 @@ func.func @tensor_unranked(%x: tensor<*xf32>) {
 // -----
 
 func.func @tensor_dynamic(%x: tensor<?x?xf32>) {
-  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x?xf32>'}}
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x?xf32>'}}
   %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x?xf32>) -> tensor<?x?xf32>
   return
 }
@@ -1209,7 +1209,7 @@ func.func @tensor_dynamic(%x: tensor<?x?xf32>) {
 // -----
 
 func.func @tensor_element(%x: tensor<?x8xf16>) {
-  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64 or i32 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x8xf16>'}}
+  // expected-error @+1 {{operand #0 must be tensor of bf16, f32, f64, i32 or i64 with positive sizes, dynamic in its first dimension at most, but got 'tensor<?x8xf16>'}}
   %0 = mhc.scale %x {factor = 2.0 : f64} : (tensor<?x8xf16>) -> tensor<?x8xf16>
   return
 }

@@ -2,13 +2,13 @@
 
 // CHECK-LABEL: @route
 func.func @route(%z: tensor<?x64xf32>, %b: tensor<64xf32>, %s: tensor<64xf32>) {
-  // CHECK: mhc.route logits %{{.*}} bias %{{.*}} scalars %{{.*}} {normalize, phases = array<i64: 6, 2>, score = #mhc.score<sigmoid>}
-  %w, %i = mhc.route logits %z bias %b scalars %s {score = #mhc.score<sigmoid>, normalize, phases = array<i64: 6, 2>}
+  // CHECK: mhc.route logits %{{.*}} bias %{{.*}} scalars %{{.*}} {normalize, phases = array<i64: 6, 2>, score = #mhc<score sigmoid>}
+  %w, %i = mhc.route logits %z bias %b scalars %s {score = #mhc<score sigmoid>, normalize, phases = array<i64: 6, 2>}
       : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> (tensor<?x6xf32, #mhc.narrow>, tensor<?x6xi32, #mhc.narrow>)
   // CHECK: mhc.route logits %{{.*}} {chosen = 2 : i64, groups = 8 : i64
-  %w2, %i2 = mhc.route logits %z {score = #mhc.score<softmax_before_topk>, groups = 8 : i64, chosen = 2 : i64, sqrt_gate} : (tensor<?x64xf32>) -> (tensor<?x4xf32, #mhc.narrow>, tensor<?x4xi32, #mhc.narrow>)
+  %w2, %i2 = mhc.route logits %z {score = #mhc<score softmax_before_topk>, groups = 8 : i64, chosen = 2 : i64, sqrt_gate} : (tensor<?x64xf32>) -> (tensor<?x4xf32, #mhc.narrow>, tensor<?x4xi32, #mhc.narrow>)
   // CHECK: mhc.route_vjp
-  %d = mhc.route_vjp %z, %i, %w {score = #mhc.score<sigmoid>, normalize} : (tensor<?x64xf32>, tensor<?x6xi32, #mhc.narrow>, tensor<?x6xf32, #mhc.narrow>) -> tensor<?x64xf32>
+  %d = mhc.route_vjp %z, %i, %w {score = #mhc<score sigmoid>, normalize} : (tensor<?x64xf32>, tensor<?x6xi32, #mhc.narrow>, tensor<?x6xf32, #mhc.narrow>) -> tensor<?x64xf32>
   return
 }
 

@@ -315,6 +315,8 @@ void ConstantRowsOp::buildRow(RowContext &c) {
 void CastOp::buildRow(RowContext &c) {
   Value v = c.input(getValue());
   Type type = rowTypeOf(getResult().getType());
+  if (auto wide = dyn_cast<WideType>(v.getType())) // a parameter's rows are what the kernel makes of them
+    type = WideType::get(getContext(), wide.getStreams(), wide.getChannels(), cast<ShapedType>(getResult().getType()).getElementType());
   c.setResult(0, v.getType() == type ? v : RowCastOp::create(c.builder, c.loc, type, v).getResult());
 }
 
@@ -343,7 +345,7 @@ void SumOp::buildRow(RowContext &c) {
 
 void ScaleOp::buildRow(RowContext &c) {
   Value x = c.input(getValue());
-  Type type = rowTypeOf(getResult().getType(), c.compute);
+  Type type = isa<WideType>(x.getType()) ? unrounded(c, x) : rowTypeOf(getResult().getType(), c.compute);
   double factor = getFactor().convertToDouble();
   if (isa<WideType>(type)) {
     c.setResult(0, c.map(x, type, [&](OpBuilder &b, Location l, ValueRange v) {

@@ -27,7 +27,7 @@ def Mhc_RouteOp : Mhc_LookupRow<"route", [AttrSizedOperandSegments, Differentiab
     with several groups all the same.
 
     ```mlir
-    %weight, %index = mhc.route logits %z bias %b {score = #mhc.score<sigmoid>, normalize}
+    %weight, %index = mhc.route logits %z bias %b {score = #mhc<score sigmoid>, normalize}
         : (tensor<?x64xf32>, tensor<64xf32>) -> (tensor<?x6xf32, #mhc.narrow>, tensor<?x6xi32, #mhc.narrow>)
     ```
   }];
