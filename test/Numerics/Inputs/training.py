@@ -5,6 +5,7 @@ usage: training.py [NAME ..]
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,9 @@ MODEL = {"kind": "language_model", "dtype": "fp32", "vocab_size": 37, "hidden_si
          "intermediate_size": 48, "qk_norm": True, "attention_gate": "headwise", "max_position_embeddings": 16, "residual": {"topology": "mhc", "hc_mult": 2}}
 BATCH = {"sequences": 4, "sequence_length": 8, "steps": 6, "micro_batch": 2}
 PHASES = {"kind": "phases", "warmup_steps": 2, "phases": [{"until": 0.1, "shape": "constant"}, {"until": 0.5, "shape": "cosine", "to": 0.6}, {"until": 1.0, "shape": "linear", "to": 0.1}]}
+# One dense block, then experts with what all of them have in common: a shared one, losses, a bias that the counts of the whole step move.
+EXPERTS = {"num_hidden_layers": 3, "first_k_dense_replace": 1, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_shared_experts": 1,
+           "router": {"score": "sigmoid", "normalize": True, "expert_bias": {"rate": 0.01}, "losses": [{"kind": "switch", "weight": 0.01}, {"kind": "z", "weight": 1e-3}]}}
 CASES = {
     "adamw": {"optimizer": {"kind": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1}, "clip": 0.5},
     "muonh": {"optimizer": {"kind": "muonh", "learning_rate": 0.01}, "clip": 0.3, "schedule": PHASES},
@@ -24,10 +28,20 @@ CASES = {
     "muon": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "schedule": {"kind": "linear", "warmup_steps": 3, "final_fraction": 0.1}},
     "mup": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "parametrization": {"kind": "mup", "base_width": 64}, "clip": 1.0},
     "mup++": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "parametrization": {"kind": "mup++", "base_width": 64, "base_depth": 4}},
+    "experts-adamw": {"model": EXPERTS, "optimizer": {"kind": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1}, "clip": 0.5},
+    "experts-muon": {"model": EXPERTS, "optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}},
+    "experts-muonh": {"model": EXPERTS, "optimizer": {"kind": "muonh", "learning_rate": 0.01}, "clip": 0.3},
+    "experts-stack": {"model": EXPERTS, "optimizer": {"kind": "muonh", "learning_rate": 0.01, "norm_scope": "stack"}},
 }
+BIAS = "e_score_correction_bias"
 
 def is_hidden(name):
-    return "_proj.weight" in name
+    return "_proj.weight" in name or name.endswith("mlp.gate.weight")
+
+
+def stack_of(d, name):
+    """what shares a norm: the name, or that of all experts with * for the number"""
+    return re.sub(r"experts\.\d+\.", "experts.*.", name) if d["training"]["optimizer"].get("norm_scope") == "stack" else name
 
 
 def schedule(training, step, steps):
@@ -77,7 +91,7 @@ def update(d, W, S, G, number):
     clip = min(1.0, t["clip"] / norm) if t.get("clip") else 1.0
     shape_now = schedule(t, number, BATCH["steps"])
     b1, b2 = o["betas"]
-    W, S = dict(W), dict(S)
+    W, S, on_sphere = dict(W), dict(S), {}
     for name in G:
         g, (rate, decay) = clip * G[name], factors(d, name, G[name].shape)
         rate *= o["learning_rate"] * shape_now
@@ -85,7 +99,10 @@ def update(d, W, S, G, number):
         if o["kind"] != "adamw" and is_hidden(name):
             m = S[state("momentum")] = o["momentum"] * S.get(state("momentum"), 0) + g
             direction = orthogonal(o["momentum"] * m + g, o["ns_eps"])
-            W[name] = to_sphere(W[name], direction, S[state("radius")], rate) if o["kind"] == "muonh" else W[name] - o["weight_decay"] * decay * shape_now * W[name] - rate * direction
+            if o["kind"] == "muonh":
+                on_sphere.setdefault(stack_of(d, name), []).append((name, direction, rate))
+            else:
+                W[name] = W[name] - o["weight_decay"] * decay * shape_now * W[name] - rate * direction
             continue
         m = S[state("exp_avg")] = b1 * S.get(state("exp_avg"), 0) + (1 - b1) * g
         v = S[state("exp_avg_sq")] = b2 * S.get(state("exp_avg_sq"), 0) + (1 - b2) * g * g
@@ -94,11 +111,16 @@ def update(d, W, S, G, number):
             W[name] = to_sphere(W[name], direction, S[state("radius")], rate)
         else:
             W[name] = W[name] - rate * o["weight_decay"] * decay * W[name] - rate * direction
+    for parts in on_sphere.values():
+        names = [name for name, _, _ in parts]
+        moved = to_sphere(np.stack([W[name] for name in names]), np.stack([direction for _, direction, _ in parts]), S[f"optimizer.radius.{names[0]}"], parts[0][2])
+        W.update(zip(names, moved))
     return W, S, norm, o["learning_rate"] * shape_now
 
 
 def check(name):
-    d = {**MODEL, "training": {"batch": BATCH, **CASES[name]}}
+    training = dict(CASES[name])
+    d = {**MODEL, **training.pop("model", {}), "training": {"batch": BATCH, **training}}
     package, rng = Package(d), np.random.default_rng(5)
     path = lambda n: os.path.join(package.folder.name, n)
     initial = {k: (v + 0.05 * rng.standard_normal(v.shape)).astype(np.float32) for k, v in package.call("init", {"seed": (np.array([2]), "I64")}).items()}
@@ -112,16 +134,22 @@ def check(name):
     metrics = [json.loads(line) for line in open(path("metrics.jsonl"))][1:]
     W, S = {k: v.astype(np.float64) for k, v in initial.items()}, {}
     sphere = [p for p in W if d["training"]["optimizer"]["kind"] == "muonh" and (is_hidden(p) or p == "lm_head.weight")]
-    S = {f"optimizer.radius.{p}": np.linalg.norm(W[p]) for p in sphere}
+    norms = lambda: {p: math.sqrt(sum((W[q] ** 2).sum() for q in sphere if stack_of(d, q) == stack_of(d, p))) for p in sphere}
+    S = {f"optimizer.radius.{p}": size for p, size in norms().items()}
+    biases = [p for p in W if p.endswith(BIAS)]
     adam = d["training"]["optimizer"]["kind"] == "adamw"
     for number in range(1, BATCH["steps"] + 1):
         # One step on from the state before: errors do not pile up.
-        G = {}
+        G, counts = {}, 0
         for part in tokens[number - 1].reshape(2, 2, -1):
             got = package.call("loss_and_gradients", {**{k: (v, "F32") for k, v in W.items()}, "tokens": (part, "I32")})
-            G = {k: G.get(k, 0) + got["grad." + k].astype(np.float64) / 2 for k in W}
+            G = {k: G.get(k, 0) + got["grad." + k].astype(np.float64) / 2 for k in W if k not in biases}
+            counts = counts + got.get("expert_counts", 0)
         want, states, norm, rate = update(d, W, S, G, number)
         line = metrics[number - 1]
+        for block, p in enumerate(biases):
+            assert counts[block].tolist() == line["expert_counts"][block] and counts[block].sum() == 2 * BATCH["sequences"] * BATCH["sequence_length"], f"{name}: step {number}: {counts} for {line['expert_counts']}"
+            want[p] = W[p] + d["router"]["expert_bias"]["rate"] * np.sign(counts[block].mean() - counts[block])
         assert abs(line["learning_rate"] / rate - 1) < 1e-6 and abs(line["gradient_norm"] / norm - 1) < 1e-4, f"{name}: step {number}: rate {line['learning_rate']} for {rate}, norm {line['gradient_norm']} for {norm}"
         saved = {k: v.astype(np.float64) for k, v in load(path(f"run/step-{number:08d}.safetensors")).items()}
         assert set(saved) == set(want) | set(states) | {"optimizer.step"}, f"{name}: {sorted(set(saved) ^ (set(want) | set(states)))[:5]}"
@@ -137,8 +165,8 @@ def check(name):
             limit = (WEIGHT if k in want else 20 * STATE) * size + 10 * share * (np.linalg.norm(exact - W[k]) if k in want else 0) + 1e-9
             assert error <= limit, f"{name}: step {number}: {k} is off by {error:.3g} of {size:.3g}, limit {limit:.3g}"
         W, S = {k: saved[k] for k in W}, {k: saved[k] for k in states}
-    for p in sphere:
-        assert abs(np.linalg.norm(W[p]) / S[f"optimizer.radius.{p}"][0] - 1) < 1e-6, f"{name}: {p} has left its sphere"
+    for p, size in norms().items():
+        assert abs(size / S[f"optimizer.radius.{p}"][0] - 1) < 1e-6, f"{name}: {p} has left its sphere"
 
 
 if __name__ == "__main__":
