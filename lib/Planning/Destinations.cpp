@@ -14,7 +14,7 @@ using namespace mlir::mhc;
 
 /// Commands write these; arguments, tables and the scalars have a place already.
 static bool isWritten(Value root) {
-  return isa_and_nonnull<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
+  return isa_and_nonnull<LaunchOp, MatmulOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
                          SplitTokensOp, SumOp, ZerosOp, DispatchOp, GroupedMatmulOp, GroupedOuterOp, ExpertLoadOp, SequenceLoadOp, UpdateBiasOp>(root.getDefiningOp());
 }
 
@@ -118,14 +118,14 @@ static bool writesElementwise(Operation *writer) {
   if (!launch)
     return true; // the commands on counts and biases are made so
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  return kernel && isElementwise(kernel);
+  return kernel && updatesInPlace(kernel);
 }
 
 /// The result's range may be written by the launch if no argument that lies there is read any more: by a later command,
 /// or by the launch itself other than element by element.
 bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
   Operation *writer = root.getDefiningOp();
-  std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), root.getType());
+  std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), func.getResultTypes()[result]);
   if (!isa<LaunchOp, ExpertLoadOp, UpdateBiasOp>(writer) || !range)
     return false;
   for (BlockArgument argument : func.getArguments()) {

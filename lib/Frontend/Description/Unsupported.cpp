@@ -43,11 +43,7 @@ Limits limitsOf(const MoeRouterKind &kind) {
   return limits;
 }
 
-Limits limitsOf(const OptimizerStepKind &) {
-  return {
-      {"kind", true, "kind 'optimizer'"},
-  };
-}
+Limits limitsOf(const OptimizerStepKind &) { return {}; }
 
 constexpr int64_t mostOfHeads = 1 << 20; // as the runtime has it
 
@@ -74,7 +70,6 @@ bool changesTopk(const LanguageModel &model) {
 }
 
 Limits limitsOf(const LanguageModel &model) {
-  const Training &t = model.training;
   Limits limits = {
       {"dtype", model.dtype == Dtype::fp64, "dtype 'fp64' of a language_model"},
       {"num_attention_heads", model.numAttentionHeads > mostOfHeads, "more than 1048576 heads"},

@@ -14,6 +14,7 @@
 #include "package/Zip.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -56,6 +57,19 @@ struct Initial {
   bool stacked = false;
 };
 
+/// What a model keeps between steps: parameters, gradients, one arena for each of the optimizers' states, and the step's counts of experts' choices (i64).
+enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius, ExpertCounts };
+constexpr size_t stateArenas = 7;
+inline DType typeOf(StateArena arena) { return arena == StateArena::ExpertCounts ? DType::I64 : DType::F32; }
+const char *name(StateArena arena);
+bool parseStateArena(const std::string &text, StateArena &arena);
+
+/// An optimizer's state of a tensor: as many elements as the tensor has, or one number.
+struct TensorState {
+  StateArena arena = StateArena::ExpAvg;
+  int64_t offset = 0, count = 0;
+};
+
 struct ModelTensor {
   std::string name, role, group;
   std::string stack; ///< the tensor [E, ..] in memory that it is a part of; "" where it stands alone
@@ -63,6 +77,7 @@ struct ModelTensor {
   int64_t count = 0;
   int64_t offset = 0; ///< elements from the start of the parameter arena
   Initial init;
+  std::vector<TensorState> states;
 
   /// State: in checkpoints, but without gradient, and nothing that an optimizer updates.
   bool isState() const { return group == "state"; }
@@ -73,8 +88,8 @@ struct Manifest {
   std::vector<std::string> requirements, targets;
   std::vector<ModelTensor> tensors;
   std::vector<ModelTensor> stacks; ///< name, shape, offset of tensors that lie in memory as one
-  int64_t parameterElements = 0; ///< size of the parameter arena
-  int64_t countElements = 0;     ///< size of the arena of expert counts
+  int64_t parameterElements = 0;   ///< size of the parameter arena, and of the gradients'
+  std::array<int64_t, stateArenas> arenaElements{};
   int64_t vocabSize = 0, maxPositions = 0;
   int64_t expertBlocks = 0, experts = 0; ///< blocks with experts, and the experts of each
   std::vector<double> phases;            ///< where each phase of the number of experts a token ends, but for the last
@@ -82,6 +97,8 @@ struct Manifest {
   Json document; ///< the whole manifest, for what is only printed ("parameters") or read by the trainer ("training")
 
   bool isLanguageModel() const { return kind == "language_model"; }
+  int64_t elementsOf(StateArena arena) const { return arenaElements[static_cast<size_t>(arena)]; }
+  int64_t bytesOf(StateArena arena) const { return elementsOf(arena) * byteSize(typeOf(arena)); }
   const ModelTensor *findTensor(const std::string &name) const;
   /// A tensor or a stack, as buffers name them.
   const ModelTensor *findStored(const std::string &name) const;
@@ -105,6 +122,9 @@ struct KernelArgument {
 struct Kernel {
   std::string name, symbol;
   int64_t tile = 1, shared = 0, threads = 0;
+  int64_t cluster = 1;       ///< blocks of a cluster
+  std::vector<size_t> maps;  ///< GPU: arguments of which the kernel takes tensor maps too
+  int64_t mapChannels = 0;   ///< of a stream in their rows
   bool reduces = false;
   std::vector<std::string> ints;
   bool described = false; ///< by the three below; packages of older compilers have nothing of it
@@ -121,7 +141,6 @@ struct LibraryKernel {
 };
 
 enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant, Window };
-enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, ExpertCounts };
 
 struct Buffer {
   int64_t id = 0;
@@ -166,6 +185,9 @@ struct Command {
   Affine m, n, k;                                  // Gemm
   size_t a = noBuffer, b = noBuffer, c = noBuffer; // Gemm
   bool transA = false, transB = false, accumulate = false;
+  size_t d = noBuffer; // Gemm: what is added, times beta
+  int64_t batch = 1;
+  double alpha = 1, beta = 0;
   size_t q = noBuffer, kk = noBuffer, v = noBuffer, out = noBuffer, lse = noBuffer; // Attention; out: EmbeddingBackward
   size_t dout = noBuffer, dq = noBuffer, dk = noBuffer, dv = noBuffer;
   int64_t heads = 0, kvHeads = 0, headDim = 0, valueDim = 0;

@@ -50,7 +50,7 @@ std::vector<size_t> Command::buffers() const {
     all.push_back(reduction.partial);
     all.push_back(reduction.out);
   }
-  for (size_t index : {a, b, c, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst, choice,
+  for (size_t index : {a, b, c, d, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst, choice,
                        counts, offsets, gather, order, reverse, dropped, x, w, y, previous, share, total, bias, factor})
     if (index != noBuffer)
       all.push_back(index);
@@ -138,19 +138,10 @@ private:
       buffer.last = live[1].integer(buffer.first);
     } else if (kind == "state") {
       buffer.kind = BufferKind::State;
-      const std::string &arena = json.at("arena").string();
-      static const std::map<std::string, StateArena> arenas = {{"parameters", StateArena::Parameters},
-                                                               {"gradients", StateArena::Gradients},
-                                                               {"exp_avg", StateArena::ExpAvg},
-                                                               {"exp_avg_sq", StateArena::ExpAvgSq},
-                                                               {"expert_counts", StateArena::ExpertCounts}};
-      auto found = arenas.find(arena);
-      if (found == arenas.end())
-        fail(json.path(), ": unknown arena '", arena, "'");
-      buffer.arena = found->second;
-      const bool counts = buffer.arena == StateArena::ExpertCounts;
-      buffer.begin = json.at("begin").integer(0, counts ? manifest.countElements : manifest.parameterElements);
-      if (DType wanted = counts ? DType::I64 : DType::F32; buffer.dtype != wanted)
+      if (!parseStateArena(json.at("arena").string(), buffer.arena))
+        fail(json.path(), ": unknown arena '", json.at("arena").string(), "'");
+      buffer.begin = json.at("begin").integer(0, manifest.elementsOf(buffer.arena));
+      if (DType wanted = typeOf(buffer.arena); buffer.dtype != wanted)
         fail(json.path(), ": expected type ", name(wanted), " of a state, but got ", name(buffer.dtype));
     } else if (kind == "scalars") {
       buffer.kind = BufferKind::Scalars;
@@ -393,7 +384,7 @@ private:
   }
 
   void readGemm(const JsonView &json, Command &command) const {
-    json.only({"op", "at", "m", "n", "k", "a", "b", "c", "trans_a", "trans_b", "accumulate"});
+    json.only({"op", "at", "m", "n", "k", "a", "b", "c", "d", "trans_a", "trans_b", "accumulate", "batch", "alpha", "beta"});
     command.op = Op::Gemm;
     command.m = expression(json.at("m"));
     command.n = expression(json.at("n"));
@@ -408,13 +399,28 @@ private:
     command.transA = flag("trans_a");
     command.transB = flag("trans_b");
     command.accumulate = flag("accumulate");
+    if (auto batch = json.find("batch"))
+      command.batch = batch->integer(1);
+    auto factor = [&](const char *key, double otherwise) {
+      auto value = json.find(key);
+      return value ? value->number() : otherwise;
+    };
+    command.alpha = factor("alpha", 1);
+    command.beta = factor("beta", 0);
+    if (json.has("d")) {
+      command.d = use(json, "d");
+      if (command.accumulate || command.d == command.c)
+        fail(json.path(), ": d must be another buffer than c, and excludes 'accumulate'");
+    }
     auto type = [&](size_t index) { return plan.buffers[index].dtype; };
-    for (size_t index : {command.a, command.b, command.c})
+    for (size_t index : {command.a, command.b, command.c, command.d == noBuffer ? command.c : command.d})
       if (type(index) == DType::I32 || type(index) == DType::I64)
         fail(json.path(), ": expected floating-point buffers");
     bool wide = type(command.a) == DType::F64;
     if (wide != (type(command.b) == DType::F64) || wide != (type(command.c) == DType::F64))
       fail(json.path(), ": f64 cannot be mixed with other types");
+    if (command.d != noBuffer && type(command.d) != type(command.c))
+      fail(json.path(), ": expected d to have c's type");
     if (command.a == command.c || command.b == command.c)
       fail(json.path(), ": c must be another buffer than a and b");
   }
@@ -685,7 +691,7 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
 }
 
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "ints", "args", "reductions", "elementwise"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "ints", "args", "reductions", "elementwise"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -716,6 +722,18 @@ Kernel readKernel(const JsonView &json) {
     fail(json.path(), ": 'reduces' and 'reductions' disagree");
   if (auto elementwise = json.find("elementwise"))
     kernel.elementwise = elementwise->boolean();
+  if (auto cluster = json.find("cluster"))
+    kernel.cluster = cluster->integer(1, 16);
+  if (auto maps = json.find("maps")) {
+    kernel.mapChannels = json.at("map_channels").integer(64, INT32_MAX);
+    for (size_t i = 0; i < maps->size(); ++i) {
+      int64_t argument = (*maps)[i].integer(0, static_cast<int64_t>(kernel.args.size()) - 1);
+      const KernelArgument &rows = kernel.args[argument];
+      if (rows.dtype != DType::BF16 || !rows.token || rows.elements % kernel.mapChannels || kernel.mapChannels % 64)
+        fail(json.path(), ": a tensor map needs token rows of bf16 with a multiple of 64 channels a stream");
+      kernel.maps.push_back(argument);
+    }
+  }
   return kernel;
 }
 

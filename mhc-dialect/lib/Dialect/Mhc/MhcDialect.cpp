@@ -43,6 +43,10 @@ void MhcDialect::initialize() {
 #define GET_OP_LIST
 #include "mhc/Dialect/Mhc/IR/MhcRoutingOps.cpp.inc"
       >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
+      >();
 }
 
 void MhcDialect::registerTypes() {

@@ -74,8 +74,9 @@ private:
 
   static cuda::Pointer pointer(const void *address) { return reinterpret_cast<cuda::Pointer>(address); }
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
-             const std::string &name);
-  /// `count` of what the kernel takes by tiles.
+             const std::string &name, std::vector<cuda::TensorMap> maps = {});
+  cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
+  /// `count` of what the kernel takes by tiles, or so many blocks.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
   void startBlocks(const std::string &symbol, int64_t blocks, std::vector<uint64_t> values);
   void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,
@@ -84,7 +85,7 @@ private:
   bool attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args);
 
   /// Memory that a command uses while it runs; the next command may use it too.
-  enum Slot { WidenedA, WidenedB, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
+  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
   void clearStatus();
