@@ -141,6 +141,11 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
     kernel.tile = launch->tile;
     kernel.threads = launch->threads;
     kernel.shared = launch->shared;
+    if constexpr (std::is_same_v<std::decay_t<decltype(kernel)>, TargetCode::Kernel>) {
+      kernel.cluster = launch->cluster;
+      kernel.maps.assign(launch->maps.begin(), launch->maps.end());
+      kernel.mapChannels = launch->mapChannels;
+    }
     return success();
   };
   for (TargetCode::Kernel &kernel : code.kernels)
@@ -177,7 +182,7 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   return success();
 }
 
-FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage) {
+FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, bool group, CodeStage stage) {
   TargetCode code;
   if (target == "cpu") {
     llvm::Expected<std::vector<std::string>> requirements = hostRequirements(cpu);
@@ -190,7 +195,8 @@ FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target,
   if (target != "cpu")
     for (std::string &symbol : listLibraryKernels(module))
       code.library.push_back({std::move(symbol)});
-  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : "simple")))
+  std::optional<NVPTXChip> chip = lookupNVPTXChip(target);
+  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : group && chip && chip->clusters ? "group" : "simple")))
     return failure();
   addSchedules(*kernels, code.kernels);
   if (failed(target == "cpu" ? generateHost(*kernels, cpu, stage, code) : generateGpu(*kernels, target, stage, code)))

@@ -75,6 +75,11 @@ Json kernelList(const TargetCode &code) {
     json["reduces"] = !kernel.reductions.empty();
     json["shared"] = kernel.shared;
     json["threads"] = kernel.threads;
+    if (kernel.cluster > 1 || !kernel.maps.empty()) {
+      json["cluster"] = kernel.cluster;
+      json["maps"] = kernel.maps;
+      json["map_channels"] = kernel.mapChannels;
+    }
     json["ints"] = kernel.ints;
     json["args"] = argumentList(kernel.args);
     json["reductions"] = argumentList(kernel.reductions);
@@ -131,7 +136,7 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
   std::vector<std::string> requirements;
   Json plans = Json::object();
   for (const std::string &target : options.targets) {
-    FailureOr<TargetCode> code = generateCode(module, target, options.cpu, CodeStage::package);
+    FailureOr<TargetCode> code = generateCode(module, target, options.cpu, options.group, CodeStage::package);
     if (failed(code))
       return failure();
     Json &plan = plans[target] = Json::object();

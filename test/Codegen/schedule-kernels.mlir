@@ -6,7 +6,7 @@
 
 // The sum of squares must be known before the row is scaled: x is loaded twice. The parameter is no value of the tokens.
 // CHECK-LABEL: mhc.kernel @norm
-// CHECK-SAME: schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 256, threads = 0>
+// CHECK-SAME: schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>
 // CHECK: %[[SUM:.*]] = mhc.phase{{ +}}wide : !mhc.narrow<1xf32>
 // CHECK-NEXT: mhc.row.load{{ +}}row
 // CHECK-NEXT: mhc.row.map
@@ -100,7 +100,7 @@ mhc.kernel @again attributes {compute = f32, ints = [], segments = array<i64: 2,
 
 // Rows of different lengths cannot share a loop over channels.
 // CHECK-LABEL: mhc.kernel @lengths
-// CHECK-SAME: channelBlock = 64
+// CHECK-SAME: channelBlock = 256
 // CHECK: mhc.phase{{ +}}wide : !mhc.narrow<1xf32>
 // CHECK: !mhc.wide<1x64xf32>
 // CHECK: mhc.phase{{ +}}wide : !mhc.narrow<2xf64>

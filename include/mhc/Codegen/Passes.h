@@ -18,9 +18,9 @@ namespace mlir::mhc {
 /// Replaces all kernels (scheduled, family cpu) by functions of the package's CPU ABI, and adds mhc_sum_partials_f32 and _f64.
 LogicalResult emitCpuKernels(ModuleOp module);
 
-/// Emits all kernels of a module (scheduled, family simple) into a gpu.module, as kernels of the package's GPU ABI, and adds mhc_sum_partials_f32.
+/// Emits all kernels of a module (scheduled, families simple and group) into a gpu.module, as kernels of the package's GPU ABI, and adds mhc_sum_partials_f32.
 /// The module's own kernels stay.
-LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target);
+LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target);
 
 /// Emits one of the kernels behind library commands (attention, tokens, ..) by its name, unless it is there already.
 LogicalResult emitLibraryKernel(StringRef name, gpu::GPUModuleOp target);
@@ -37,6 +37,11 @@ struct GpuLaunch {
   int64_t tile;    ///< tokens that a block takes at a time
   int64_t threads; ///< of a block
   int64_t shared;  ///< bytes of dynamic shared memory of a block
+  /// Blocks of a cluster, which has the tile together; the grid is as many clusters as the device holds at a time.
+  int64_t cluster = 1;
+  /// Arguments of which the kernel takes tensor maps, in this order behind its other parameters (docs/design/package.md).
+  SmallVector<int64_t> maps = {};
+  int64_t mapChannels = 0; ///< of a stream in their rows
 };
 void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch);
 /// What the emission of a kernel said; nullopt for functions of other origin.

@@ -21,7 +21,7 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
-    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
+    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       %0 = mhc.phase wide : !mhc.narrow<1xf32> {
         %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
@@ -37,7 +37,7 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu or simple">,
+  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu, simple, or group (simple for kernels that group does not take)">,
                  Option<"tile", "tile", "int64_t", /*default=*/"0", "tokens of a tile (0: the family's choice)">,
                  Option<"channelBlock", "channel-block", "int64_t", /*default=*/"0", "channels of a block (0: the family's choice)">,
                  Option<"threads", "threads", "int64_t", /*default=*/"0", "threads of a block (0: the family's choice)">];
@@ -51,7 +51,7 @@ def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
     lanes on channels, narrow code on tokens. `math` ops are left for `mhc-expand-math`. `mhc_sum_partials_f32` and `_f64` are added.
 
     ```mlir
-    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>, segments = array<i64: 1, 1, 0>} {
+    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       mhc.phase wide {
         %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>

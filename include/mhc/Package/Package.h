@@ -28,6 +28,9 @@ struct TargetCode {
   struct Kernel {
     std::string name;
     int64_t tile = 1, shared = 0, threads = 0;
+    int64_t cluster = 1;           ///< blocks of a cluster, which has the tile together
+    std::vector<int64_t> maps;     ///< arguments of which the kernel takes tensor maps, of rows of `mapChannels` channels a stream
+    int64_t mapChannels = 0;
     bool elementwise = false;
     std::vector<std::string> ints;
     std::vector<Argument> args, reductions;
@@ -52,8 +55,8 @@ struct TargetCode {
 enum class CodeStage { figures, llvm, object, package };
 
 /// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`:
-/// processor of target cpu, as LLVM names it or `native`.
-FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, CodeStage stage);
+/// processor of target cpu, as LLVM names it or `native`. `group`: kernels may be of schedule family group, where the chip has it.
+FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, bool group, CodeStage stage);
 
 /// Rows of a tile of each kernel on target cpu, for printMemory.
 FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module);
@@ -70,6 +73,7 @@ std::vector<MissingCommand> findMissingCommands(ModuleOp module, StringRef targe
 struct PackageOptions {
   std::vector<std::string> targets = {"cpu"};
   std::string cpu = "x86-64-v3";
+  bool group = true;
   /// Further members, path and content (debug/*.mlir).
   std::vector<std::pair<std::string, std::string>> extras;
 };

@@ -20,6 +20,8 @@ struct NVPTXChip {
   /// LLVM's feature for the PTX ISA that is written. Newer than the chip's first one only where instructions need it,
   /// so that old drivers load it.
   StringRef features;
+  /// Clusters, bulk copies and what else schedule family group is made of.
+  bool clusters;
 };
 
 /// The chip's entry, or nullopt where no code can be made for it.

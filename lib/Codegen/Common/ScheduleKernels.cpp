@@ -9,8 +9,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../NVGPU/GroupPlan.h"
+
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+#include "mhc/Transforms/Decision.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
@@ -220,33 +223,42 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
   using ScheduleKernelsPassBase::ScheduleKernelsPassBase;
 
   void runOnOperation() override {
-    if (family != "cpu" && family != "simple") {
-      getOperation().emitError("expected schedule family cpu or simple, but got ") << family;
+    if (family != "cpu" && family != "simple" && family != "group") {
+      getOperation().emitError("expected schedule family cpu, simple or group, but got ") << family;
       return signalPassFailure();
     }
     for (KernelOp kernel : getOperation().getOps<KernelOp>()) {
       if (kernel.getSchedule())
         continue;
-      int64_t streams = 1;
-      kernel.getBody().walk([&](Operation *op) {
-        for (Value value : llvm::concat<Value>(op->getOperands(), op->getResults()))
-          if (auto type = dyn_cast<WideType>(value.getType()))
-            streams = std::max(streams, type.getStreams());
-      });
       if (failed(Scheduler(kernel).run()))
         return signalPassFailure();
-      kernel.setScheduleAttr(schedule(kernel, streams));
+      kernel.setScheduleAttr(schedule(kernel));
     }
   }
 
-  ScheduleAttr schedule(KernelOp kernel, int64_t streams) {
+  /// Kernels that project rows are those of hyper-connections' boundaries; no one asks why others are not taken.
+  static bool isWorthGroup(KernelOp kernel) {
+    return kernel.getBody().walk([](RowProjectOp) { return WalkResult::interrupt(); }).wasInterrupted();
+  }
+
+  ScheduleAttr schedule(KernelOp kernel) {
     auto pick = [](int64_t option, int64_t otherwise) { return option ? option : otherwise; };
     if (family == "cpu") {
-      // The block of wide values that projections read, tile * streams * channelBlock, is to stay in the first-level cache.
+      // A tile of one vector of tokens, so that its rows and phi's share the second-level cache; pieces of rows long enough for memory, and blocks
+      // of them (tile * streams * channelBlock) that stay near the first-level cache between the chunk loop and the projections (docs/performance/cpu.md).
       int64_t lanes = kernel.getCompute().isF64() ? 4 : 8;
-      return ScheduleAttr::get(&getContext(), family, pick(tile, 16), lanes, pick(channelBlock, streams == 1 ? 256 : 64), 0);
+      return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
     }
-    return ScheduleAttr::get(&getContext(), family, pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
+    if (family == "group") {
+      std::string why;
+      std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
+      if (isWorthGroup(kernel))
+        emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, plan.has_value(),
+                     plan ? "a group of " + Twine(plan->blocks) + " blocks keeps a tile of 16 tokens" : "family simple: " + Twine(why));
+      if (plan)
+        return ScheduleAttr::get(&getContext(), family, plan->tokens, 4, plan->slice, plan->threads);
+    }
+    return ScheduleAttr::get(&getContext(), "simple", pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
   }
 };
 } // namespace

@@ -1,5 +1,6 @@
 //===- EmitSimple.cpp - kernels of schedule family simple -------------------===//
 
+#include "GroupEmitter.h"
 #include "SimpleEmitter.h"
 
 #include "mhc/Codegen/Passes.h"
@@ -22,7 +23,7 @@ struct EmitSimplePass : impl::EmitSimplePassBase<EmitSimplePass> {
     OpBuilder builder(&getContext());
     builder.setInsertionPointToEnd(getOperation().getBody());
     auto target = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
-    if (failed(emitSimpleKernels(getOperation(), target)))
+    if (failed(emitGpuKernels(getOperation(), target)))
       return signalPassFailure();
     for (const std::string &name : library)
       if (failed(emitLibraryKernel(name, target)))
@@ -34,12 +35,21 @@ struct EmitSimplePass : impl::EmitSimplePassBase<EmitSimplePass> {
 } // namespace
 } // namespace nvgpu
 
-LogicalResult emitSimpleKernels(ModuleOp source, gpu::GPUModuleOp target) {
+LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
   OpBuilder builder(source.getContext());
   for (KernelOp kernel : source.getOps<KernelOp>()) {
-    std::optional<ScheduleAttr> schedule = kernel.getSchedule();
-    if (!schedule || schedule->getFamily() != "simple")
-      return kernel.emitOpError("expected a schedule of family simple (run mhc-schedule-kernels first)");
+    StringRef family = kernel.getSchedule() ? kernel.getSchedule()->getFamily() : "";
+    if (family == "group") {
+      std::string why;
+      std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
+      if (!plan)
+        return kernel.emitOpError("expected a kernel that family group takes, but ") << why;
+      if (failed(nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run()))
+        return failure();
+      continue;
+    }
+    if (family != "simple")
+      return kernel.emitOpError("expected a schedule of family simple or group (run mhc-schedule-kernels first)");
     if (failed(nvgpu::SimpleEmitter(builder, kernel, target).run()))
       return failure();
   }
@@ -50,7 +60,10 @@ void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {
   Builder b(function.getContext());
   function->setAttr("mhc.launch", b.getDictionaryAttr({b.getNamedAttr("tile", b.getI64IntegerAttr(launch.tile)),
                                                        b.getNamedAttr("threads", b.getI64IntegerAttr(launch.threads)),
-                                                       b.getNamedAttr("shared", b.getI64IntegerAttr(launch.shared))}));
+                                                       b.getNamedAttr("shared", b.getI64IntegerAttr(launch.shared)),
+                                                       b.getNamedAttr("cluster", b.getI64IntegerAttr(launch.cluster)),
+                                                       b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)),
+                                                       b.getNamedAttr("map_channels", b.getI64IntegerAttr(launch.mapChannels))}));
 }
 
 std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
@@ -58,7 +71,8 @@ std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
   if (!launch)
     return std::nullopt;
   auto number = [&](StringRef name) { return launch.getAs<IntegerAttr>(name).getInt(); };
-  return GpuLaunch{number("tile"), number("threads"), number("shared")};
+  return GpuLaunch{number("tile"), number("threads"), number("shared"), number("cluster"),
+                   llvm::to_vector(launch.getAs<DenseI64ArrayAttr>("maps").asArrayRef()), number("map_channels")};
 }
 
 } // namespace mlir::mhc

@@ -80,7 +80,8 @@ Value GpuBuilder::sharedMemory(gpu::GPUModuleOp module) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(module.getBody());
     global = LLVM::GlobalOp::create(b, loc, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
-                                    LLVM::Linkage::External, name, Attribute(), /*alignment=*/16, /*addrSpace=*/3);
+                                    LLVM::Linkage::External, name, Attribute(), /*alignment=*/1024, // boxes of rows repeat their pattern so
+                                    /*addrSpace=*/3);
   }
   return LLVM::AddressOfOp::create(b, loc, global);
 }
@@ -141,6 +142,68 @@ GpuBuilder::Rounded GpuBuilder::round(Value computed, Type elementType) {
     words.push_back(pack(lane(computed, i + 1), lane(computed, i)));
   Value stored = vectorOf(words);
   return {stored, widen(stored, elementType)};
+}
+
+//===----------------------------------------------------------------------===//
+// Narrow code
+//===----------------------------------------------------------------------===//
+
+/// What element `i` of `count` in a row is aligned to, where rows begin at multiples of 16 bytes as far as their length allows.
+static int64_t elementAlignment(int64_t i, int64_t count, int64_t bytes) {
+  return std::gcd(std::gcd<int64_t>(16, count * bytes), i * bytes);
+}
+
+SmallVector<Value> GpuBuilder::loadElements(Value base, Type element, int64_t count) {
+  SmallVector<Value> values;
+  for (int64_t e = 0; e < count; ++e) {
+    Value stored = load(storedType(element), address(base, element, e), elementAlignment(e, count, bytesOf(element)));
+    values.push_back(isa<IntegerType>(element) ? stored : widen(stored, element));
+  }
+  return values;
+}
+
+void GpuBuilder::storeElements(ArrayRef<Value> values, Value base, Type element) {
+  int64_t count = values.size();
+  for (auto [e, value] : llvm::enumerate(values)) {
+    Value stored = element.isBF16() ? round(value, element).stored : value; // exact: it has been rounded before
+    store(stored, address(base, element, e), elementAlignment(e, count, bytesOf(element)));
+  }
+}
+
+SmallVector<Value> GpuBuilder::castElements(RowCastOp op, SmallVector<Value> values) {
+  Type from = cast<NarrowType>(op.getValue().getType()).getElementType();
+  Type to = cast<NarrowType>(op.getResult().getType()).getElementType();
+  if (to.isBF16() && !from.isBF16())
+    for (Value &value : values)
+      value = round(value, to).widened;
+  return values;
+}
+
+LogicalResult GpuBuilder::emitNarrow(RowNarrowOp op, ArrayRef<Value> arguments, function_ref<void(Value, ArrayRef<Value>)> bind) {
+  SmallVector<Value> results;
+  Operation *before = &*std::prev(b.getInsertionPoint());
+  if (failed(emitRegion(op.getBody(), arguments, results)))
+    return failure();
+  // Loops of iterations stay loops: unrolled, twenty Sinkhorn iterations would not fit into the instruction cache.
+  auto disable = LLVM::LoopUnrollAttr::get(b.getContext(), b.getBoolAttr(true), {}, {}, {}, {}, {}, {});
+  auto annotation =
+      LLVM::LoopAnnotationAttr::get(b.getContext(), {}, {}, {}, disable, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});
+  // Division by the hardware's reciprocal, within 2 ulp: the exact one is a dozen instructions and a branch, and these sequences are bound by latency.
+  auto approximate = arith::FastMathFlags::arcp | arith::FastMathFlags::afn;
+  for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)
+    it->walk([&](Operation *op) {
+      if (auto loop = dyn_cast<scf::ForOp>(op); loop && loop.getBody()->getOperations().size() > 16)
+        loop->setDiscardableAttr("llvm.loop_annotation", annotation);
+      if (auto division = dyn_cast<arith::DivFOp>(op))
+        division.setFastmath(approximate);
+    });
+  ArrayRef<Value> left = results;
+  for (Value result : op.getResults()) {
+    int64_t count = cast<NarrowType>(result.getType()).getNumElements();
+    bind(result, left.take_front(count));
+    left = left.drop_front(count);
+  }
+  return success();
 }
 
 } // namespace mlir::mhc::nvgpu

@@ -73,6 +73,16 @@ protected:
   Value widen(Value stored, Type elementType) override;
   Rounded round(Value computed, Type elementType) override;
 
+  //===--- Narrow code: scalars of one token ---------------------------------===//
+
+  /// `count` elements from `base`, widened (i32 stays), and back; `width` is 1.
+  SmallVector<Value> loadElements(Value base, Type element, int64_t count);
+  void storeElements(ArrayRef<Value> values, Value base, Type element);
+  /// The values of a cast of narrow values.
+  SmallVector<Value> castElements(RowCastOp op, SmallVector<Value> values);
+  /// Emits the op's region; `bind` receives the scalars of each result.
+  LogicalResult emitNarrow(RowNarrowOp op, ArrayRef<Value> arguments, function_ref<void(Value, ArrayRef<Value>)> bind);
+
 private:
   Value constantLike(Value x, int64_t value) { return x.getType().isInteger(32) ? i32(value) : i64(value); }
 };

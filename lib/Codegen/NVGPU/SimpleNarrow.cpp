@@ -131,38 +131,16 @@ LogicalResult SimpleEmitter::emitNarrowOp(Operation &op, Token &at) {
   if (isa<RowSumTokensOp>(op))
     return success();
   if (auto castOp = dyn_cast<RowCastOp>(op)) {
-    Type from = typeOf(castOp.getValue()).getElementType(), to = typeOf(castOp.getResult()).getElementType();
-    SmallVector<Value> values = narrowElements(castOp.getValue(), at);
-    if (to.isBF16() && !from.isBF16())
-      for (Value &value : values)
-        value = round(value, to).widened;
-    registers[castOp.getResult()] = values;
+    registers[castOp.getResult()] = castElements(castOp, narrowElements(castOp.getValue(), at));
     return success();
   }
   auto narrow = dyn_cast<RowNarrowOp>(op);
   if (!narrow)
     return op.emitOpError("expected narrow code in a narrow phase");
-  SmallVector<Value> arguments, results;
+  SmallVector<Value> arguments;
   for (Value operand : narrow.getInputs())
     llvm::append_range(arguments, narrowElements(operand, at));
-  Operation *before = &*std::prev(b.getInsertionPoint());
-  if (failed(emitRegion(narrow.getBody(), arguments, results)))
-    return failure();
-  // Loops of iterations stay loops: unrolled, twenty Sinkhorn iterations would not fit into the instruction cache.
-  auto disable = LLVM::LoopUnrollAttr::get(b.getContext(), b.getBoolAttr(true), {}, {}, {}, {}, {}, {});
-  auto annotation =
-      LLVM::LoopAnnotationAttr::get(b.getContext(), {}, {}, {}, disable, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});
-  for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)
-    it->walk([&](scf::ForOp loop) {
-      if (loop.getBody()->getOperations().size() > 16)
-        loop->setDiscardableAttr("llvm.loop_annotation", annotation);
-    });
-  ArrayRef<Value> left = results;
-  for (Value result : narrow.getResults()) {
-    registers[result] = llvm::to_vector(left.take_front(elementsOf(result)));
-    left = left.drop_front(elementsOf(result));
-  }
-  return success();
+  return emitNarrow(narrow, arguments, [&](Value result, ArrayRef<Value> values) { registers[result] = llvm::to_vector(values); });
 }
 
 /// Tokens that run together are those of a warp.
@@ -184,32 +162,19 @@ SmallVector<Value> SimpleEmitter::narrowElements(Value narrow, const Token &at) 
 SmallVector<Value> SimpleEmitter::loadNarrow(RowLoadOp op, Token &at) {
   auto type = cast<MemRefType>(op.getSource().getType());
   Type element = type.getElementType();
-  int64_t count = elementsOf(op.getResult()), bytes = bytesOf(element);
+  int64_t count = elementsOf(op.getResult());
   Value row = rowOf(op, at, [&](Value narrow) { return narrowElements(narrow, at).front(); });
   if (op.getAccess() ==
       Access::gather) // no memory is touched for a token that does not exist: its index may be anything
     row = arith::SelectOp::create(b, loc, at.live, row, i64(0));
-  Value base = address(pointer(op.getSource()), element, mul(row, count));
-  SmallVector<Value> values;
-  for (int64_t e = 0; e < count; ++e) {
-    int64_t alignment = std::gcd(std::gcd<int64_t>(16, count * bytes), e * bytes);
-    Value stored = load(storedType(element), address(base, element, e), alignment);
-    values.push_back(isa<IntegerType>(element) ? stored : widen(stored, element));
-  }
-  return values;
+  return loadElements(address(pointer(op.getSource()), element, mul(row, count)), element, count);
 }
 
 void SimpleEmitter::storeNarrow(RowStoreOp op, Token &at) {
   Type element = typeOf(op.getValue()).getElementType();
   SmallVector<Value> values = narrowElements(op.getValue(), at);
-  int64_t count = values.size(), bytes = bytesOf(element);
-  if (element.isBF16())
-    for (Value &value : values)
-      value = round(value, element).stored; // exact: it has been rounded before
   when(at.live, [&] {
-    Value base = address(pointer(op.getTarget()), element, mul(at.row, count));
-    for (auto [e, value] : llvm::enumerate(values))
-      store(value, address(base, element, e), std::gcd(std::gcd<int64_t>(16, count * bytes), int64_t(e) * bytes));
+    storeElements(values, address(pointer(op.getTarget()), element, mul(at.row, int64_t(values.size()))), element);
   });
 }
 

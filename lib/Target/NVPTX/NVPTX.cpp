@@ -16,10 +16,10 @@ using namespace mlir;
 using namespace mlir::mhc;
 
 /// PTX ISA 7.0 is the first with bf16 (sm_80). sm_90a takes 8.6, the first with bulk copies into shared::cta. No entry
-/// goes beyond 9.0.
+/// goes beyond 9.0. setmaxnreg, by which roles share registers, is of the chips with an a.
 static constexpr NVPTXChip chips[] = {
-    {"sm_80", "+ptx70"},  {"sm_86", "+ptx71"},  {"sm_89", "+ptx78"},   {"sm_90", "+ptx86"},
-    {"sm_90a", "+ptx86"}, {"sm_100", "+ptx86"}, {"sm_100a", "+ptx86"}, {"sm_120", "+ptx87"},
+    {"sm_80", "+ptx70", false}, {"sm_86", "+ptx71", false}, {"sm_89", "+ptx78", false},  {"sm_90", "+ptx86", false},
+    {"sm_90a", "+ptx86", true}, {"sm_100", "+ptx86", false}, {"sm_100a", "+ptx86", true}, {"sm_120", "+ptx87", false},
 };
 
 std::optional<NVPTXChip> mlir::mhc::lookupNVPTXChip(StringRef name) {

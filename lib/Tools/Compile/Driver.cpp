@@ -265,13 +265,14 @@ private:
       PackageOptions package;
       package.targets = options.targets;
       package.cpu = options.cpu;
+      package.group = options.group;
       return writePackage(*module, package, options.output);
     }
     const std::string &target = options.targets.front();
     for (const MissingCommand &missing : findMissingCommands(*module, target))
       llvm::errs() << options.input << ": note: left out: " << missing.text
                    << (missing.count > 1 ? " and " + std::to_string(missing.count - 1) + " more" : "") << "\n";
-    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, codeStage());
+    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, /*group=*/false, codeStage());
     if (failed(code))
       return failure();
     switch (options.emit) {

@@ -59,6 +59,7 @@ struct CommandLine {
                              cl::cat(category)};
   cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"),
                           cl::cat(category)};
+  cl::opt<bool> noGroup{"no-group", cl::desc("GPU kernels of schedule family simple only"), cl::cat(category)};
   cl::opt<std::string> rowBlock{
       "row-block", cl::init("4096"),
       cl::desc("Tokens that are there at a time of tensors with very large rows (logits): a number (4096), or none"),
@@ -190,6 +191,7 @@ private:
     options.phases.fuseCoefficients = !line.noCoefficients;
     options.phases.fuseBoundaries = !line.noBoundaries;
     options.phases.rebuild = !line.noRebuild;
+    options.group = !line.noGroup;
     int64_t block;
     if (line.recompute == "auto")
       block = 0;

@@ -88,6 +88,9 @@ struct KernelArgument {
 struct Kernel {
   std::string name, symbol;
   int64_t tile = 1, shared = 0, threads = 0;
+  int64_t cluster = 1;       ///< blocks of a cluster
+  std::vector<size_t> maps;  ///< GPU: arguments of which the kernel takes tensor maps too
+  int64_t mapChannels = 0;   ///< of a stream in their rows
   bool reduces = false;
   std::vector<std::string> ints;
   bool described = false; ///< by the three below; packages of older compilers have nothing of it

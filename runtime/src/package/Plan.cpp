@@ -480,7 +480,7 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
 }
 
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "ints", "args", "reductions", "elementwise"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "ints", "args", "reductions", "elementwise"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -508,6 +508,18 @@ Kernel readKernel(const JsonView &json) {
     fail(json.path(), ": 'reduces' and 'reductions' disagree");
   if (auto elementwise = json.find("elementwise"))
     kernel.elementwise = elementwise->boolean();
+  if (auto cluster = json.find("cluster"))
+    kernel.cluster = cluster->integer(1, 16);
+  if (auto maps = json.find("maps")) {
+    kernel.mapChannels = json.at("map_channels").integer(64, INT32_MAX);
+    for (size_t i = 0; i < maps->size(); ++i) {
+      int64_t argument = (*maps)[i].integer(0, static_cast<int64_t>(kernel.args.size()) - 1);
+      const KernelArgument &rows = kernel.args[argument];
+      if (rows.dtype != DType::BF16 || !rows.token || rows.elements % kernel.mapChannels || kernel.mapChannels % 64)
+        fail(json.path(), ": a tensor map needs token rows of bf16 with a multiple of 64 channels a stream");
+      kernel.maps.push_back(argument);
+    }
+  }
   return kernel;
 }
 

@@ -89,7 +89,8 @@ int cuEventRecord(void *, void *) { return 0; }
 int cuEventSynchronize(void *) { return 0; }
 int cuEventElapsedTime(float *milliseconds, void *, void *) { return *milliseconds = 1, 0; }
 int cuEventDestroy_v2(void *) { return 0; }
-int cuStreamCreate(void **stream, unsigned) { return *stream = nullptr, 0; }
+int cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = *greatest = 0, 0; }
+int cuStreamCreateWithPriority(void **stream, unsigned, int) { return *stream = nullptr, 0; }
 int cuStreamSynchronize(void *) { return capturing ? 900 : 0; }
 int cuStreamDestroy_v2(void *) { return 0; }
 int cuStreamBeginCapture_v2(void *, int) {

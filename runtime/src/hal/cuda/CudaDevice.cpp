@@ -55,7 +55,10 @@ CudaContext::CudaContext(const cuda::Driver &driver) : driver(driver) {
   cuda::check(driver.primaryContextRetain(&context, device), "starting device 0");
   try {
     cuda::check(driver.contextSetCurrent(context), "device 0");
-    cuda::check(driver.streamCreate(&stream, cuda::StreamNonBlocking), "creating a stream");
+    // The commands of a plan are a chain: their stream goes before whatever else the process has on the device.
+    int least = 0, greatest = 0;
+    cuda::check(driver.streamPriorityRange(&least, &greatest), "reading the priorities of streams");
+    cuda::check(driver.streamCreate(&stream, cuda::StreamNonBlocking, greatest), "creating a stream");
   } catch (...) {
     driver.primaryContextRelease(device);
     throw;
@@ -178,12 +181,14 @@ void *CudaDevice::scratch(Slot slot, uint64_t bytes) {
 //===----------------------------------------------------------------------===//
 
 void CudaDevice::start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared,
-                       std::vector<uint64_t> values, const std::string &name) {
+                       std::vector<uint64_t> values, const std::string &name, std::vector<cuda::TensorMap> maps) {
   if (grid > INT32_MAX)
     fail("cuda: kernel '", name, "' needs ", grid, " blocks, more than a launch can have");
   std::vector<void *> parameters;
   for (uint64_t &value : values)
     parameters.push_back(&value);
+  for (cuda::TensorMap &map : maps)
+    parameters.push_back(&map);
   cuda::check(driver.launchKernel(function, static_cast<unsigned>(grid), 1, 1, static_cast<unsigned>(threads), 1, 1,
                                   static_cast<unsigned>(shared), context.stream, parameters.data(), nullptr),
               concat("launching kernel '", name, "'"));
@@ -203,7 +208,23 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
     values.push_back(pointer(address));
   values.push_back(rows);
   values.insert(values.end(), ints.begin(), ints.end());
-  start(module.function(kernel), grid, kernel.threads, kernel.shared, std::move(values), kernel.name);
+  std::vector<cuda::TensorMap> maps;
+  for (size_t argument : kernel.maps)
+    maps.push_back(rowMap(args[argument], kernel.mapChannels, kernel.args[argument].elements / kernel.mapChannels, rows));
+  if (!maps.empty()) // as many clusters as there is room for go through the tiles
+    grid = std::min(mhc::ceilDivide(rows, kernel.tile), module.clusters(kernel)) * kernel.cluster;
+  start(module.function(kernel), grid, kernel.threads, kernel.shared, std::move(values), kernel.name, maps);
+}
+
+/// Boxes of 64 channels of one stream of 16 rows, with the swizzle of 128 bytes (docs/design/package.md).
+cuda::TensorMap CudaDevice::rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const {
+  constexpr int bf16 = 9, swizzle128 = 3, promotion256 = 3;
+  uint64_t shape[] = {static_cast<uint64_t>(channels), static_cast<uint64_t>(streams), static_cast<uint64_t>(rows)};
+  uint64_t strides[] = {shape[0] * 2, shape[0] * shape[1] * 2};
+  uint32_t box[] = {64, 1, 16}, steps[] = {1, 1, 1};
+  cuda::TensorMap map;
+  cuda::check(driver.encodeTiled(&map, bf16, 3, address, shape, strides, box, steps, 0, swizzle128, promotion256, 0), "making a tensor map");
+  return map;
 }
 
 void CudaDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,

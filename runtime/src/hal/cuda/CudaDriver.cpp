@@ -33,12 +33,18 @@ Driver load() {
   find(driver.moduleGetFunction, "cuModuleGetFunction");
   find(driver.functionSetAttribute, "cuFuncSetAttribute");
   find(driver.launchKernel, "cuLaunchKernel");
+  auto findNewer = [&](auto &function, const char *symbol) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, symbol));
+  };
+  findNewer(driver.maxActiveClusters, "cuOccupancyMaxActiveClusters");
+  findNewer(driver.encodeTiled, "cuTensorMapEncodeTiled");
   find(driver.eventCreate, "cuEventCreate");
   find(driver.eventRecord, "cuEventRecord");
   find(driver.eventSynchronize, "cuEventSynchronize");
   find(driver.eventElapsedTime, "cuEventElapsedTime");
   find(driver.eventDestroy, "cuEventDestroy_v2");
-  find(driver.streamCreate, "cuStreamCreate");
+  find(driver.streamPriorityRange, "cuCtxGetStreamPriorityRange");
+  find(driver.streamCreate, "cuStreamCreateWithPriority");
   find(driver.streamSynchronize, "cuStreamSynchronize");
   find(driver.streamDestroy, "cuStreamDestroy_v2");
   find(driver.streamBeginCapture, "cuStreamBeginCapture_v2");

@@ -26,9 +26,27 @@ using GraphExec = struct GraphExecTag *;
 
 enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 }; // CUdevice_attribute
 enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };       // CUjit_option
-enum : int { FunctionMaxDynamicShared = 8 };                           // CUfunction_attribute
+enum : int { FunctionMaxDynamicShared = 8, FunctionAnyClusterSize = 14 }; // CUfunction_attribute
 enum : unsigned { StreamNonBlocking = 1, EventDisableTiming = 2 };     // CUstream_flags, CUevent_flags
 enum : int { CaptureThreadLocal = 1 };                                 // CUstreamCaptureMode
+
+/// CUtensorMap: how the tensor memory accelerator finds a box of rows.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+
+/// CUlaunchAttribute and CUlaunchConfig, as far as clusters need them.
+struct LaunchAttribute {
+  int id = 4; // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+  int padding = 0;
+  unsigned cluster[16] = {1, 1, 1};
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared;
+  Stream stream;
+  LaunchAttribute *attributes;
+  unsigned count;
+};
 
 struct Driver {
   Result (*init)(unsigned flags);
@@ -49,12 +67,17 @@ struct Driver {
   Result (*launchKernel)(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                          unsigned blockY, unsigned blockZ, unsigned shared, Stream stream, void **parameters,
                          void **extra);
+  /// Of drivers for clusters; null in older ones.
+  Result (*maxActiveClusters)(int *clusters, Function function, const LaunchConfig *config) = nullptr;
+  Result (*encodeTiled)(TensorMap *map, int type, uint32_t rank, void *address, const uint64_t *shape, const uint64_t *strides, const uint32_t *box,
+                        const uint32_t *steps, int interleave, int swizzle, int promotion, int fill) = nullptr;
   Result (*eventCreate)(Event *event, unsigned flags);
   Result (*eventRecord)(Event event, Stream stream);
   Result (*eventSynchronize)(Event event);
   Result (*eventElapsedTime)(float *milliseconds, Event from, Event to);
   Result (*eventDestroy)(Event event);
-  Result (*streamCreate)(Stream *stream, unsigned flags);
+  Result (*streamPriorityRange)(int *least, int *greatest);
+  Result (*streamCreate)(Stream *stream, unsigned flags, int priority);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamDestroy)(Stream stream);
   Result (*streamBeginCapture)(Stream stream, int mode);

@@ -44,8 +44,11 @@ CudaModule::CudaModule(const cuda::Driver &driver, cuda::DeviceHandle device, co
   targetPlan = &package.targets().at(name);
   load(package, major * 10 + minor);
   try {
-    for (const Kernel &kernel : targetPlan->kernels)
+    for (const Kernel &kernel : targetPlan->kernels) {
       kernels.emplace(&kernel, prepare(kernel.symbol, kernel.threads, kernel.shared));
+      if (!kernel.maps.empty())
+        activeClusters.emplace(&kernel, countClusters(kernel));
+    }
     for (const auto &[symbol, kernel] : targetPlan->library)
       libraryKernels.emplace(symbol, std::pair(&kernel, prepare(symbol, kernel.threads, kernel.shared)));
   } catch (...) {
@@ -70,6 +73,23 @@ cuda::Function CudaModule::prepare(const std::string &symbol, int64_t threads, i
     cuda::check(driver.functionSetAttribute(function, cuda::FunctionMaxDynamicShared, static_cast<int>(shared)),
                 concat("shared memory of kernel '", symbol, "'"));
   return function;
+}
+
+int64_t CudaModule::countClusters(const Kernel &kernel) const {
+  if (!driver.maxActiveClusters || !driver.encodeTiled)
+    fail(source, ": kernel '", kernel.name, "' runs in clusters, which the driver is too old for (or compile with --no-group)");
+  cuda::Function code = function(kernel);
+  std::string what = concat("clusters of kernel '", kernel.name, "'");
+  if (kernel.cluster > 8) // what every device has
+    cuda::check(driver.functionSetAttribute(code, cuda::FunctionAnyClusterSize, 1), what);
+  cuda::LaunchAttribute attribute;
+  attribute.cluster[0] = static_cast<unsigned>(kernel.cluster);
+  cuda::LaunchConfig config{{attribute.cluster[0], 1, 1}, {static_cast<unsigned>(kernel.threads), 1, 1}, static_cast<unsigned>(kernel.shared), nullptr, &attribute, 1};
+  int count = 0;
+  cuda::check(driver.maxActiveClusters(&count, code, &config), what);
+  if (count < 1)
+    fail(source, ": ", deviceText, " holds no cluster of ", kernel.cluster, " blocks of kernel '", kernel.name, "' (compile with --no-group)");
+  return count;
 }
 
 std::pair<const LibraryKernel *, cuda::Function> CudaModule::library(const std::string &symbol) const {

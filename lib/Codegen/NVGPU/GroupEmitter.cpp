@@ -1,0 +1,240 @@
+//===- GroupEmitter.cpp - the kernel, its ring and barriers -----------------===//
+
+#include "GroupEmitter.h"
+
+#include "mhc/Codegen/Passes.h"
+
+namespace mlir::mhc::nvgpu {
+
+/// Registers of a thread by role, for 640 threads that start with 96 each: 4 * 48 + 8 * 64 + 8 * 152 = 20 * 96.
+static constexpr int64_t serviceRegisters = 48, postRegisters = 64, projectRegisters = 152;
+
+LogicalResult GroupEmitter::run() {
+  beginFunction();
+  initBarriers();
+  LogicalResult status = success();
+  auto role = [&](int64_t first, int64_t count, function_ref<LogicalResult()> body) {
+    Value relative = sub(warp, i32(first));
+    Value here = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, relative, i32(count));
+    when(here, [&] {
+      inRole = relative;
+      if (succeeded(status))
+        status = body();
+    });
+  };
+  constexpr int64_t project = GroupPlan::postWarps, service = project + GroupPlan::projectWarps;
+  role(0, GroupPlan::postWarps, [&] {
+    setRegisters(postRegisters, false);
+    return emitPost();
+  });
+  role(project, GroupPlan::projectWarps, [&] {
+    setRegisters(projectRegisters, true);
+    return emitProjection();
+  });
+  role(service, 1 + GroupPlan::coefficientWarps, [&] {
+    setRegisters(serviceRegisters, false);
+    Value loads = equal(inRole, GroupPlan::coefficientWarps);
+    scf::IfOp::create(
+        b, loc, loads,
+        [&](OpBuilder &, Location at) {
+          when(equal(laneOf, 0), [&] { emitLoader(); });
+          scf::YieldOp::create(b, at);
+        },
+        [&](OpBuilder &, Location at) {
+          if (succeeded(status))
+            status = emitCoefficients();
+          scf::YieldOp::create(b, at);
+        });
+    return success();
+  });
+  // Nobody leaves while others may still write into its shared memory.
+  syncWarp();
+  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
+  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
+  LLVM::ReturnOp::create(b, loc, ValueRange{});
+  return status;
+}
+
+void GroupEmitter::beginFunction() {
+  MLIRContext *context = b.getContext();
+  Block &block = kernel.getBlock();
+  Type global = LLVM::LLVMPointerType::get(context, 1), generic = LLVM::LLVMPointerType::get(context);
+  SmallVector<Type> types(block.getNumArguments(), global);
+  types.append(1 + kernel.getInts().size(), b.getI64Type());
+  size_t firstMap = types.size();
+  types.append(plan.maps.size(), generic);
+  b.setInsertionPointToEnd(target.getBody());
+  function = LLVM::LLVMFuncOp::create(b, loc, kernel.getSymName(), LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
+  function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
+  function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(GroupPlan::threads)}));
+  // Without it ptxas does not know the registers at entry, and ignores that roles change theirs.
+  function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(1));
+  GpuLaunch launch{GroupPlan::tokens, GroupPlan::threads, plan.sharedBytes};
+  launch.cluster = plan.blocks;
+  for (unsigned argument : plan.maps)
+    launch.maps.push_back(argument);
+  launch.mapChannels = plan.channels;
+  setGpuLaunch(function, launch);
+  function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(), b.getDenseI32ArrayAttr({int32_t(plan.blocks), 1, 1}));
+  Block *entry = function.addEntryBlock(b);
+  b.setInsertionPointToStart(entry);
+  auto mapType = LLVM::LLVMArrayType::get(b.getI8Type(), 128);
+  for (auto [i, argument] : llvm::enumerate(block.getArguments())) {
+    function.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(argumentAlignment(cast<MemRefType>(argument.getType()))));
+    pointers.push_back(entry->getArgument(i));
+  }
+  rows = entry->getArgument(block.getNumArguments());
+  for (size_t i = 0; i < plan.maps.size(); ++i) {
+    function.setArgAttr(firstMap + i, LLVM::LLVMDialect::getByValAttrName(), TypeAttr::get(mapType));
+    function.setArgAttr(firstMap + i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(64));
+    function.setArgAttr(firstMap + i, NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
+    maps.push_back(entry->getArgument(firstMap + i));
+  }
+  Type i32Type = b.getI32Type();
+  thread = NVVM::ThreadIdXOp::create(b, loc, i32Type);
+  laneOf = bitAnd(thread, warpSize - 1);
+  warp = shiftRight(thread, 5);
+  rank = remainder(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
+  cluster = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
+  clusters = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
+  shared = sharedMemory(target);
+  sliceStart = mul(rank, plan.slice);
+  // Tiles go round the clusters: cluster, cluster + clusters, ..
+  Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GroupPlan::tokens - 1), i64(GroupPlan::tokens));
+  Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
+  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(clusters, i32(1))), cluster), clusters);
+  allocas = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)); // a place to insert at
+}
+
+void GroupEmitter::initBarriers() {
+  when(equal(thread, 0), [&] {
+    auto init = [&](Value barrier, int64_t count) { NVVM::MBarrierInitOp::create(b, loc, barrier, i32(count), Value()); };
+    for (int64_t i = 0; i < plan.stages; ++i) {
+      init(full(i32(i)), 1);
+      init(done(i32(i)), GroupPlan::postWarps);
+      init(empty(i32(i)), GroupPlan::projectWarps);
+    }
+    for (int64_t i = 0; i < GroupPlan::passingStages; ++i)
+      init(passed(i32(i)), GroupPlan::postWarps);
+    for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
+      init(sumsHere(i32(i)), 1);
+      init(resultsHere(i32(i)), 1);
+    }
+    NVVM::FenceMbarrierInitOp::create(b, loc);
+    for (Value map : maps)
+      NVVM::PrefetchOp::create(b, loc, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(), b.getUnitAttr());
+  });
+  barrier();
+  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
+  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
+}
+
+//===----------------------------------------------------------------------===//
+// The ring
+//===----------------------------------------------------------------------===//
+
+GroupEmitter::Ring GroupEmitter::next(Ring at, int64_t stages) {
+  Value stage = add(at.stage, 1), wraps = equal(stage, stages);
+  Value flips = arith::ExtUIOp::create(b, loc, b.getI32Type(), wraps);
+  return {select(wraps, i32(0), stage), arith::XOrIOp::create(b, loc, at.parity, flips)};
+}
+
+void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ring>(Value, ArrayRef<Ring>)> body) {
+  SmallVector<Value> start(2 * rings, i32(0));
+  loop(i32(0), count, i32(1), start, [&](Value tile, ValueRange carried) {
+    SmallVector<Ring> at;
+    for (int64_t i = 0; i < rings; ++i)
+      at.push_back({carried[2 * i], carried[2 * i + 1]});
+    SmallVector<Value> left;
+    for (Ring ring : body(tile, at))
+      left.append({ring.stage, ring.parity});
+    return left;
+  });
+}
+
+Value GroupEmitter::firstToken(Value tile) { return mul(add(cluster, mul(tile, clusters)), GroupPlan::tokens); }
+
+void GroupEmitter::wait(Value barrier, Value parity, bool fromCluster) {
+  NVVM::MemScopeKind scope = fromCluster ? NVVM::MemScopeKind::CLUSTER : NVVM::MemScopeKind::CTA;
+  scf::WhileOp::create(
+      b, loc, TypeRange{}, ValueRange{},
+      [&](OpBuilder &, Location at, ValueRange) {
+        Value passed = NVVM::MBarrierTryWaitOp::create(b, at, b.getI1Type(), barrier, parity, Value(), scope);
+        Value again = arith::XOrIOp::create(b, at, passed, arith::ConstantOp::create(b, at, b.getBoolAttr(true)));
+        scf::ConditionOp::create(b, at, again, ValueRange{});
+      },
+      [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
+}
+
+/// One arrival a warp, once all its lanes are here.
+void GroupEmitter::arrive(Value barrier) {
+  syncWarp();
+  when(equal(laneOf, 0), [&] { NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrier, Value()); });
+}
+
+void GroupEmitter::expect(Value barrier, Value count) {
+  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrier, count, NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+}
+
+void GroupEmitter::setRegisters(int64_t count, bool increase) {
+  NVVM::SetMaxRegisterOp::create(b, loc, count, increase ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease);
+}
+
+void GroupEmitter::send(Value value, Value place, Value barrier, Value block) {
+  auto remote = [&](Value local) {
+    return NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 7), local, block);
+  };
+  NVVM::InlinePtxOp::create(b, loc, TypeRange{}, ValueRange{remote(place), value, remote(barrier)}, ValueRange{},
+                            "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [$0], $1, [$2];", Value());
+}
+
+//===----------------------------------------------------------------------===//
+// The loader: one thread
+//===----------------------------------------------------------------------===//
+
+void GroupEmitter::emitLoader() {
+  tiles(mine, 2, [&](Value tile, ArrayRef<Ring> at) {
+    Ring ring = at[0], other = at[1];
+    auto waitFree = [&](Value barrier, Ring of) { wait(barrier, arith::XOrIOp::create(b, loc, of.parity, i32(1))); };
+    waitFree(empty(ring.stage), ring);
+    if (passes())
+      waitFree(passed(other.stage), other);
+    Value barrier = full(ring.stage), base = stageAt(ring.stage), passingBase = passingAt(other.stage), first = firstToken(tile), first64 = widen64(first);
+    // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between them).
+    Value valid = min(i64(GroupPlan::tokens), sub(rows, first64));
+    int64_t streams = 0;
+    for (RowLoadOp load : plan.rowLoads)
+      streams += cast<WideType>(load.getResult().getType()).getStreams();
+    Value count = i32(streams * plan.boxes * GroupPlan::boxBytes);
+    SmallVector<std::pair<Value, Value>> pieces; // place and size of each coefficient load
+    for (auto [op, place] : plan.coefficientLoads) {
+      int64_t row = cast<NarrowType>(op->getResult(0).getType()).getNumElements() * 4;
+      Value size = arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16));
+      pieces.push_back({bytes(passingBase, place), size});
+      count = add(count, size);
+    }
+    expect(barrier, count);
+    for (auto [load, piece] : llvm::zip(plan.coefficientLoads, pieces)) {
+      auto op = cast<RowLoadOp>(load.first);
+      int64_t elements = cast<NarrowType>(op.getResult().getType()).getNumElements();
+      Value source = pointers[cast<BlockArgument>(op.getSource()).getArgNumber()];
+      NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, piece.first, address(source, compute, mul(first64, elements)), barrier, piece.second,
+                                                       Value(), Value());
+    }
+    for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
+      int64_t streams = cast<WideType>(load.getResult().getType()).getStreams();
+      bool kept = plan.homes.count(load.getResult());
+      int64_t home = (kept ? plan.homes : plan.passing).lookup(load.getResult());
+      for (int64_t box = 0; box < plan.boxes; ++box)
+        for (int64_t stream = 0; stream < streams; ++stream) {
+          Value place = bytes(kept ? base : passingBase, ((home + stream) * plan.boxes + box) * GroupPlan::boxBytes);
+          SmallVector<Value> at{add(sliceStart, box * GroupPlan::boxChannels), i32(stream), first};
+          NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, place, maps[i], at, barrier, ValueRange{}, Value(), Value(),
+                                                                 NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
+        }
+    }
+    return SmallVector<Ring>{next(ring), nextPassing(other)};
+  });
+}
+
+} // namespace mlir::mhc::nvgpu

@@ -1,0 +1,304 @@
+//===- GroupPlan.cpp - which kernels family group takes, and how ------------===//
+
+#include "GroupPlan.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::mhc::nvgpu {
+namespace {
+
+/// Shared memory of a block on sm_90 and later.
+constexpr int64_t sharedLimit = 227 * 1024;
+/// Registers of phi that a projection warp can keep beside what it works with.
+constexpr int64_t weightRegisters = 120;
+
+class Planner {
+public:
+  Planner(KernelOp kernel, std::string &why) : kernel(kernel), why(why) {}
+
+  std::optional<GroupPlan> run() {
+    if (!findPhases() || !readFirst() || !readSecond() || !findHomes() || !chooseSlice())
+      return std::nullopt;
+    return plan;
+  }
+
+private:
+  bool refuse(const Twine &reason) {
+    why = reason.str();
+    return false;
+  }
+
+  bool findPhases() {
+    if (!kernel.getCompute().isF32())
+      return refuse("arithmetic is not f32");
+    if (kernel.getNumReductions())
+      return refuse("it sums over tokens");
+    SmallVector<PhaseOp> phases = llvm::to_vector(kernel.getBlock().getOps<PhaseOp>());
+    auto isWide = [&](size_t i) { return i < phases.size() && phases[i].getRole() == PhaseRole::wide; };
+    auto isNarrow = [&](size_t i) { return i < phases.size() && phases[i].getRole() == PhaseRole::narrow; };
+    size_t at = 0;
+    if (isNarrow(at))
+      plan.loads = phases[at++];
+    if (!isWide(at))
+      return refuse("it does not begin with wide code");
+    plan.first = phases[at++];
+    if (!isNarrow(at))
+      return refuse("nothing is made of sums over the channels");
+    plan.narrow = phases[at++];
+    if (isWide(at))
+      plan.second = phases[at++];
+    if (at != phases.size())
+      return refuse("it has more phases than one exchange of sums serves");
+    if (plan.loads)
+      for (Operation &op : plan.loads.getBody().front().without_terminator()) {
+        auto load = dyn_cast<RowLoadOp>(op);
+        auto type = load ? dyn_cast<NarrowType>(load.getResult().getType()) : NarrowType();
+        if (!type || load.getAccess() != Access::row || !type.getElementType().isF32())
+          return refuse("coefficients of before are not f32 rows");
+        plan.coefficientLoads[load] = 0;
+      }
+    return true;
+  }
+
+  /// A wide value of bf16 with the kernel's channels.
+  bool takeChannels(WideType type) {
+    if (plan.channels && type.getChannels() != plan.channels)
+      return false;
+    plan.channels = type.getChannels();
+    return true;
+  }
+
+  bool readLoad(RowLoadOp load) {
+    auto type = dyn_cast<WideType>(load.getResult().getType());
+    if (!type)
+      return refuse("wide code loads coefficients");
+    if (!takeChannels(type))
+      return refuse("rows differ in length");
+    if (load.getAccess() == Access::uniform && type.getElementType().isF32())
+      return true; // a parameter, read from the cache
+    if (load.getAccess() != Access::row)
+      return refuse("a row is reached by " + stringifyAccess(load.getAccess()));
+    if (!type.getElementType().isBF16())
+      return refuse("rows are not bf16");
+    if (load.getInterleaved())
+      return refuse("streams are interleaved");
+    return true;
+  }
+
+  bool readStore(RowStoreOp store) {
+    auto type = dyn_cast<WideType>(store.getValue().getType());
+    if (!type || !type.getElementType().isBF16() || !takeChannels(type))
+      return refuse("a row of something else than bf16 is stored");
+    if (store.getInterleaved())
+      return refuse("streams are interleaved");
+    return true;
+  }
+
+  bool readFirst() {
+    for (Operation &op : plan.first.getBody().front().without_terminator()) {
+      if (auto load = dyn_cast<RowLoadOp>(op)) {
+        if (!readLoad(load))
+          return false;
+        if (load.getAccess() == Access::row)
+          plan.rowLoads.push_back(load);
+      } else if (auto store = dyn_cast<RowStoreOp>(op)) {
+        if (!readStore(store))
+          return false;
+      } else if (auto project = dyn_cast<RowProjectOp>(op)) {
+        if (plan.project)
+          return refuse("it has two projections");
+        plan.project = project;
+        auto weight = cast<MemRefType>(project.getWeight().getType());
+        int64_t k = weight.getDimSize(project.getTransposed() ? 1 : 0);
+        plan.columns = weight.getDimSize(project.getTransposed() ? 0 : 1);
+        if (k != project.getValue().getType().getNumElements() || !project.getValue().getType().getElementType().isBF16())
+          return refuse("the projection is not one of whole bf16 rows");
+        addSums(&op, plan.columns);
+      } else if (auto reduce = dyn_cast<RowReduceOp>(op)) {
+        if (reduce.getKind() == ReduceKind::max)
+          return refuse("it takes a maximum over the channels");
+        plan.reduces.push_back(reduce);
+      } else if (!isa<RowMapOp, RowMixOp, RowCastOp, RowStreamsOp, RowConcatOp>(op)) {
+        return refuse("family group has no code for " + op.getName().getStringRef());
+      }
+    }
+    for (RowReduceOp reduce : plan.reduces)
+      addSums(reduce, cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
+    if (!plan.sumCount)
+      return refuse("there is nothing to exchange");
+    return true;
+  }
+
+  void addSums(Operation *op, int64_t count) {
+    plan.sums[op] = plan.sumCount;
+    plan.sumCount += count;
+  }
+
+  bool readSecond() {
+    if (!plan.second) {
+      plan.resultCount = 1; // nothing but the message that the sums have been taken, so that no block runs ahead
+      return true;
+    }
+    for (Operation &op : plan.second.getBody().front().without_terminator()) {
+      if (auto load = dyn_cast<RowLoadOp>(op)) {
+        if (!readLoad(load))
+          return false;
+      } else if (auto store = dyn_cast<RowStoreOp>(op)) {
+        if (!readStore(store))
+          return false;
+      } else if (!isa<RowMapOp, RowMixOp, RowCastOp, RowStreamsOp, RowConcatOp>(op)) {
+        return refuse("family group has no code for " + op.getName().getStringRef() + " after the exchange");
+      }
+      for (Value operand : op.getOperands())
+        if (isa<NarrowType>(operand.getType())) {
+          if (operand.getDefiningOp() == plan.narrow && !llvm::is_contained(plan.results, operand)) {
+            plan.results.push_back(operand);
+            plan.resultCount += cast<NarrowType>(operand.getType()).getNumElements();
+          } else if (operand.getDefiningOp() != plan.narrow) {
+            return refuse("the second wide phase takes coefficients of before");
+          }
+        }
+    }
+    return plan.resultCount > 0 || refuse("nothing of the sums comes back to the rows");
+  }
+
+  /// A stage holds rows as [stream][box][token]. What the projection or the second phase reads of what the first one computed takes the place of a load
+  /// of as many streams that is not needed then; loads that only the first phase reads pass through a ring of their own.
+  bool findHomes() {
+    llvm::MapVector<Value, Value> loaded; // argument -> the load's result
+    for (RowLoadOp load : plan.rowLoads)
+      if (!loaded.insert({load.getSource(), load.getResult()}).second)
+        return refuse("an argument is loaded twice");
+    llvm::SetVector<Value> wanted; // beyond the first phase
+    if (plan.project)
+      wanted.insert(plan.project.getValue());
+    llvm::MapVector<Value, Value> storedTo;
+    plan.first.walk([&](RowStoreOp store) { storedTo[store.getTarget()] = store.getValue(); });
+    if (plan.second) {
+      bool good = true;
+      plan.second.walk([&](RowLoadOp load) {
+        if (load.getAccess() == Access::uniform)
+          return;
+        Value value = storedTo.lookup(load.getSource());
+        if (!value)
+          value = loaded.lookup(load.getSource());
+        if (value)
+          wanted.insert(value);
+        good &= value != Value();
+      });
+      if (!good)
+        return refuse("the second wide phase loads other rows");
+    }
+    int64_t streams = 0;
+    auto streamsOf = [](Value value) { return cast<WideType>(value.getType()).getStreams(); };
+    llvm::SmallPtrSet<Operation *, 4> kept; // loads whose place is taken
+    for (Value value : wanted)
+      if (auto load = value.getDefiningOp<RowLoadOp>()) {
+        kept.insert(load);
+        plan.homes[value] = streams;
+        streams += streamsOf(value);
+      }
+    for (Value value : wanted) {
+      if (plan.homes.count(value))
+        continue;
+      auto place = llvm::find_if(plan.rowLoads, [&](RowLoadOp load) {
+        return streamsOf(load.getResult()) == streamsOf(value) && !kept.contains(load);
+      });
+      if (place == plan.rowLoads.end())
+        return refuse("no load gives its place to what is computed");
+      kept.insert(*place);
+      plan.homes[place->getResult()] = plan.homes[value] = streams;
+      streams += streamsOf(value);
+    }
+    int64_t passingStreams = 0;
+    for (RowLoadOp load : plan.rowLoads)
+      if (!kept.contains(load)) {
+        plan.passing[load.getResult()] = passingStreams;
+        passingStreams += streamsOf(load.getResult());
+      }
+    plan.stageBytes = streams * GroupPlan::boxBytes; // of one box of channels, for now
+    plan.passingBytes = passingStreams * GroupPlan::boxBytes;
+    for (RowLoadOp load : plan.rowLoads)
+      plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
+    plan.first.walk([&](RowStoreOp store) {
+      if (plan.homes.count(store.getValue()))
+        plan.maps.push_back(cast<BlockArgument>(store.getTarget()).getArgNumber());
+    });
+    return streams > 0 || refuse("no rows are kept");
+  }
+
+  bool chooseSlice() {
+    std::string last = "rows are no multiple of 64 channels that 1, 2, 4, 8 or 16 blocks could share";
+    for (int64_t blocks : {1, 2, 4, 8, 16}) {
+      if (plan.channels % (blocks * GroupPlan::boxChannels))
+        continue;
+      plan.blocks = blocks;
+      plan.slice = plan.channels / blocks;
+      plan.boxes = plan.slice / GroupPlan::boxChannels;
+      plan.share = GroupPlan::tokens / blocks;
+      plan.pieces = llvm::divideCeil(plan.columns, 8);
+      if (plan.project) {
+        int64_t k = plan.slice * plan.project.getValue().getType().getStreams(), each = GroupPlan::projectWarps * 16;
+        plan.steps = k / each;
+        if (k % each) {
+          last = "a block's part of the projection is no multiple of 128";
+          continue;
+        }
+        if (plan.steps * plan.pieces * 4 > weightRegisters) {
+          last = "phi does not fit into the registers of 16 blocks";
+          continue;
+        }
+      }
+      int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
+      for (int64_t stages : {6, 5, 4, 3, 2})
+        if (layOut(stages, box, passingBox))
+          return true;
+      plan.stageBytes = box;
+      plan.passingBytes = passingBox;
+      last = "the rows of 16 tokens do not fit into the shared memory of 16 blocks";
+    }
+    return refuse(last);
+  }
+
+  /// Shared memory for this number of stages; from three on the end of a tile lags behind.
+  bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
+    plan.stages = stages;
+    plan.lag = std::min<int64_t>(stages - 2, 2);
+    plan.stageBytes = box * plan.boxes;
+    int64_t at = passingBox * plan.boxes;
+    for (auto &[load, place] : plan.coefficientLoads) {
+      place = at;
+      at += GroupPlan::tokens * cast<NarrowType>(load->getResult(0).getType()).getNumElements() * 4;
+    }
+    plan.passingBytes = llvm::alignTo(at, 1024);
+    at = stages * plan.stageBytes;
+    auto take = [&](int64_t bytes) {
+      int64_t place = llvm::alignTo(at, 16);
+      at = place + bytes;
+      return place;
+    };
+    plan.passingRing = take(GroupPlan::passingStages * plan.passingBytes);
+    int64_t reduced = plan.sumCount - plan.columns;
+    plan.partialSums = take(GroupPlan::projectWarps * GroupPlan::tokens * plan.pieces * 8 * 4);
+    plan.squares = take(stages * GroupPlan::tokens * reduced * 4);
+    plan.exchanged = take(GroupPlan::exchanges * plan.exchangeBytes());
+    plan.scratch = take(GroupPlan::coefficientWarps * plan.share * (plan.sumCount + plan.resultCount) * 4);
+    plan.returned = take(GroupPlan::exchanges * plan.resultBytes());
+    plan.barriers = take((3 * stages + 2 * GroupPlan::exchanges + GroupPlan::passingStages) * 8);
+    plan.sharedBytes = at;
+    return at <= sharedLimit;
+  }
+
+  KernelOp kernel;
+  std::string &why;
+  GroupPlan plan;
+};
+
+} // namespace
+
+std::optional<GroupPlan> planGroup(KernelOp kernel, std::string &why) { return Planner(kernel, why).run(); }
+
+} // namespace mlir::mhc::nvgpu

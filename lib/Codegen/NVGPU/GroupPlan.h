@@ -1,0 +1,73 @@
+//===- GroupPlan.h - which kernels family group takes, and how --*- C++ -*-===//
+//
+// Family `group`: a cluster of K blocks shares a tile of 16 tokens, each block owns S = C / K channels of all streams,
+// and one persistent grid of clusters runs over the tiles. It takes scheduled kernels of this form:
+//
+//   narrow  (optional) loads of the tokens' coefficients
+//   wide    rows are loaded, mixed, rounded, stored; a projection and sums over the channels
+//   narrow  coefficients from these sums
+//   wide    (optional) the rows of before, with the new coefficients
+//
+// which is a boundary of hyper-connections: combine, norm and projection, coefficients, aggregate of the next sublayer.
+// Whatever else a kernel has, family `simple` takes it; `why` says what stood against it.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHC_CODEGEN_NVGPU_GROUPPLAN_H
+#define MHC_CODEGEN_NVGPU_GROUPPLAN_H
+
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
+
+#include "llvm/ADT/MapVector.h"
+
+#include <optional>
+#include <string>
+
+namespace mlir::mhc::nvgpu {
+
+struct GroupPlan {
+  /// Tokens of a tile, channels of a box (128 bytes of bf16, which the hardware swizzles), bytes of a box.
+  static constexpr int64_t tokens = 16, boxChannels = 64, boxBytes = tokens * boxChannels * 2;
+  /// Warps: elementwise code of the first wide phase; projection and the second wide phase; coefficients; one loads.
+  static constexpr int64_t postWarps = 8, projectWarps = 8, coefficientWarps = 3, threads = 20 * 32;
+  /// Exchange buffers: tiles whose sums may be under way at a time.
+  static constexpr int64_t exchanges = 4;
+
+  PhaseOp loads, first, narrow, second; ///< loads and second may be null
+  int64_t channels = 0;                 ///< C
+  int64_t slice = 0, blocks = 0;        ///< S and K
+  int64_t boxes = 0;                    ///< S / 64, of a stream
+  int64_t share = 0;                    ///< tokens whose coefficients a block finishes
+  int64_t stages = 0, lag = 0;          ///< of the ring; tiles between projection and second phase
+  /// Of the ring for what the first phase alone reads: it is free again long before the tile is done.
+  static constexpr int64_t passingStages = 2;
+
+  /// Wide values that lie in a stage: their first stream in it. What is computed takes the place of a load that nobody needs any more.
+  llvm::MapVector<Value, int64_t> homes;
+  /// The same of loads that lie in a stage of the other ring.
+  llvm::MapVector<Value, int64_t> passing;
+  SmallVector<RowLoadOp> rowLoads;                      ///< wide rows of the first phase, by tensor map
+  llvm::MapVector<Operation *, int64_t> coefficientLoads; ///< narrow rows of the first narrow phase: where in a stage of the other ring
+  RowProjectOp project;                                 ///< null: sums only
+  int64_t columns = 0, pieces = 0, steps = 0;           ///< of phi; pieces of 8 columns; products of 16 rows a warp
+  SmallVector<RowReduceOp> reduces;
+  llvm::MapVector<Operation *, int64_t> sums; ///< of projection and reduces: the first one's number
+  int64_t sumCount = 0;
+  SmallVector<Value> results;                 ///< narrow values that the second wide phase takes from the coefficients
+  int64_t resultCount = 0;
+  SmallVector<unsigned> maps;                 ///< arguments that are reached by tensor maps
+
+  /// Shared memory, in bytes.
+  int64_t stageBytes = 0, passingBytes = 0;
+  int64_t passingRing, partialSums, squares, exchanged, scratch, returned, barriers, sharedBytes;
+
+  /// Bytes of the sums that a tile brings to a block, and of the coefficients that come back.
+  int64_t exchangeBytes() const { return blocks * share * sumCount * 4; }
+  int64_t resultBytes() const { return tokens * resultCount * 4; }
+};
+
+/// The plan of a kernel that has been cut into phases, or nothing and why.
+std::optional<GroupPlan> planGroup(KernelOp kernel, std::string &why);
+
+} // namespace mlir::mhc::nvgpu
+
+#endif // MHC_CODEGEN_NVGPU_GROUPPLAN_H

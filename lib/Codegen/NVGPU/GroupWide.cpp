@@ -1,0 +1,187 @@
+//===- GroupWide.cpp - wide code of family group ----------------------------===//
+//
+// A warp has two tokens of the tile, a thread four channels of each box: 8 bytes of a row, without conflicts under the swizzle of 128 bytes.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GroupEmitter.h"
+
+namespace mlir::mhc::nvgpu {
+
+static constexpr int64_t chunkChannels = 4, lanesOfToken = GroupPlan::boxChannels / chunkChannels;
+
+void GroupEmitter::takeTokens(Value warpInRole) {
+  local = add(mul(warpInRole, 2), shiftRight(laneOf, 4));
+  inBox = bitAnd(laneOf, lanesOfToken - 1);
+  // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
+  Value piece = arith::XOrIOp::create(b, loc, shiftRight(inBox, 1), bitAnd(local, 7));
+  Value inPiece = mul(bitAnd(inBox, 1), 8);
+  swizzled = add(mul(local, 128), add(mul(piece, 16), inPiece));
+}
+
+/// Where the thread has its chunk of stream `stream` from `base`.
+Value GroupEmitter::rowPlace(Value base, int64_t stream) {
+  return bytes(bytes(base, (stream * plan.boxes + box) * GroupPlan::boxBytes), swizzled);
+}
+
+/// The thread's channels of the present box in the token's row of an argument.
+Value GroupEmitter::globalRow(Value argument, int64_t stream) {
+  auto type = cast<MemRefType>(argument.getType());
+  Value first = add(sliceStart, add(mul(inBox, chunkChannels), box * GroupPlan::boxChannels + stream * plan.channels));
+  Value index = widen64(first);
+  if (!type.hasStaticShape())
+    index = add(index, mul(token64, rowElements(type)));
+  return address(pointers[cast<BlockArgument>(argument).getArgNumber()], type.getElementType(), index);
+}
+
+Value GroupEmitter::loadStream(RowLoadOp op, int64_t stream) {
+  if (op.getAccess() == Access::uniform)
+    return load(lanes(compute), globalRow(op.getSource(), stream), 16);
+  Value same = op.getResult();
+  if (inSecond) { // what the first phase stored to or loaded from this memory
+    plan.first.walk([&](Operation *inner) {
+      if (auto store = dyn_cast<RowStoreOp>(inner); store && store.getTarget() == op.getSource())
+        same = store.getValue();
+    });
+    if (same == op.getResult())
+      for (RowLoadOp load : plan.rowLoads)
+        if (load.getSource() == op.getSource())
+          same = load.getResult();
+  }
+  Type element = cast<WideType>(op.getResult().getType()).getElementType();
+  auto passing = plan.passing.find(same);
+  Value place = passing == plan.passing.end() ? rowPlace(stageBase, plan.homes.lookup(same) + stream) : rowPlace(passingBase, passing->second + stream);
+  return load(storedType(element), place, 8);
+}
+
+/// What has a home is stored from there, by the projection warps.
+void GroupEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
+  if (!inSecond && plan.homes.count(op.getValue()))
+    return;
+  when(live, [&] {
+    for (auto [stream, value] : llvm::enumerate(stored))
+      store(value, globalRow(op.getTarget(), stream), 8);
+  });
+}
+
+Value GroupEmitter::narrowScalar(Value narrow, int64_t element) { return scalars.find(narrow)->second[element]; }
+
+Value GroupEmitter::channel() {
+  Value first = add(sliceStart, add(mul(inBox, chunkChannels), box * GroupPlan::boxChannels));
+  SmallVector<Value> numbers;
+  for (int64_t i = 0; i < chunkChannels; ++i)
+    numbers.push_back(add(first, i));
+  return vectorOf(numbers);
+}
+
+LogicalResult GroupEmitter::emitOther(Operation *op) {
+  if (isa<RowProjectOp>(op))
+    return success(); // from the stage, by the projection warps
+  auto reduce = dyn_cast<RowReduceOp>(op);
+  if (!reduce)
+    return op->emitOpError("expected wide code of family group");
+  SmallVector<Value> &sums = accumulators[op];
+  for (auto [i, value] : llvm::enumerate(llvm::to_vector(computed(reduce.getValue())))) {
+    size_t which = sums.size() == 1 ? 0 : i;
+    sums[which] = sums[which] ? addFloat(sums[which], value) : value;
+  }
+  return success();
+}
+
+LogicalResult GroupEmitter::emitBoxes(PhaseOp phase, Value base) {
+  stageBase = base;
+  for (box = 0; box < plan.boxes; ++box) {
+    beginChunk(chunkChannels);
+    for (Operation &op : phase.getBody().front().without_terminator())
+      if (failed(emitWide(&op)))
+        return failure();
+    if (inSecond)
+      continue;
+    for (auto [value, home] : plan.homes)
+      if (!value.getDefiningOp<RowLoadOp>())
+        for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
+          store(word, rowPlace(stageBase, home + stream), 8);
+  }
+  return success();
+}
+
+/// The sums of the thread's channels, then of the lanes of its token: into shared memory, for the projection warps.
+void GroupEmitter::finishSums(Value stage) {
+  int64_t reduced = plan.sumCount - plan.columns, at = 0;
+  SmallVector<Value> totals;
+  for (auto &[op, sums] : accumulators)
+    for (Value sum : sums) {
+      Value total = addFloat(addFloat(lane(sum, 0), lane(sum, 1)), addFloat(lane(sum, 2), lane(sum, 3)));
+      for (int64_t distance = lanesOfToken / 2; distance; distance /= 2)
+        total = addFloat(total, shuffle(total, distance));
+      totals.push_back(total);
+    }
+  if (totals.empty())
+    return;
+  Value place = bytes(bytes(shared, plan.squares), mul(add(mul(stage, GroupPlan::tokens), local), reduced * 4));
+  when(equal(inBox, 0), [&] {
+    for (Value total : totals)
+      store(total, bytes(place, 4 * at++), 4);
+  });
+}
+
+LogicalResult GroupEmitter::emitPost() {
+  takeTokens(inRole);
+  LogicalResult status = success();
+  tiles(mine, 2, [&](Value tile, ArrayRef<Ring> at) {
+    Ring ring = at[0], other = at[1];
+    passingBase = passingAt(other.stage);
+    wait(full(ring.stage), ring.parity);
+    token64 = add(widen64(firstToken(tile)), widen64(local));
+    live = less(token64, rows);
+    scalars.clear();
+    for (auto [op, place] : plan.coefficientLoads) {
+      int64_t elements = cast<NarrowType>(op->getResult(0).getType()).getNumElements();
+      Value row = bytes(bytes(passingBase, place), mul(local, elements * 4));
+      SmallVector<Value> values;
+      int64_t piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+      for (int64_t e = 0; e < elements; e += piece) {
+        Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
+        for (int64_t i = 0; i < piece; ++i)
+          values.push_back(lane(loaded, i));
+      }
+      scalars[op->getResult(0)] = values;
+    }
+    if (plan.loads)
+      for (auto [result, inside] : llvm::zip(plan.loads.getResults(), plan.loads.getBody().front().getTerminator()->getOperands()))
+        scalars[result] = SmallVector<Value>(scalars.lookup(inside));
+    accumulators.clear();
+    for (RowReduceOp reduce : plan.reduces)
+      accumulators[reduce].resize(cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
+    inSecond = false;
+    if (succeeded(status))
+      status = emitBoxes(plan.first, stageAt(ring.stage));
+    finishSums(ring.stage);
+    NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKind::async_shared, NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
+    arrive(done(ring.stage));
+    if (passes())
+      when(equal(laneOf, 0), [&] { NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), passed(other.stage), Value()); });
+    return SmallVector<Ring>{next(ring), nextPassing(other)};
+  });
+  return status;
+}
+
+/// The second wide phase of a tile, by the projection warps.
+LogicalResult GroupEmitter::emitSecond(Value tile, Value base, Value buffer) {
+  takeTokens(inRole);
+  token64 = add(widen64(firstToken(tile)), widen64(local));
+  live = less(token64, rows);
+  Value row = bytes(bytes(shared, plan.returned), mul(add(mul(buffer, GroupPlan::tokens), local), plan.resultCount * 4));
+  scalars.clear();
+  int64_t at = 0;
+  for (Value result : plan.results) {
+    SmallVector<Value> values;
+    for (int64_t e = 0, count = cast<NarrowType>(result.getType()).getNumElements(); e < count; ++e)
+      values.push_back(load(compute, bytes(row, 4 * at++), 4));
+    scalars[result] = values;
+  }
+  inSecond = true;
+  return emitBoxes(plan.second, base);
+}
+
+} // namespace mlir::mhc::nvgpu
