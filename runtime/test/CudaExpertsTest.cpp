@@ -214,7 +214,9 @@ TEST_F(CudaExperts, MultiplyGroups) {
                   error += (got - want) * (got - want);
                   size += want * want;
                 }
-            EXPECT_LE(std::sqrt(error / size), 1e-6) << says(accumulate ? "added outer" : "outer");
+            // Tensor cores cut sums off where others round them.
+            EXPECT_LE(std::sqrt(error / size), type == DType::BF16 ? 1e-5 : 1e-6)
+                << says(accumulate ? "added outer" : "outer");
           }
         }
 }

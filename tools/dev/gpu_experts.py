@@ -203,7 +203,8 @@ def check_product(kernels, say, what, kind, k, n, sizes, rest):
         error += float(((got.double() - want) ** 2).sum())
         total += float((want ** 2).sum())
     error = (error / total) ** 0.5 if total else error
-    good = error < (3e-3 if y.dtype == torch.bfloat16 else 1e-6) and torch.equal(y, again) and (what == "outer" or not y[bounds[-1]:].any())
+    limit = 3e-3 if y.dtype == torch.bfloat16 else 1e-5 if kind == "bf16" else 1e-6  # tensor cores cut sums off where others round them
+    good = error < limit and torch.equal(y, again) and (what == "outer" or not y[bounds[-1]:].any())
     if what == "outer":  # added to what is there
         kernels.product(what, x, w, offsets, again, groups, accumulate=1)
         good &= torch.equal(again, 2 * y)
