@@ -178,8 +178,28 @@ static int64_t rowTraffic(KernelOp kernel, unsigned index) {
 bool mlir::mhc::isElementwise(KernelOp kernel) {
   return llvm::all_of(kernel.getBlock(), [](Operation &op) {
     auto load = dyn_cast<RowLoadOp>(op);
-    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) || (load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform));
+    bool loads = load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform || load.getAccess() == Access::shared);
+    return isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp>(op) || loads;
   });
+}
+
+bool mlir::mhc::updatesInPlace(KernelOp kernel) {
+  // Values that need a whole row's sum: what is wide and depends on one belongs to a later pass over the row, which would read what the pass before has written.
+  llvm::DenseSet<Value> late;
+  auto isWide = [](Value v) { return isa<WideType>(v.getType()); };
+  for (Operation &op : kernel.getBlock()) {
+    auto load = dyn_cast<RowLoadOp>(op);
+    bool loads = load && (load.getAccess() == Access::row || load.getAccess() == Access::uniform || load.getAccess() == Access::shared);
+    if (!loads && !isa<RowMapOp, RowCastOp, RowStoreOp, RowNarrowOp, RowReduceOp, RowDotOp>(op))
+      return false;
+    bool wide = llvm::any_of(op.getOperands(), isWide) || llvm::any_of(op.getResults(), isWide);
+    bool depends = llvm::any_of(op.getOperands(), [&](Value v) { return late.contains(v); });
+    if (wide && depends)
+      return false;
+    if (depends || isa<RowReduceOp, RowDotOp>(op))
+      late.insert_range(op.getResults());
+  }
+  return true;
 }
 
 Traffic mlir::mhc::kernelTraffic(KernelOp kernel) {

@@ -30,8 +30,13 @@ bool mhc::isNarrowOp(Operation *op) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-/// Domain keys: tokens times `numerator / denominator`, both small; arenas and tables get numbers of their own.
+/// Domain keys: tokens times `numerator / denominator`, both small; a known number of rows; tables get numbers of their own.
+constexpr int64_t counted = int64_t(1) << 60;
 int64_t scaled(int64_t domain, int64_t numerator, int64_t denominator) {
+  if (domain & counted) {
+    int64_t g = std::gcd(numerator, denominator), rows = domain & ~counted;
+    return rows % (denominator / g) ? 0 : counted | (rows / (denominator / g) * (numerator / g));
+  }
   int64_t n = (domain >> 24) * numerator, d = (domain & 0xffffff) * denominator;
   int64_t g = std::gcd(n, d);
   return (n / g) << 24 | (d / g);
@@ -45,9 +50,10 @@ RowDomains::RowDomains(Block &block) {
   for (BlockArgument argument : block.getArguments()) {
     if (!hasRows(argument.getType()))
       continue;
+    auto rows = function ? function.getArgAttrOfType<IntegerAttr>(argument.getArgNumber(), "mhc.rows") : IntegerAttr();
     bool state = function && function.getArgAttr(argument.getArgNumber(), "mhc.state");
-    // Ranges of arenas have as many rows as their range: two ranges of one size may share a kernel, that is not needed.
-    domains[argument] = state ? ++own : tokens;
+    // Ranges of arenas, and weights, have a number of rows that is known.
+    domains[argument] = rows ? counted | rows.getInt() : state ? ++own : tokens;
   }
   for (Operation &op : block) {
     int64_t domain = 0;

@@ -70,7 +70,7 @@ static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {
   for (KernelOp kernel : kernels.getOps<KernelOp>()) {
     TargetCode::Kernel entry;
     entry.name = kernel.getSymName().str();
-    entry.elementwise = isElementwise(kernel);
+    entry.elementwise = updatesInPlace(kernel);
     for (unsigned i = 0, e = kernel.getBlock().getNumArguments(); i < e; ++i) {
       bool reduction = i >= kernel.getNumInputs() + kernel.getNumOutputs();
       (reduction ? entry.reductions : entry.args).push_back(describe(kernel, i));

@@ -11,30 +11,6 @@ using Json = nlohmann::ordered_json;
 // Parameters
 //===----------------------------------------------------------------------===//
 
-ParameterArena mlir::mhc::layOutParameters(const ::mhc::LanguageModel &model) {
-  constexpr int64_t alignment = 64; // elements: 256 bytes, the alignment of whatever a device allocates
-  ParameterArena arena;
-  for (::mhc::ParameterInfo &info : ::mhc::parameterTable(model)) {
-    ParameterArena::Tensor tensor;
-    tensor.elements = 1;
-    for (int64_t dim : info.shape)
-      tensor.elements *= dim;
-    tensor.info = std::move(info);
-    arena.tensors.push_back(std::move(tensor));
-  }
-  for (bool decayed : {true, false}) {
-    for (ParameterArena::Tensor &tensor : arena.tensors) {
-      if (tensor.info.decayed != decayed)
-        continue;
-      tensor.offset = arena.elements;
-      arena.elements += (tensor.elements + alignment - 1) / alignment * alignment;
-    }
-    if (decayed)
-      arena.decayEnd = arena.elements;
-  }
-  return arena;
-}
-
 static Json initialValue(const ::mhc::InitialValue &init) {
   switch (init.kind) {
   case ::mhc::InitialValue::normal:
@@ -165,20 +141,65 @@ static Json tokensEntry(int64_t shift, const Json &outputs, bool gradients) {
   return entry;
 }
 
+/// Groups of the arena: the range of all tensors of a name.
+static const char *groupName(const ::mhc::UpdateRule &rule) {
+  if (rule.optimizer != ::mhc::OptimizerKind::adamw)
+    return ::mhc::name(rule.optimizer);
+  return rule.decay != 0 ? "decay" : "no_decay";
+}
+
+static Json updateRule(const ::mhc::ParameterArena::Tensor &tensor, ::mhc::NormScope scope) {
+  const ::mhc::UpdateRule &rule = tensor.info.update;
+  Json json = {{"kind", ::mhc::name(rule.optimizer)}, {"rate", rule.rate}, {"decay", rule.decay}};
+  if (rule.isSphere())
+    json["norm_scope"] = ::mhc::name(tensor.info.stack.empty() ? ::mhc::NormScope::matrix : scope);
+  return json;
+}
+
+static Json states(const ::mhc::ParameterArena::Tensor &tensor) {
+  const ::mhc::UpdateRule &rule = tensor.info.update;
+  Json json = Json::object();
+  if (rule.isMuon()) {
+    json["momentum"] = tensor.state;
+  } else {
+    json["exp_avg"] = tensor.state;
+    json["exp_avg_sq"] = tensor.state;
+  }
+  if (rule.isSphere())
+    json["radius"] = tensor.radius;
+  return json;
+}
+
 static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) {
-  ParameterArena arena = layOutParameters(model);
+  ::mhc::ParameterArena arena = ::mhc::layOutParameters(model);
   manifest["parameters"] = Json::parse(::mhc::parameterReport(model));
+  Json groups = {{"decay", {0, 0}}, {"no_decay", {0, 0}}};
+  for (const ::mhc::UpdateBatch &batch : arena.batches) { // in the order of the arena
+    const char *name = groupName(batch.rule);
+    int64_t end = (batch.begin + batch.elements + 63) / 64 * 64;
+    Json &range = groups[name];
+    range = {range.is_null() || range[1] == 0 ? batch.begin : range[0].get<int64_t>(), end};
+  }
+  if (groups["no_decay"][1] == 0)
+    groups["no_decay"] = {groups["decay"][1], groups["decay"][1]};
   manifest["arenas"] = {{"parameters", arena.elements},
-                        {"groups", {{"decay", {0, arena.decayEnd}}, {"no_decay", {arena.decayEnd, arena.elements}}}}};
+                        {"exp_avg", arena.adamElements},
+                        {"exp_avg_sq", arena.adamElements},
+                        {"momentum", arena.momentumElements},
+                        {"radius", arena.radiusElements},
+                        {"groups", groups}};
   Json &tensors = manifest["tensors"] = Json::array();
-  for (const ParameterArena::Tensor &tensor : arena.tensors)
+  for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors)
     tensors.push_back({{"name", tensor.info.name},
                        {"shape", tensor.info.shape},
                        {"role", ::mhc::name(tensor.info.role)},
                        {"offset", tensor.offset},
-                       {"group", tensor.info.decayed ? "decay" : "no_decay"},
+                       {"group", groupName(tensor.info.update)},
+                       {"update", updateRule(tensor, model.training.optimizer.normScope)},
+                       {"states", states(tensor)},
                        {"init", initialValue(tensor.info.init)}});
   manifest["model"] = {{"vocab_size", model.vocabSize}, {"max_position_embeddings", model.maxPositionEmbeddings}};
+  manifest["multipliers"] = {{"residual_branches", model.branchScale}, {"logits", ::mhc::logitsMultiplier(model)}};
   manifest["training"] = Json::parse(::mhc::resolvedTraining(model));
 
   Json one = Json::array({1});
@@ -198,6 +219,25 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
   entries["train_step"].erase("parameters");
 }
 
+/// Kind optimizer: entry `step`. What goes into its scalars is in `optimizer`.
+static void addOptimizer(const ::mhc::OptimizerStepKind &kind, Json &manifest) {
+  const ::mhc::UpdateRule rule{kind.optimizer};
+  manifest["optimizer"] = {{"kind", ::mhc::name(kind.optimizer)}, {"betas", kind.betas}, {"eps", kind.eps}, {"weight_decay", kind.weightDecay}};
+  Tensors in, out;
+  Json one = Json::array({1});
+  in.addStacked(0, "w", "f32", kind.shape).addStacked(0, "g", "f32", kind.shape);
+  out.addStacked(0, "w", "f32", kind.shape);
+  std::vector<const char *> states = rule.isMuon() ? std::vector<const char *>{"momentum"} : std::vector<const char *>{"exp_avg", "exp_avg_sq"};
+  for (const char *state : states) {
+    in.addStacked(0, state, "f32", kind.shape);
+    out.addStacked(0, state, "f32", kind.shape);
+  }
+  if (rule.isSphere())
+    in.addStacked(0, "radius", "f32", kind.normOfEach() ? Json::array({kind.shape[0]}) : one);
+  in.addStacked(0, "lr", "f32", one).addStacked(0, "step", "i64", one);
+  manifest["entries"] = {{"step", {{"symbols", Json::array()}, {"inputs", in.list}, {"outputs", out.list}}}};
+}
+
 std::string mlir::mhc::manifestHeader(const ::mhc::Description &description) {
   Json manifest = Json::object();
   if (auto *kind = std::get_if<::mhc::HyperConnectionKind>(&description.value)) {
@@ -215,7 +255,7 @@ std::string mlir::mhc::manifestHeader(const ::mhc::Description &description) {
   } else {
     manifest["kind"] = "optimizer";
     manifest["dtype"] = "fp32";
-    manifest["entries"] = Json::object();
+    addOptimizer(std::get<::mhc::OptimizerStepKind>(description.value), manifest);
   }
   return manifest.dump();
 }

@@ -117,12 +117,16 @@ std::string hexSha256(StringRef content) {
 
 } // namespace
 
-LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &options, StringRef path) {
-  FailureOr<Json> header = readHeader(module);
-  if (failed(header) || failed(checkEntries(module, *header)))
+LogicalResult mlir::mhc::writePackage(function_ref<ModuleOp(StringRef)> moduleOf, const PackageOptions &options, StringRef path) {
+  ModuleOp first = moduleOf(options.targets.front());
+  FailureOr<Json> header = readHeader(first);
+  if (failed(header))
     return failure();
   // Refuse before the work.
   for (const std::string &target : options.targets) {
+    ModuleOp module = moduleOf(target);
+    if (failed(checkEntries(module, *header)))
+      return failure();
     std::vector<MissingCommand> missing = findMissingCommands(module, target);
     if (missing.empty())
       continue;
@@ -136,6 +140,7 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
   std::vector<std::string> requirements;
   Json plans = Json::object();
   for (const std::string &target : options.targets) {
+    ModuleOp module = moduleOf(target);
     FailureOr<TargetCode> code = generateCode(module, target, options.cpu, options.group, CodeStage::package);
     if (failed(code))
       return failure();
@@ -171,6 +176,6 @@ LogicalResult mlir::mhc::writePackage(ModuleOp module, const PackageOptions &opt
   std::string error;
   FailureOr<std::string> file = buildZip(members, error);
   if (failed(file) || !writeFileAtomically(path, *file, error))
-    return module.emitError() << error;
+    return first.emitError() << error;
   return success();
 }

@@ -110,6 +110,14 @@ private:
           json["trans_a"] = gemm.getTransA();
           json["trans_b"] = gemm.getTransB();
           json["accumulate"] = gemm.getAccumulate();
+          if (gemm.getBatch() != 1)
+            json["batch"] = gemm.getBatch();
+          if (!gemm.getAlpha().isExactlyValue(1.0))
+            json["alpha"] = gemm.getAlpha().convertToDouble();
+          if (gemm.getD()) {
+            json["d"] = id(gemm.getD());
+            json["beta"] = gemm.getBeta().convertToDouble();
+          }
         })
         .Case([&](plan::AttentionOp attention) { writeAttention(attention, json); })
         .Case([&](plan::AttentionBackwardOp attention) {

@@ -60,6 +60,10 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
     // Recompute blocks are made of whole sublayers' ops, which exist once topology is expanded; the norm's new place
     // decides what such a block recomputes.
     functions.addPass(createExpandTopologyPass());
+    // Weights: what spans a matrix is written out before matrices are cut into parts, so that one pass over the parts serves several of its sums.
+    functions.addPass(createExpandNewtonSchulzPass());
+    functions.addPass(createExpandSpheresPass());
+    functions.addPass(createSplitRowsPass());
     if (options.reorder)
       functions.addPass(createReorderNormAfterMatmulPass());
     if (options.recomputeBlock >= 0) {

@@ -29,14 +29,15 @@ const char *whyNot(Operation *op, Phase phase) {
   if (kernels) {
     if (auto sum = dyn_cast<SumOp>(op))
       return hasRows(sum.getResult().getType()) ? "rows are summed by kernels" : nullptr;
-    return isa<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp,
+    return isa<LaunchOp, MatmulOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp, SplitTokensOp,
                ViewOp, RopeTableOp, ScalarsOp, ZerosOp>(op)
                ? nullptr
                : "launches and library ops are all that is left";
   }
   if (isa<LaunchOp>(op))
     return "launches come in phase 'kernels'";
-  if (isa<SublayerOp, CoefficientsOp>(op) && phase >= Phase::optimize)
+  auto project = dyn_cast<ProjectOp>(op);
+  if ((isa<SublayerOp, CoefficientsOp, NewtonSchulzOp, DescendOp>(op) || (project && project.getRadius())) && phase >= Phase::optimize)
     return "phase 'optimize' expands it";
   if (isa<RecomputeOp, KeepOp>(op) && phase != Phase::optimize)
     return phase < Phase::optimize ? "recomputation is decided in phase 'optimize'"

@@ -42,6 +42,8 @@ struct Blocked {
 std::optional<Blocked> blockedForm(Operation *op) {
   Blocked form;
   if (auto gemm = dyn_cast<plan::GemmOp>(op)) {
+    if (gemm.getBatch() != 1 || gemm.getD())
+      return std::nullopt;
     if (multipleOf(gemm.getM(), "T") == 1 && !gemm.getTransA() && gemm.getN().isConstant() && gemm.getK().isConstant()) {
       form.rows = {gemm.getA(), gemm.getC()};
       return form;

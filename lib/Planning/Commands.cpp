@@ -36,6 +36,7 @@ LogicalResult EntryBuilder::emit(Operation &op) {
                         constant(rowElements(linear.getDy().getType())), constant(rowElements(linear.getX().getType())),
                         *rows, true, false);
       })
+      .Case([&](MatmulOp matmul) { return emitMatmul(matmul); })
       .Case([&](AttentionOp attention) { return emitAttention(attention); })
       .Case([&](AttentionVjpOp attention) { return emitAttentionVjp(attention); })
       .Case([&](SplitTokensOp split) { return emitSplitTokens(split); })
@@ -179,6 +180,21 @@ LogicalResult EntryBuilder::emitGemm(Operation &op, Value a, Value b, Value resu
   if (failed(out))
     return failure();
   plan::GemmOp::create(builder, op.getLoc(), *left, *right, *out, m, n, k, transA, transB, add, placeOf(&op));
+  return success();
+}
+
+LogicalResult EntryBuilder::emitMatmul(MatmulOp op) {
+  FailureOr<Value> a = use(op.getA()), b = use(op.getB()), c = op.getC() ? use(op.getC()) : FailureOr<Value>(Value());
+  FailureOr<ExprAttr> batch = failed(a) ? FailureOr<ExprAttr>(failure()) : rowsOf(op.getA());
+  if (failed(a) || failed(b) || failed(c) || failed(batch))
+    return failure();
+  if (!batch->isConstant())
+    return op.emitOpError("expected a number of matrices that is known, but got ") << batch->str();
+  FailureOr<Value> out = define(op.getResult(), batch->times(rowElements(op.getResult().getType())), nullptr);
+  if (failed(out))
+    return failure();
+  plan::GemmOp::create(builder, op.getLoc(), *a, *b, *out, *c, constant(op.getM()), constant(op.getN()), constant(op.getK()), op.getTransA(), op.getTransB(),
+                       /*accumulate=*/false, batch->getConstant(), op.getAlpha(), op.getBeta(), placeOf(op));
   return success();
 }
 

@@ -14,7 +14,7 @@ using namespace mlir::mhc;
 
 /// Commands write these; arguments, tables and the scalars have a place already.
 static bool isWritten(Value root) {
-  return isa_and_nonnull<LaunchOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
+  return isa_and_nonnull<LaunchOp, MatmulOp, LinearOp, LinearDxOp, LinearDwOp, AttentionOp, AttentionVjpOp, EmbeddingVjpOp,
                          SplitTokensOp, SumOp, ZerosOp>(root.getDefiningOp());
 }
 
@@ -112,16 +112,16 @@ static std::optional<StateRange> stateRange(DictionaryAttr attributes, Type type
   return StateRange{arena.getValue(), from, from + rowElements(type) * (rows ? rows.getInt() : 1)};
 }
 
-static bool launchesElementwise(LaunchOp launch) {
+static bool launchUpdatesInPlace(LaunchOp launch) {
   auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
-  return kernel && isElementwise(kernel);
+  return kernel && updatesInPlace(kernel);
 }
 
 /// The result's range may be written by the launch if no argument that lies there is read any more: by a later command,
 /// or by the launch itself other than element by element.
 bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
   auto launch = root.getDefiningOp<LaunchOp>();
-  std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), root.getType());
+  std::optional<StateRange> range = stateRange(func.getResultAttrDict(result), func.getResultTypes()[result]);
   if (!launch || !range)
     return false;
   for (BlockArgument argument : func.getArguments()) {
@@ -133,7 +133,7 @@ bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
       for (Operation *user : aliases[i].getUsers()) {
         if (auto view = dyn_cast<ViewOp>(user))
           aliases.push_back(view.getResult());
-        else if (user == launch ? !(*other == *range && launchesElementwise(launch)) : launch->isBeforeInBlock(user))
+        else if (user == launch ? !(*other == *range && launchUpdatesInPlace(launch)) : launch->isBeforeInBlock(user))
           return false;
       }
   }

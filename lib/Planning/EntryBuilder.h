@@ -80,6 +80,7 @@ private:
   LogicalResult emitLaunch(LaunchOp op);
   LogicalResult emitGemm(Operation &op, Value a, Value b, Value result, plan::ExprAttr m, plan::ExprAttr n,
                          plan::ExprAttr k, bool transA, bool transB);
+  LogicalResult emitMatmul(MatmulOp op);
   LogicalResult emitAttention(AttentionOp op);
   LogicalResult emitAttentionVjp(AttentionVjpOp op);
   LogicalResult emitSplitTokens(SplitTokensOp op);

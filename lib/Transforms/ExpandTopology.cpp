@@ -99,7 +99,7 @@ void expand(CoefficientsOp op) {
         order.push_back(2 * n + c.resIndex(o, i));
     res = SelectOp::create(b, loc, op.getHRes().getType(), z, order);
     if (!c.isHc())
-      res = ProjectOp::create(b, loc, res.getType(), res, c.getManifold());
+      res = ProjectOp::create(b, loc, res.getType(), res, /*radius=*/Value(), c.getManifold());
   }
   op.replaceAllUsesWith(ValueRange{pre, post, res});
   op.erase();

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "mhc/Transforms/Decision.h"
+#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Analysis/Rows.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -51,6 +52,32 @@ int64_t rowOnChip(const Ops &ops) {
     if (hasRows(v.getType()) && !isNarrow(v.getType()))
       bytes += rowBytes(v.getType());
   return bytes;
+}
+
+/// The module's targets (`mhc.targets`): one program serves all of them.
+SmallVector<TargetAttr> targetsOf(Operation *op) {
+  auto targets = op->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>("mhc.targets");
+  if (!targets || targets.empty())
+    return {TargetAttr::getDefault(op->getContext())};
+  return llvm::to_vector(targets.getAsRange<TargetAttr>());
+}
+
+/// The norm that a layer begins with needs sums over the row that the boundary has just aggregated: one more exchange between the blocks of a cluster, which
+/// would wait for it. Where a target has the boundary in clusters, the norm is a kernel of its own, for two units more.
+bool normsAlone(Operation *op) {
+  if (!isa<RmsNormOp>(op) || op->hasAttr(rebuiltMark) || op->hasAttr(recomputedMark))
+    return false;
+  Operation *def = op->getOperand(0).getDefiningOp();
+  if (isa_and_nonnull<CastOp>(def))
+    def = def->getOperand(0).getDefiningOp();
+  auto aggregate = dyn_cast_or_null<AggregateOp>(def);
+  auto type = aggregate ? dyn_cast<RankedTensorType>(aggregate.getX().getType()) : RankedTensorType();
+  if (!type || type.getRank() != 3 || !type.getElementType().isBF16())
+    return false;
+  int64_t n = type.getDimSize(1), columns = n * n + 2 * n;
+  return llvm::any_of(targetsOf(op), [&](TargetAttr target) {
+    return target.getClusterSize() > 1 && GroupSlice::choose(n, type.getDimSize(2), columns, target.getClusterSize());
+  });
 }
 
 class Segments {
@@ -110,7 +137,7 @@ private:
     int64_t segment = 0, sublayers = 0;
     forEachOperandDef(op, [&](Operation *def) {
       bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def);
-      int64_t least = segments.lookup(def) + (same ? 0 : 1);
+      int64_t least = segments.lookup(def) + (same && !normsAlone(op) ? 0 : 1);
       if (least > segment)
         sublayers = 0;
       segment = std::max(segment, least);
@@ -221,14 +248,6 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
     FusionOp fusion = makeFusion(cluster, kind);
     emitDecision(fusion.getLoc(), passName, kind, fusion, true,
                  Twine(count) + " ops of one segment become one kernel; its row of " + Twine(row) + " bytes fits on chip", DecisionFigures{before, after, 0});
-  }
-
-  /// The module's targets (`mhc.targets`): one program serves all of them.
-  static SmallVector<TargetAttr> targetsOf(Operation *op) {
-    auto targets = op->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>("mhc.targets");
-    if (!targets || targets.empty())
-      return {TargetAttr::getDefault(op->getContext())};
-    return llvm::to_vector(targets.getAsRange<TargetAttr>());
   }
 
   /// On-chip bytes of a unit: the least of the targets.

@@ -15,9 +15,11 @@ constexpr StringLiteral passName = "mhc-insert-recompute-boundaries";
 /// Elements a token that Eq. 20 counts for blocks of `block` of L sublayers of n streams of C channels.
 int64_t keptElements(int64_t n, int64_t C, int64_t L, int64_t block) { return n * C * ((L + block - 1) / block) + (n + 2) * C * block; }
 
-/// Ops of the topology, and the norm that F begins with: cheap beside the memory that their results take.
+/// Ops of the topology, and the norm that F begins with: cheap beside the memory that their results take. The projection and the norm of the streams
+/// are kept: a few numbers a token, which cost a pass over phi and whose last bits depend on the kernel that sums them. So the coefficients, and the
+/// streams after them, have the bits that they had in forward.
 bool isRecomputed(Operation *op) {
-  if (isa<RmsOp, ProjectionOp, DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, GainOp, AggregateOp, AddBiasOp, CombineOp>(op))
+  if (isa<DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, GainOp, AggregateOp, AddBiasOp, CombineOp>(op))
     return true;
   // Casts and the leading norm follow what they read; coefficients are cheap.
   if (isa<CastOp>(op) && hasRows(op->getResult(0).getType()) && isNarrow(op->getResult(0).getType()))

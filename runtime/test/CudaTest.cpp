@@ -325,7 +325,7 @@ TEST(Cuda, AttentionByCudnnInParts) {
   std::string target;
   auto device = openDevice("cuda", package, 1, target);
   cuda::Stream stream = nullptr;
-  cuda::check(cuda::driver().streamCreate(&stream, 0), "creating a stream");
+  cuda::check(cuda::driver().streamCreate(&stream, 0, 0), "creating a stream");
   std::mt19937 random(12);
   AttentionProblem problem(*device, random, 6, 100, 12, 6, 64, 64);
   const uint64_t ofGroup = 128 * 128 * 2 * 2; // bytes of two heads' scores, in tiles

@@ -59,3 +59,49 @@ TEST(Schedule, RefusesWrongOnes) {
     {"until": 0.4, "shape": "constant"}]})"),
                "to increase");
 }
+
+//===----------------------------------------------------------------------===//
+// Batches
+//===----------------------------------------------------------------------===//
+
+TEST(BatchPlan, WithoutRamp) {
+  BatchPlan plan(6, 2, 10);
+  EXPECT_EQ(plan.steps(), 10);
+  EXPECT_EQ(plan.total(), 60);
+  EXPECT_EQ(plan.at(1), 6);
+  EXPECT_EQ(plan.at(10), 6);
+  EXPECT_EQ(plan.before(10), 54);
+}
+
+// 4 to 16 sequences in micro-batches of 2 over the first half of 160 sequences: 4 + 12 min(1, before / 80), rounded down to even numbers.
+TEST(BatchPlan, Ramp) {
+  BatchPlan plan(16, 2, 10);
+  plan.setRamp(4, 0.5, "ramp");
+  const int64_t wanted[] = {4, 4, 4, 4, 6, 6, 8, 8, 10, 12, 12, 14, 16, 16, 16, 16, 4};
+  int64_t done = 0, step = 1;
+  for (int64_t count : wanted) {
+    EXPECT_EQ(plan.before(step), done) << step;
+    int64_t exact = done < 80 ? (4 * 80 + 12 * done) / 80 / 2 * 2 : 16;
+    EXPECT_EQ(plan.at(step), std::min<int64_t>(exact, 160 - done)) << step;
+    EXPECT_EQ(plan.at(step), count) << step;
+    done += count;
+    ++step;
+  }
+  EXPECT_EQ(done, 160); // the tokens of 10 whole steps
+  EXPECT_EQ(plan.steps(), 17);
+  EXPECT_EQ(plan.total(), 160);
+}
+
+TEST(BatchPlan, RampOfOtherSteps) {
+  BatchPlan plan(8, 1, 100);
+  plan.setRamp(1, 0.25, "ramp");
+  plan.setSteps(10);
+  int64_t done = 0;
+  for (int64_t step = 1; step <= plan.steps(); ++step) {
+    EXPECT_EQ(plan.before(step), done);
+    EXPECT_GE(plan.at(step), 1);
+    done += plan.at(step);
+  }
+  EXPECT_EQ(done, 80);
+  EXPECT_THROW(plan.setRamp(1, 0.0, "ramp"), Error);
+}

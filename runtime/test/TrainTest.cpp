@@ -361,11 +361,11 @@ TEST(Data, SamplesAreAFunctionOfSeedAndStep) {
   std::vector<int32_t> a(33), b(33), c(33);
   std::vector<int32_t> before;
   for (int step : {5, 1, 77}) {
-    source->batch(step, a.data());
+    source->batch(step, 3, a.data());
     EXPECT_NE(a, before);
     before = a;
-    again->batch(step, b.data());
-    other->batch(step, c.data());
+    again->batch(step, 3, b.data());
+    other->batch(step, 3, c.data());
     EXPECT_EQ(a, b);
     EXPECT_NE(a, c);
     for (int row = 0; row < 3; ++row) { // each row is a piece of the first 95%
@@ -389,9 +389,9 @@ TEST(Data, TokenFilesAndFolders) {
         result += static_cast<char>(token >> (8 * i));
     return result;
   };
-  openData(folder.write("a.bin", bytes({1, 999, 3, 4}, 2)), shape, 0)->batch(1, row.data());
+  openData(folder.write("a.bin", bytes({1, 999, 3, 4}, 2)), shape, 0)->batch(1, 1, row.data());
   EXPECT_EQ(row, (std::vector<int32_t>{1, 999, 3, 4}));
-  openData(folder.write("a.bin", "MHCTOK32" + bytes({5, 6, 7, 8}, 4)), shape, 0)->batch(1, row.data());
+  openData(folder.write("a.bin", "MHCTOK32" + bytes({5, 6, 7, 8}, 4)), shape, 0)->batch(1, 1, row.data());
   EXPECT_EQ(row, (std::vector<int32_t>{5, 6, 7, 8}));
   EXPECT_ERROR(openData(folder.write("a.bin", bytes({1, 1000, 3, 4}, 2)), shape, 0), "token 1000 at byte 2");
   EXPECT_ERROR(openData(folder.write("a.bin", "abc"), shape, 0), "tokens of 2 bytes");
@@ -400,7 +400,7 @@ TEST(Data, TokenFilesAndFolders) {
   EXPECT_ERROR(openData(folder.path, shape, 0), "not both");
   std::filesystem::remove(folder.file("a.bin"));
   folder.write("c.txt", "d");
-  openData(folder.path, shape, 0)->batch(1, row.data());
+  openData(folder.path, shape, 0)->batch(1, 1, row.data());
   EXPECT_EQ(row, (std::vector<int32_t>{'a', 'b', 'c', 'd'}));
   EXPECT_ERROR(openData(folder.path, {1, 3, 99, 1}, 0), "byte 99 at position 2");
 }

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+import gpu_boundary
 import gpu_experts
 import gpu_shapes
 
@@ -70,7 +71,8 @@ def example_models(root):
 # Modes of the numerics tests: an fp64 reference in numpy and its differences. prepare runs them on the CPU and keeps the packages; no fp64 on GPUs.
 NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.py", "conventions", "bf16"), ("hyper_connection.py", "shapes"), ("hyper_connection.py", "switches"),
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
-            *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual"))]
+            *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual")),
+            *(("optimizer.py", mode) for mode in ("steps", "spheres", "decay", "drift")), ("training.py",)]
 
 
 def numerics(out, programs, workers, **environment):
@@ -182,6 +184,7 @@ def prepare(out, programs):
             subprocess.run([runner, "call", out / f"{name}.mhcpkg", "loss_and_gradients", f"--inputs={out}/{name}-{b}x{s}.in", f"--outputs={out}/{name}-{b}x{s}.cpu"], check=True)
     for name, description in speed_models().items():
         compile_package(name, description)
+    gpu_boundary.prepare(out, programs)
     gpu_shapes.prepare(out, programs)
     gpu_experts.prepare(out, programs)
     prepare_numerics(out, programs)
@@ -341,6 +344,13 @@ class Checks:
     def shapes(self):
         gpu_shapes.shapes(self)
 
+    def boundary(self):
+        try:
+            import torch
+        except ImportError:
+            return print("skip boundary: it needs PyTorch")
+        gpu_boundary.run(self)
+
     def huge(self):
         gpu_shapes.huge(self)
 
@@ -377,7 +387,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "huge", "experts", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "experts", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -128,6 +128,8 @@ struct OptimizerStepKind {
   double eps = 0;
   bool nesterov = true;
   double weightDecay = 0;
+  /// True where each matrix of a stack has a norm of its own; else there is one for all.
+  bool normOfEach() const { return shape.size() == 3 && normScope != NormScope::stack; }
 };
 
 struct Training {
@@ -224,19 +226,64 @@ struct InitialValue {
 /// A line of the "terms" or "other" of the parameter report.
 enum class CountTerm { embedding, head, attention, ffn, expert, shared, router, hyperConnection, norm, scale, base, readout, attentionGate, fBias };
 
+/// How a parameter is updated (math.md 2.1, 2.2, 4): by its role, the optimizer and the parametrization.
+struct UpdateRule {
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  double rate = 1;  ///< the learning rate is multiplied by it
+  double decay = 0; ///< the weight decay is multiplied by it; 0: none
+  bool operator==(const UpdateRule &other) const { return optimizer == other.optimizer && rate == other.rate && decay == other.decay; }
+  bool isMuon() const { return optimizer == OptimizerKind::muon || optimizer == OptimizerKind::muonh; }
+  /// True if the norm is kept: the radius is one of the states.
+  bool isSphere() const { return optimizer == OptimizerKind::muonh || optimizer == OptimizerKind::adamh; }
+};
+
 struct ParameterInfo {
   std::string name;             ///< as in files (descriptions.md)
   std::vector<int64_t> shape;
   Role role;
   CountTerm term;
-  bool decayed;                 ///< AdamW's weight decay applies
+  bool decayed;                 ///< AdamW's weight decay would apply
   InitialValue init;
+  std::string stack;            ///< of experts: the name with * for the expert's number; the experts of a stack lie one after another
+  UpdateRule update;
 };
 
 /// All parameters in the order of the model (embedding, blocks, norm, head). Experts are listed one by one.
 std::vector<ParameterInfo> parameterTable(const LanguageModel &);
 /// State that is no parameter (`e_score_correction_bias`), fp32, zeros at the start.
 std::vector<ParameterInfo> stateTable(const LanguageModel &);
+
+/// What logits are multiplied by (math.md 2.2).
+double logitsMultiplier(const LanguageModel &);
+UpdateRule updateRule(const LanguageModel &, Role, const std::vector<int64_t> &shape);
+
+/// Weights that are updated together: one range of the parameters' arena. Adam's are all elements from `begin` on; others, matrices one after another.
+struct UpdateBatch {
+  UpdateRule rule;
+  int64_t begin = 0, elements = 0;
+  int64_t state = 0;                ///< where the range begins in its states' arenas
+  int64_t matrices = 0, rows = 0, columns = 0; ///< 0: no matrices, but multiples of 64 elements
+  int64_t radius = 0;               ///< of the first norm, in arena `radius`
+  int64_t matricesOfNorm = 1;
+};
+
+/// Where a model's parameters lie in their arena (docs/design/package.md). Gradients have the same layout; each state has an arena of its own for those that have it.
+struct ParameterArena {
+  struct Tensor {
+    ParameterInfo info;
+    int64_t offset = 0, elements = 0;
+    int64_t state = 0;   ///< in the arenas of exp_avg and exp_avg_sq, or of momentum
+    int64_t radius = -1; ///< where it keeps its norm
+  };
+  std::vector<Tensor> tensors; ///< in the order of the model
+  std::vector<UpdateBatch> batches;
+  int64_t elements = 0, adamElements = 0, momentumElements = 0, radiusElements = 0;
+};
+ParameterArena layOutParameters(const LanguageModel &);
+
+/// The words of descriptions.
+const char *name(OptimizerKind);
+const char *name(NormScope);
 
 /// The object that `--report=parameters` prints, as JSON text (descriptions.md): exact counts, without building the table of experts one by one.
 std::string parameterReport(const LanguageModel &);

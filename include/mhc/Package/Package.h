@@ -78,9 +78,9 @@ struct PackageOptions {
   std::vector<std::pair<std::string, std::string>> extras;
 };
 
-/// Writes the package of a module after phase `plan`, which carries attribute `mhc.manifest`. Nothing stands under
-/// `path` unless all went well.
-LogicalResult writePackage(ModuleOp module, const PackageOptions &options, StringRef path);
+/// Writes the package of a module after phase `plan`, which carries attribute `mhc.manifest`; targets may have modules of
+/// their own, which differ in their plans alone. Nothing stands under `path` unless all went well.
+LogicalResult writePackage(function_ref<ModuleOp(StringRef target)> moduleOf, const PackageOptions &options, StringRef path);
 
 /// plan.json's object of one entry, as text; for tests and tools.
 std::string entryJson(plan::EntryOp entry);

@@ -241,4 +241,97 @@ def FormKernelsPass : Pass<"mhc-form-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
+def ExpandSpheresPass : Pass<"mhc-expand-spheres", "::mlir::func::FuncOp"> {
+  let summary = "rewrite steps on spheres into norms and scalings, with the norm of a sum from its parts";
+  let description = [{
+    `mhc.project` of weights becomes a sum of squares and a scaling, `mhc.descend` a norm and a sum. Where the one follows the other the norm after the step, ||w + s o||, is computed from <w, w>, <w, o> and <o, o>,
+    which one pass reduces together: weights and direction are read twice, not three times.
+
+    ```mlir
+    func.func @step(%w: tensor<?x64xf32>, %o: tensor<?x64xf32>, %r: tensor<?x1xf32, #mhc.narrow>, %rate: tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32> {
+      %0 = mhc.descend %w, %o, %r, %rate : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32>
+      %1 = mhc.project %0, %r {manifold = #mhc.sphere<>} : (tensor<?x64xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32>
+      return %1 : tensor<?x64xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @step(%w: tensor<?x64xf32>, %o: tensor<?x64xf32>, %r: tensor<?x1xf32, #mhc.narrow>, %rate: tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32> {
+      %xx, %xy, %yy = mhc.gram %w, %o : (tensor<?x64xf32>, tensor<?x64xf32>) -> (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>)
+      %0 = mhc.norm_scale %yy, %r : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %1 = mhc.product %rate, %0 : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %s = mhc.scale %1 {factor = -1.0 : f64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %2 = mhc.product %s, %xy : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %3 = mhc.scale %2 {factor = 2.0 : f64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %4 = mhc.product %s, %s, %yy : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %5 = mhc.sum %xx, %3, %4 : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %6 = mhc.add_scaled %w, %o, %s : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32>
+      %7 = mhc.norm_scale %5, %r {inside} : (tensor<?x1xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %8 = mhc.scale_rows %6, %7 : (tensor<?x64xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x64xf32>
+      return %8 : tensor<?x64xf32>
+    }
+    ```
+    Refused, with a remark: a step whose result has other uses (it is then written and read again).
+  }];
+  let dependentDialects = ["::mlir::mhc::MhcDialect"];
+}
+
+def ExpandNewtonSchulzPass : Pass<"mhc-expand-newton-schulz", "::mlir::func::FuncOp"> {
+  let summary = "rewrite Newton-Schulz iterations into batched library matmuls";
+  let description = [{
+    Three products an iteration: A = X X^T, B = c A A + b A, X = B X + a X; where matrices have more rows than columns A = X^T X and X = X B + a X. If all of the module's targets are GPUs, what is multiplied is rounded to
+    bf16; where a CPU is among them it stays in the weights' type.
+
+    ```mlir
+    func.func @step(%u: tensor<?x24xf32>) -> tensor<?x24xf32> {
+      %0 = mhc.newton_schulz %u {rows = 4, columns = 6, eps = 0.5} : (tensor<?x24xf32>) -> tensor<?x24xf32>
+      return %0 : tensor<?x24xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @step(%u: tensor<?x24xf32>) -> tensor<?x24xf32> {
+      %0 = mhc.dot_rows %u, %u : (tensor<?x24xf32>, tensor<?x24xf32>) -> tensor<?x1xf32, #mhc.narrow>
+      %1 = mhc.norm_scale %0 {eps = 5.000000e-01 : f64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %x = mhc.scale_rows %u, %1 : (tensor<?x24xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x24xf32>
+      %a = mhc.matmul %x, %x {k = 6 : i64, m = 4 : i64, n = 4 : i64, trans_b} : (tensor<?x24xf32>, tensor<?x24xf32>) -> tensor<?x16xf32>
+      %b = mhc.matmul %a, %a, %a {alpha = 2.927000e+00 : f64, beta = -6.894600e+00 : f64, k = 4 : i64, m = 4 : i64, n = 4 : i64} : (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) -> tensor<?x16xf32>
+      ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::mhc::MhcDialect"];
+}
+
+def SplitRowsPass : Pass<"mhc-split-rows", "::mlir::func::FuncOp"> {
+  let summary = "cut rows that are whole matrices into parts, so that all threads work on one matrix";
+  let description = [{
+    Row ops on rows of two dimensions that are longer than `part` elements work on parts of the largest length up to `part` that divides the row; numbers of a row are repeated for its parts, sums over a row become sums over
+    its parts and a sum of these. An op that is neither elementwise nor such a sum keeps its rows (a remark says so).
+
+    ```mlir
+    func.func @step(%x: tensor<?x8192xf32>) -> tensor<?x8192xf32> {
+      %0 = mhc.dot_rows %x, %x : (tensor<?x8192xf32>, tensor<?x8192xf32>) -> tensor<?x1xf32, #mhc.narrow>
+      %1 = mhc.scale_rows %x, %0 : (tensor<?x8192xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x8192xf32>
+      return %1 : tensor<?x8192xf32>
+    }
+    ```
+    becomes
+    ```mlir
+    func.func @step(%x: tensor<?x8192xf32>) -> tensor<?x8192xf32> {
+      %0 = mhc.view %x : (tensor<?x8192xf32>) -> tensor<?x4096xf32>
+      %1 = mhc.dot_rows %0, %0 : (tensor<?x4096xf32>, tensor<?x4096xf32>) -> tensor<?x1xf32, #mhc.narrow>
+      %2 = mhc.view %1 : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x2xf32>
+      %3 = mhc.row_sum %2 : (tensor<?x2xf32>) -> tensor<?x1xf32, #mhc.narrow>
+      %4 = mhc.view %x : (tensor<?x8192xf32>) -> tensor<?x4096xf32>
+      %5 = mhc.repeat %3 {times = 2 : i64} : (tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1xf32, #mhc.narrow>
+      %6 = mhc.scale_rows %4, %5 : (tensor<?x4096xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x4096xf32>
+      %7 = mhc.view %6 : (tensor<?x4096xf32>) -> tensor<?x8192xf32>
+      return %7 : tensor<?x8192xf32>
+    }
+    ```
+  }];
+  let options = [Option<"part", "part", "int64_t", /*default=*/"4096", "the most elements of a part">];
+  let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
+}
+
 #endif // MHC_TRANSFORMS_PASSES

@@ -84,11 +84,9 @@ LogicalResult GroupEmitter::emitCoefficients() {
   Value sums = bytes(bytes(shared, plan.scratch), mul(inRole, scratchBytes)), results = bytes(sums, plan.share * plan.sumCount * 4);
   loop(inRole, mine, i32(GroupPlan::coefficientWarps), [&](Value tile) {
     Value buffer = bitAnd(tile, GroupPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, 2), 1);
-    when(equal(laneOf, 0), [&] {
-      expect(sumsHere(buffer), i32(plan.exchangeBytes()));
-      expect(resultsHere(buffer), i32(plan.resultBytes()));
-    });
     wait(sumsHere(buffer), parity, /*fromCluster=*/true);
+    syncWarp();
+    when(equal(laneOf, 0), [&] { expect(sumsHere(buffer), i32(plan.exchangeBytes())); });
     addSums(buffer, sums);
     Value ofShare = min(laneOf, i32(plan.share - 1));
     Value number = add(add(firstToken(tile), mul(rank, plan.share)), ofShare);

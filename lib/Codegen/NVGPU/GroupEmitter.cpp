@@ -6,8 +6,6 @@
 
 namespace mlir::mhc::nvgpu {
 
-/// Registers of a thread by role, for 640 threads that start with 96 each: 4 * 48 + 8 * 64 + 8 * 152 = 20 * 96.
-static constexpr int64_t serviceRegisters = 48, postRegisters = 64, projectRegisters = 152;
 
 LogicalResult GroupEmitter::run() {
   beginFunction();
@@ -24,15 +22,15 @@ LogicalResult GroupEmitter::run() {
   };
   constexpr int64_t project = GroupPlan::postWarps, service = project + GroupPlan::projectWarps;
   role(0, GroupPlan::postWarps, [&] {
-    setRegisters(postRegisters, false);
+    setRegisters(plan.postRegisters);
     return emitPost();
   });
   role(project, GroupPlan::projectWarps, [&] {
-    setRegisters(projectRegisters, true);
+    setRegisters(plan.projectRegisters);
     return emitProjection();
   });
   role(service, 1 + GroupPlan::coefficientWarps, [&] {
-    setRegisters(serviceRegisters, false);
+    setRegisters(plan.serviceRegisters);
     Value loads = equal(inRole, GroupPlan::coefficientWarps);
     scf::IfOp::create(
         b, loc, loads,
@@ -121,6 +119,11 @@ void GroupEmitter::initBarriers() {
       init(resultsHere(i32(i)), 1);
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
+    // A phase of these begins with the bytes it is to receive; the next one when somebody has seen the end of the one before.
+    for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
+      expect(sumsHere(i32(i)), i32(plan.exchangeBytes()));
+      expect(resultsHere(i32(i)), i32(plan.resultBytes()));
+    }
     for (Value map : maps)
       NVVM::PrefetchOp::create(b, loc, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(), b.getUnitAttr());
   });
@@ -176,8 +179,9 @@ void GroupEmitter::expect(Value barrier, Value count) {
   NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrier, count, NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
 }
 
-void GroupEmitter::setRegisters(int64_t count, bool increase) {
-  NVVM::SetMaxRegisterOp::create(b, loc, count, increase ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease);
+void GroupEmitter::setRegisters(int64_t count) {
+  auto action = count > GroupPlan::registers ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
+  NVVM::SetMaxRegisterOp::create(b, loc, count, action);
 }
 
 void GroupEmitter::send(Value value, Value place, Value barrier, Value block) {

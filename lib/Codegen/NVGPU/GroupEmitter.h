@@ -65,7 +65,7 @@ private:
   void arrive(Value barrier);
   void expect(Value barrier, Value count);
   void syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
-  void setRegisters(int64_t count, bool increase);
+  void setRegisters(int64_t count);
   /// `value` into the shared memory of block `block`, and its bytes onto that block's barrier.
   void send(Value value, Value place, Value barrier, Value block);
 

@@ -12,8 +12,10 @@ namespace {
 
 /// Shared memory of a block on sm_90 and later.
 constexpr int64_t sharedLimit = 227 * 1024;
-/// Registers of phi that a projection warp can keep beside what it works with.
-constexpr int64_t weightRegisters = 120;
+/// What leaves the first-level cache enough for parameters and what roles spill: with less a boundary took 1.3 times as long.
+constexpr int64_t comfortableShared = 192 * 1024;
+/// Registers that a projection warp works with beside phi's, and what it can have in all.
+constexpr int64_t workRegisters = 36, mostRegisters = 152;
 
 class Planner {
 public:
@@ -231,42 +233,32 @@ private:
   }
 
   bool chooseSlice() {
-    std::string last = "rows are no multiple of 64 channels that 1, 2, 4, 8 or 16 blocks could share";
-    for (int64_t blocks : {1, 2, 4, 8, 16}) {
-      if (plan.channels % (blocks * GroupPlan::boxChannels))
-        continue;
-      plan.blocks = blocks;
-      plan.slice = plan.channels / blocks;
-      plan.boxes = plan.slice / GroupPlan::boxChannels;
-      plan.share = GroupPlan::tokens / blocks;
-      plan.pieces = llvm::divideCeil(plan.columns, 8);
-      if (plan.project) {
-        int64_t k = plan.slice * plan.project.getValue().getType().getStreams(), each = GroupPlan::projectWarps * 16;
-        plan.steps = k / each;
-        if (k % each) {
-          last = "a block's part of the projection is no multiple of 128";
-          continue;
-        }
-        if (plan.steps * plan.pieces * 4 > weightRegisters) {
-          last = "phi does not fit into the registers of 16 blocks";
-          continue;
-        }
-      }
-      int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
-      for (int64_t stages : {6, 5, 4, 3, 2})
-        if (layOut(stages, box, passingBox))
+    int64_t streams = plan.project ? plan.project.getValue().getType().getStreams() : 1;
+    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, /*largest=*/16);
+    if (!slice)
+      return refuse("no cluster of 1, 2, 4, 8 or 16 blocks can have whole boxes of 64 channels and its part of phi in registers");
+    plan.blocks = slice->blocks;
+    plan.slice = slice->channels;
+    plan.boxes = plan.slice / GroupPlan::boxChannels;
+    plan.share = GroupPlan::tokens / plan.blocks;
+    plan.pieces = plan.project ? slice->pieces : 0;
+    plan.steps = plan.project ? slice->steps : 0;
+    // Roles that have fewer registers than at the start give them to the projection.
+    plan.projectRegisters = std::clamp<int64_t>(llvm::alignTo(plan.steps * plan.pieces * 4 + workRegisters, 8), plan.registers, mostRegisters);
+    plan.postRegisters = plan.projectRegisters > 136 ? 56 : 64;
+    plan.serviceRegisters = (20 * plan.registers - plan.postWarps * plan.postRegisters - plan.projectWarps * plan.projectRegisters) / 4 / 8 * 8;
+    int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
+    for (int64_t limit : {comfortableShared, sharedLimit})
+      for (int64_t stages : {4, 3, 2})
+        if (layOut(stages, box, passingBox) && plan.sharedBytes <= limit)
           return true;
-      plan.stageBytes = box;
-      plan.passingBytes = passingBox;
-      last = "the rows of 16 tokens do not fit into the shared memory of 16 blocks";
-    }
-    return refuse(last);
+    return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 
   /// Shared memory for this number of stages; from three on the end of a tile lags behind.
   bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
     plan.stages = stages;
-    plan.lag = std::min<int64_t>(stages - 2, 2);
+    plan.lag = std::min<int64_t>(stages - 2, 1);
     plan.stageBytes = box * plan.boxes;
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {

@@ -15,6 +15,7 @@
 #ifndef MHC_CODEGEN_NVGPU_GROUPPLAN_H
 #define MHC_CODEGEN_NVGPU_GROUPPLAN_H
 
+#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -26,9 +27,11 @@ namespace mlir::mhc::nvgpu {
 
 struct GroupPlan {
   /// Tokens of a tile, channels of a box (128 bytes of bf16, which the hardware swizzles), bytes of a box.
-  static constexpr int64_t tokens = 16, boxChannels = 64, boxBytes = tokens * boxChannels * 2;
+  static constexpr int64_t tokens = 16, boxChannels = GroupSlice::box, boxBytes = tokens * boxChannels * 2;
   /// Warps: elementwise code of the first wide phase; projection and the second wide phase; coefficients; one loads.
-  static constexpr int64_t postWarps = 8, projectWarps = 8, coefficientWarps = 3, threads = 20 * 32;
+  static constexpr int64_t postWarps = 8, projectWarps = GroupSlice::warps, coefficientWarps = 3, threads = 20 * 32;
+  /// Registers of a thread at the start, of which the roles get more or fewer; postWarps, projectWarps and the four others share 20 * 96.
+  static constexpr int64_t registers = 96;
   /// Exchange buffers: tiles whose sums may be under way at a time.
   static constexpr int64_t exchanges = 4;
 
@@ -49,6 +52,7 @@ struct GroupPlan {
   llvm::MapVector<Operation *, int64_t> coefficientLoads; ///< narrow rows of the first narrow phase: where in a stage of the other ring
   RowProjectOp project;                                 ///< null: sums only
   int64_t columns = 0, pieces = 0, steps = 0;           ///< of phi; pieces of 8 columns; products of 16 rows a warp
+  int64_t postRegisters = 0, projectRegisters = 0, serviceRegisters = 0; ///< of a thread, by role
   SmallVector<RowReduceOp> reduces;
   llvm::MapVector<Operation *, int64_t> sums; ///< of projection and reduces: the first one's number
   int64_t sumCount = 0;

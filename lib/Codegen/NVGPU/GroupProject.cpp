@@ -1,6 +1,6 @@
 //===- GroupProject.cpp - projection and exchange of family group -----------===//
 //
-// Eight warps share the products with phi: warp w has `steps` products of 16 rows of its slice (stream, channel), for all columns. A product of a
+// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (stream, channel), for all columns. A product of a
 // bf16 row with an fp32 parameter is two of tensor cores, with the parameter's bf16 value and with what that leaves: 16 significant bits.
 //
 //===----------------------------------------------------------------------===//
@@ -21,7 +21,7 @@ void GroupEmitter::loadWeights() {
       for (int64_t half = 0; half < 2; ++half) {
         SmallVector<Value> pair;
         for (int64_t i = 0; i < 2; ++i) {
-          Value inSlice = add(add(mul(add(mul(inRole, plan.steps), step), 16), row), half * 8 + i);
+          Value inSlice = add(add(mul(inRole, 16), row), step * 128 + half * 8 + i);
           Value stream = divide(inSlice, plan.slice), channelOf = add(remainder(inSlice, plan.slice), sliceStart);
           Value at = add(mul(stream, plan.channels), channelOf), to = add(column, piece * 8);
           Value known = less(to, i32(plan.columns));
@@ -66,12 +66,14 @@ void GroupEmitter::multiply(Value base) {
   Value from = bytes(base, home * plan.boxes * GroupPlan::boxBytes);
   Value row = bitAnd(laneOf, 15), side = shiftRight(laneOf, 4);
   auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8);
+  // A step is two boxes: the place in them is the same in all steps.
+  Value piece = add(mul(bitAnd(inRole, 3), 2), side);
+  Value place = add(mul(shiftRight(inRole, 2), GroupPlan::boxBytes),
+                    add(mul(row, 128), mul(arith::XOrIOp::create(b, loc, piece, bitAnd(row, 7)), 16)));
+  from = bytes(from, place);
   for (int64_t step = 0; step < plan.steps; ++step) {
-    Value first = mul(add(mul(inRole, plan.steps), step), 16); // of [stream][box][64]
-    Value piece = add(shiftRight(bitAnd(first, 63), 3), side);
-    Value place = add(mul(shiftRight(first, 6), GroupPlan::boxBytes),
-                      add(mul(row, 128), mul(arith::XOrIOp::create(b, loc, piece, bitAnd(row, 7)), 16)));
-    Value loaded = NVVM::LdMatrixOp::create(b, loc, fragment, bytes(from, place), 4, NVVM::MMALayout::row, shape, NVVM::LdStMatrixEltType::B16);
+    Value loaded = NVVM::LdMatrixOp::create(b, loc, fragment, bytes(from, step * 2 * GroupPlan::boxBytes), 4, NVVM::MMALayout::row, shape,
+                                            NVVM::LdStMatrixEltType::B16);
     SmallVector<Value> left;
     for (int64_t i = 0; i < 4; ++i)
       left.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
@@ -86,11 +88,11 @@ void GroupEmitter::multiply(Value base) {
       }
   }
   int64_t rowBytes = plan.pieces * 8 * 4;
-  Value place = bytes(bytes(shared, plan.partialSums),
+  Value sumPlace = bytes(bytes(shared, plan.partialSums),
                       add(mul(inRole, GroupPlan::tokens * rowBytes), add(mul(shiftRight(laneOf, 2), rowBytes), mul(bitAnd(laneOf, 3), 8))));
   for (int64_t p = 0; p < plan.pieces; ++p)
     for (int64_t half = 0; half < 2; ++half)
-      store(vectorOf({sums[p][2 * half], sums[p][2 * half + 1]}), bytes(place, p * 32 + half * 8 * rowBytes), 8);
+      store(vectorOf({sums[p][2 * half], sums[p][2 * half + 1]}), bytes(sumPlace, p * 32 + half * 8 * rowBytes), 8);
 }
 
 /// The block's sums of each token, to the block that finishes it: [buffer][block][token of its share][sum].
@@ -162,6 +164,7 @@ LogicalResult GroupEmitter::emitProjection() {
       Value before = plan.lag ? sub(tile, i32(plan.lag)) : tile;
       Value buffer = buffers(before), parity = bitAnd(shiftRight(before, 2), 1);
       wait(resultsHere(buffer), parity, /*fromCluster=*/true);
+      when(stores, [&] { expect(resultsHere(buffer), i32(plan.resultBytes())); });
       if (plan.second && succeeded(status))
         status = emitSecond(before, stageAt(behind.stage), buffer);
       if (storesRows)

@@ -114,7 +114,7 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
         .Case([&](plan::GemmOp op) {
           // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32).
           bool a = typeOf(op.getA()).isBF16(), b = typeOf(op.getB()).isBF16(), c = typeOf(op.getC()).isBF16();
-          if (a != b || (!a && c && op.getAccumulate()))
+          if (a != b || (!a && c && (op.getAccumulate() || op.getD())))
             names.insert("mhc_widen_bf16");
           if (!(a && b) && c)
             names.insert("mhc_round_bf16");

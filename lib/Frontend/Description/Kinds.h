@@ -38,6 +38,9 @@ struct ParameterCounts {
 };
 ParameterCounts countParameters(const LanguageModel &);
 
+/// Weight decay goes by the role: matrices shrink; gains, biases and what steers the streams do not.
+bool isDecayed(Role);
+
 /// The dense blocks come first.
 inline int64_t denseBlocks(const LanguageModel &model) {
   return model.nRoutedExperts ? model.firstKDenseReplace : model.numHiddenLayers;

@@ -226,7 +226,8 @@ int64_t elements(const std::vector<int64_t> &shape) {
   return product;
 }
 
-/// Weight decay goes by the role: matrices shrink; gains, biases and what steers the streams do not.
+} // namespace
+
 bool isDecayed(Role role) {
   switch (role) {
   case Role::embedding:
@@ -244,8 +245,6 @@ bool isDecayed(Role role) {
   }
   return false;
 }
-
-} // namespace
 
 ParameterCounts countParameters(const LanguageModel &model) {
   ParameterCounts counts;
@@ -273,7 +272,8 @@ ParameterCounts countParameters(const LanguageModel &model) {
 std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
   std::vector<ParameterInfo> out;
   auto append = [&](const std::string &name, const Tensor &tensor) {
-    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init});
+    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init,
+                   tensor.role == Role::expert ? tensor.name : "", updateRule(model, tensor.role, tensor.shape)});
   };
   // The tensors of one expert follow each other, so experts are taken out of the list in one go.
   auto appendAll = [&](const std::vector<Tensor> &tensors) {
@@ -317,7 +317,9 @@ std::vector<ParameterInfo> stateTable(const LanguageModel &model) {
                    Role::bias,
                    CountTerm::router,
                    /*decayed=*/false,
-                   InitialValue{InitialValue::constant, 0, {}}});
+                   InitialValue{InitialValue::constant, 0, {}},
+                   "",
+                   {}});
   return out;
 }
 

@@ -35,11 +35,7 @@ Limits limitsOf(const MoeRouterKind &kind) {
   };
 }
 
-Limits limitsOf(const OptimizerStepKind &) {
-  return {
-      {"kind", true, "kind 'optimizer'"},
-  };
-}
+Limits limitsOf(const OptimizerStepKind &) { return {}; }
 
 constexpr int64_t mostOfHeads = 1 << 20; // as the runtime has it
 
@@ -55,7 +51,6 @@ int64_t parts(std::initializer_list<int64_t> sizes, int64_t pairs) {
 }
 
 Limits limitsOf(const LanguageModel &model) {
-  const Training &t = model.training;
   Limits limits = {
       {"dtype", model.dtype == Dtype::fp64, "dtype 'fp64' of a language_model"},
       {"num_attention_heads", model.numAttentionHeads > mostOfHeads, "more than 1048576 heads"},
@@ -68,11 +63,6 @@ Limits limitsOf(const LanguageModel &model) {
       {"v_head_dim", model.mla && parts({model.qkNopeHeadDim, model.vHeadDim}, model.qkRopeHeadDim / 2) > mostParts,
        "a head whose parts have so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
       {"n_routed_experts", model.nRoutedExperts > 0, "a model with experts"},
-      {"training.optimizer.kind", t.optimizer.kind != OptimizerKind::adamw, "an optimizer other than 'adamw'"},
-      {"training.parametrization", t.parametrization.kind != Training::Parametrization::none,
-       "a parametrization other than 'none'"},
-      {"training.schedule.kind", t.schedule.kind == Training::Schedule::phased, "schedule 'phases'"},
-      {"training.batch.ramp", t.batch.ramp.has_value(), "a batch ramp"},
   };
   for (Limit &limit : limitsOf(model.residual, "residual."))
     limits.push_back(std::move(limit));

@@ -235,5 +235,7 @@ OwningOpRef<ModuleOp> mlir::mhc::importDescription(const ::mhc::Description &des
     importHyperConnection(importer, *kind);
   else if (auto *model = std::get_if<::mhc::LanguageModel>(&description.value))
     importLanguageModel(importer, *model);
+  else if (auto *optimizer = std::get_if<::mhc::OptimizerStepKind>(&description.value))
+    importOptimizer(importer, *optimizer);
   return module;
 }

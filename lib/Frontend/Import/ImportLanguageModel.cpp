@@ -11,7 +11,7 @@ using namespace mlir::mhc;
 namespace {
 
 /// Slots of the step's scalars (docs/design/package.md).
-enum ScalarSlot { lossScale = 3, inverseTokens = 10, gradientSquares = 16, clipFactor = 17 };
+enum ScalarSlot { lossScale = 3, weightDecay = 5, scheduleFactor = 9, inverseTokens = 10, gradientSquares = 16, clipFactor = 17 };
 
 class ModelImporter {
 public:
@@ -43,7 +43,7 @@ public:
     auto split = SplitTokensOp::create(b, f.place("tokens"), TypeRange{rowsOfTokens(), rowsOfTokens()}, tokens, model.vocabSize);
     Value each = CrossEntropyOp::create(b, loc, narrowTensor({1}, f32), logits(split.getResult(0)), split.getResult(1));
     Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
-    Value weight = TokenWeightOp::create(b, loc, narrowTensor({1}, f32), each, scalars, ArrayRef<int64_t>{lossScale, inverseTokens});
+    Value weight = TokenWeightOp::create(b, loc, narrowTensor({1}, f32), each, scalars, b.getDenseI64ArrayAttr({lossScale, inverseTokens}), b.getF64FloatAttr(1.0));
     Value loss = WeightedSumOp::create(b, loc, RankedTensorType::get({1}, f32), each, weight);
     if (train)
       f.result(loss, "loss", StringRef(""));
@@ -51,42 +51,45 @@ public:
     f.end();
   }
 
-  /// One optimizer step on the arenas, as rows of 64 elements.
+  /// One optimizer step on the arenas: one range a batch of weights that are updated alike.
   void importUpdate() {
-    int64_t decayed = 0, others = 0;
-    for (const ::mhc::ParameterInfo &info : table) {
-      int64_t size = 1;
-      for (int64_t dim : info.shape)
-        size *= dim;
-      (info.decayed ? decayed : others) += (size + 63) / 64;
-    }
+    ::mhc::ParameterArena arena = ::mhc::layOutParameters(model);
+    const ::mhc::Training::Optimizer &o = model.training.optimizer;
     f.begin("update", {});
     Location loc = f.place("optimizer");
-    auto range = [&](StringRef arena, int64_t begin, int64_t count) {
-      SmallVector<NamedAttribute> attributes = stateAttributes(arena, begin, count);
-      return f.argument(f.rows({64}, f32), attributes);
-    };
-    struct Group {
-      bool decayed;
-      int64_t begin, count;
-    };
-    SmallVector<Group> groups;
-    if (decayed)
-      groups.push_back({true, 0, decayed});
-    if (others)
-      groups.push_back({false, decayed, others});
-    Value all = range("gradients", 0, decayed + others);
+    auto range = [&](StringRef name, int64_t begin, int64_t rows, Type type) { return f.argument(type, stateAttributes(name, begin, rows)); };
+    RankedTensorType chunk = f.rows({64}, f32);
+    Value all = range("gradients", 0, arena.elements / 64, chunk);
     Value scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     auto one = RankedTensorType::get({1}, f32);
     Value squares = SumSquaresOp::create(b, loc, one, all);
     Value factor = ClipFactorOp::create(b, loc, one, squares, scalars);
-    for (const Group &g : groups) {
-      Value w = range("parameters", g.begin, g.count), d = range("gradients", g.begin, g.count);
-      Value m = range("exp_avg", g.begin, g.count), v = range("exp_avg_sq", g.begin, g.count);
-      auto step = AdamwOp::create(b, loc, TypeRange{w.getType(), w.getType(), w.getType()}, w, d, m, v, factor, scalars, g.decayed);
-      f.result(step.getWNext(), stateAttributes("parameters", g.begin, g.count));
-      f.result(step.getMNext(), stateAttributes("exp_avg", g.begin, g.count));
-      f.result(step.getVNext(), stateAttributes("exp_avg_sq", g.begin, g.count));
+    for (const ::mhc::UpdateBatch &batch : arena.batches) {
+      WeightStep step;
+      step.rule = batch.rule;
+      step.rows = batch.rows;
+      step.columns = batch.columns;
+      step.matricesOfNorm = batch.matricesOfNorm;
+      step.momentum = o.momentum;
+      step.newtonSchulzEps = o.nsEps;
+      step.decaySlots = {weightDecay, scheduleFactor};
+      // Adam's elements are as good in one row as in another; matrices are rows.
+      Type type = batch.matrices ? f.rows({batch.rows * batch.columns}, f32) : chunk;
+      int64_t rows = batch.matrices ? batch.matrices : batch.elements / 64;
+      WeightValues in;
+      in.w = range("parameters", batch.begin, rows, type);
+      in.g = range("gradients", batch.begin, rows, type);
+      in.factor = factor;
+      in.scalars = scalars;
+      SmallVector<StringRef> names = batch.rule.isMuon() ? SmallVector<StringRef>{"momentum"} : SmallVector<StringRef>{"exp_avg", "exp_avg_sq"};
+      for (StringRef name : names)
+        in.states.push_back(range(name, batch.state, rows, type));
+      if (batch.rule.isSphere())
+        in.radius = range("radius", batch.radius, batch.matrices / batch.matricesOfNorm, narrowTensor({1}, f32));
+      WeightResults out = buildWeightStep(f, loc, step, in);
+      f.result(out.w, stateAttributes("parameters", batch.begin, rows));
+      for (auto [name, state] : llvm::zip(names, out.states))
+        f.result(state, stateAttributes(name, batch.state, rows));
     }
     f.result(squares, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(gradientSquares))});
     f.result(factor, {b.getNamedAttr("mhc.scalar", b.getI64IntegerAttr(clipFactor))});
@@ -94,9 +97,8 @@ public:
   }
 
 private:
-  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, int64_t count) {
-    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin * 64)),
-            b.getNamedAttr("mhc.rows", b.getI64IntegerAttr(count))};
+  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, int64_t rows) {
+    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin)), b.getNamedAttr("mhc.rows", b.getI64IntegerAttr(rows))};
   }
 
   RankedTensorType rowsOfTokens() { return RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()); }
@@ -328,7 +330,10 @@ private:
     if (!plain)
       x = readout(end, x);
     x = norm(end, x, "model.norm.weight");
-    return linear(f.place("lm_head"), x, model.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight", unrounded(model.vocabSize));
+    Location head = f.place("lm_head");
+    Value logits = linear(head, x, model.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight", unrounded(model.vocabSize));
+    double factor = ::mhc::logitsMultiplier(model);
+    return factor == 1 ? logits : ScaleOp::create(b, head, logits.getType(), logits, b.getF64FloatAttr(factor)).getResult();
   }
 
   FunctionImporter &f;

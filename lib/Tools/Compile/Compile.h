@@ -55,9 +55,16 @@ public:
   /// Further lines at the end: figures of the whole module.
   void note(StringRef key, const Twine &value) { notes.emplace_back(key.str(), value.str()); }
 
+  /// A line for each parameter of the manifest (experts: for each stack), and what the parametrization multiplies. Nothing where the text tells of none.
+  void describeParameters(StringRef manifest);
+
   std::vector<Entry> entries;
 
 private:
+  struct Parameter {
+    std::string name, shape, role, optimizer, norm, rate, decay, init;
+  };
+  std::vector<Parameter> parameters;
   std::vector<std::pair<std::string, std::string>> notes;
 };
 

@@ -2,6 +2,7 @@
 
 #include "Compile.h"
 
+#include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
 #include "mhc/Frontend/Description.h"
@@ -71,26 +72,51 @@ public:
       return failure();
     if (options.reportParameters)
       return success();
-    // What the passes' cost models go by.
-    SmallVector<Attribute> targets;
-    for (const std::string &name : options.targets) {
-      targets.push_back(TargetAttr::get(context.get(), name));
-      if (!targets.back())
-        return error("mhc-compile: error: nothing is known of the sizes and rates of target '" + name + "'");
+    if (failed(setTargets(*module, [](StringRef) { return true; })))
+      return failure();
+    if (dependsOnTarget()) {
+      gpuModule = cast<ModuleOp>((*module)->clone());
+      if (failed(setTargets(*module, isCpu)) || failed(setTargets(*gpuModule, [](StringRef name) { return !isCpu(name); })) ||
+          failed(runPhases(*gpuModule, "gpu.")))
+        return failure();
     }
-    (*module)->setAttr("mhc.targets", ArrayAttr::get(context.get(), targets));
-    if (failed(runPhases()))
+    if (failed(runPhases(*module, "")))
       return failure();
     if (options.explain != Explain::none) {
+      if (auto manifest = (*module)->getAttrOfType<StringAttr>(manifestAttr))
+        remarks.describeParameters(manifest.getValue());
       addFigures();
-      remarks.print(options.explain, llvm::outs());
     }
+    // Schedules are chosen when code is made, so the decisions are complete after it; they are printed first where both go to standard output.
+    bool explainFirst = options.output == "-";
+    if (explainFirst)
+      explain();
+    LogicalResult result = options.output.empty() ? chooseSchedules() : writeResult();
+    if (!explainFirst)
+      explain();
     if (options.memory && failed(printMemoryReport()))
       return failure();
-    return options.output.empty() ? success() : writeResult();
+    return result;
   }
 
 private:
+  void explain() {
+    if (options.explain != Explain::none)
+      remarks.print(options.explain, llvm::outs());
+  }
+
+  /// Without a package to write: only for the decisions to be shown.
+  LogicalResult chooseSchedules() {
+    if (options.explain == Explain::none || options.to != Phase::package)
+      return success();
+    for (const std::string &target : options.targets) {
+      ModuleOp program = gpuModule && !isCpu(target) ? *gpuModule : *module;
+      if (!isCpu(target) && findMissingCommands(program, target).empty() && failed(generateCode(program, target, options.cpu, options.group, CodeStage::figures)))
+        return failure();
+    }
+    return success();
+  }
+
   static std::unique_ptr<MLIRContext> makeContext() {
     DialectRegistry registry;
     registerEverything(registry);
@@ -166,7 +192,29 @@ private:
 
   //===--- Phases ------------------------------------------------------------===//
 
-  LogicalResult runPhases() {
+  static bool isCpu(StringRef target) { return target == "cpu"; }
+
+  /// What the passes' cost models go by.
+  LogicalResult setTargets(ModuleOp to, function_ref<bool(StringRef)> chosen) {
+    SmallVector<Attribute> targets;
+    for (const std::string &name : options.targets) {
+      if (!chosen(name))
+        continue;
+      targets.push_back(TargetAttr::get(context.get(), name));
+      if (!targets.back())
+        return error("mhc-compile: error: nothing is known of the sizes and rates of target '" + name + "'");
+    }
+    to->setAttr("mhc.targets", ArrayAttr::get(context.get(), targets));
+    return success();
+  }
+
+  /// True where CPUs and GPUs of one package need programs of their own: what Newton-Schulz multiplies is of another type.
+  bool dependsOnTarget() {
+    bool both = llvm::any_of(options.targets, isCpu) && !llvm::all_of(options.targets, isCpu);
+    return both && options.to == Phase::package && module->walk([](NewtonSchulzOp) { return WalkResult::interrupt(); }).wasInterrupted();
+  }
+
+  LogicalResult runPhases(ModuleOp program, StringRef prefix) {
     if (!options.dumpPhasesTo.empty())
       if (std::error_code code = llvm::sys::fs::create_directories(options.dumpPhasesTo))
         return error("mhc-compile: error: could not make folder '" + options.dumpPhasesTo + "': " + code.message());
@@ -177,26 +225,26 @@ private:
         continue;
       PassManager pm(context.get());
       buildPhase(pm, phase, options.phases);
-      if (failed(pm.run(*module)))
+      if (failed(pm.run(program)))
         return failure();
       if (options.dumpPhasesTo.empty())
         continue;
       SmallString<128> path(options.dumpPhasesTo);
-      llvm::sys::path::append(path, phaseName(phase) + ".mlir");
+      llvm::sys::path::append(path, prefix + phaseName(phase) + ".mlir");
       std::string problem;
-      if (!writeFileAtomically(path, printModule(), problem))
+      if (!writeFileAtomically(path, printModule(program), problem))
         return error("mhc-compile: error: " + problem);
     }
     return success();
   }
 
-  std::string printModule() {
+  std::string printModule(ModuleOp program) {
     std::string text;
     llvm::raw_string_ostream stream(text);
     OpPrintingFlags flags;
     if (options.printLocations)
       flags.enableDebugInfo(true);
-    module->print(stream, flags);
+    program.print(stream, flags);
     return text + "\n";
   }
 
@@ -260,13 +308,14 @@ private:
 
   LogicalResult writeResult() {
     if (options.to != Phase::package)
-      return write(printModule());
+      return write(printModule(*module));
     if (options.emit == Emit::pkg) {
       PackageOptions package;
       package.targets = options.targets;
       package.cpu = options.cpu;
       package.group = options.group;
-      return writePackage(*module, package, options.output);
+      auto programOf = [&](StringRef target) { return gpuModule && !isCpu(target) ? *gpuModule : *module; };
+      return writePackage(programOf, package, options.output);
     }
     const std::string &target = options.targets.front();
     for (const MissingCommand &missing : findMissingCommands(*module, target))
@@ -320,7 +369,7 @@ private:
   const CompileOptions &options;
   RemarkLog remarks; // outlives the context, whose engine writes into it
   std::unique_ptr<MLIRContext> context;
-  OwningOpRef<ModuleOp> module;
+  OwningOpRef<ModuleOp> module, gpuModule; ///< the latter where GPUs need a program of their own
 };
 } // namespace
 

@@ -5,6 +5,9 @@
 #include "mlir/IR/Location.h"
 #include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -104,6 +107,59 @@ LogicalResult RemarkLog::attach(MLIRContext &context) {
                                            std::make_unique<remark::RemarkEmittingPolicyAll>(), categories);
 }
 
+/// Six digits, as people read them.
+static std::string shortNumber(double value) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format("%.6g", value);
+  return text;
+}
+
+/// "N(0, 0.02^2)", "U(+-0.03125)", "1", "listed".
+static std::string initialText(const llvm::json::Object &init) {
+  StringRef kind = init.getString("kind").value_or("");
+  if (kind == "normal")
+    return "N(0, " + shortNumber(init.getNumber("std").value_or(0)) + "^2)";
+  if (kind == "uniform")
+    return "U(+-" + shortNumber(init.getNumber("bound").value_or(0)) + ")";
+  if (kind == "constant")
+    return shortNumber(init.getNumber("value").value_or(0));
+  return "listed";
+}
+
+void RemarkLog::describeParameters(StringRef text) {
+  llvm::Expected<llvm::json::Value> parsed = llvm::json::parse(text);
+  if (!parsed)
+    return llvm::consumeError(parsed.takeError());
+  const llvm::json::Object *manifest = parsed->getAsObject();
+  const llvm::json::Array *tensors = manifest ? manifest->getArray("tensors") : nullptr;
+  if (!tensors)
+    return;
+  llvm::StringSet<> known;
+  for (const llvm::json::Value &value : *tensors) {
+    const llvm::json::Object *tensor = value.getAsObject();
+    const llvm::json::Object *update = tensor ? tensor->getObject("update") : nullptr, *init = tensor ? tensor->getObject("init") : nullptr;
+    if (!update || !init)
+      continue;
+    std::string name = tensor->getString("name").value_or("").str(), shape;
+    if (size_t at = name.find(".experts."); at != std::string::npos) { // the experts of a stack are alike
+      size_t number = at + strlen(".experts.");
+      name.replace(number, name.find('.', number) - number, "*");
+    }
+    if (!known.insert(name).second)
+      continue;
+    if (const llvm::json::Array *sizes = tensor->getArray("shape"))
+      for (const llvm::json::Value &size : *sizes)
+        shape += (shape.empty() ? "" : "x") + std::to_string(size.getAsInteger().value_or(0));
+    double decay = update->getNumber("decay").value_or(0);
+    parameters.push_back({name, shape, tensor->getString("role").value_or("").str(), update->getString("kind").value_or("").str(),
+                          update->getString("norm_scope").value_or("-").str(), shortNumber(update->getNumber("rate").value_or(1)), decay == 0 ? "-" : shortNumber(decay), initialText(*init)});
+  }
+  if (const llvm::json::Object *multipliers = manifest->getObject("multipliers")) {
+    note("residual branches are multiplied by", shortNumber(multipliers->getNumber("residual_branches").value_or(1)));
+    note("logits are multiplied by", shortNumber(multipliers->getNumber("logits").value_or(1)));
+  }
+}
+
 void RemarkLog::print(Explain format, raw_ostream &os) const {
   if (format == Explain::yaml) {
     os << "remarks:" << (entries.empty() ? " []\n" : "\n");
@@ -114,6 +170,11 @@ void RemarkLog::print(Explain format, raw_ostream &os) const {
       for (const auto &[key, value] : entry.metrics)
         os << "    " << key << ": " << (isNumber(value) ? value : quoted(value)) << "\n";
     }
+    if (!parameters.empty())
+      os << "parameters:\n";
+    for (const Parameter &p : parameters)
+      os << "  - name: " << quoted(p.name) << "\n    shape: " << quoted(p.shape) << "\n    role: " << p.role << "\n    optimizer: " << p.optimizer << "\n    norm_scope: " << quoted(p.norm)
+         << "\n    learning_rate_multiplier: " << p.rate << "\n    weight_decay_multiplier: " << (p.decay == "-" ? "0" : p.decay) << "\n    initial_values: " << quoted(p.init) << "\n";
     for (const auto &[key, value] : notes)
       os << key << ": " << (isNumber(value) ? value : quoted(value)) << "\n";
     return;
@@ -130,6 +191,13 @@ void RemarkLog::print(Explain format, raw_ostream &os) const {
     os << "Decisions; bytes and operations are a token's.\n";
   printTable(rows, {false, false, false, false, true, true, true, false}, os);
   os << "\n";
+  if (!parameters.empty()) {
+    rows = {{"parameter", "shape", "role", "optimizer", "norm of", "rate times", "decay times", "initial values"}};
+    for (const Parameter &p : parameters)
+      rows.push_back({p.name, p.shape, p.role, p.optimizer, p.norm, p.rate, p.decay, p.init});
+    printTable(rows, {false, false, false, false, false, true, true, false}, os);
+    os << "\n";
+  }
   for (const auto &[key, value] : notes)
     os << key << ": " << value << "\n";
 }

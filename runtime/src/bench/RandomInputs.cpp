@@ -27,6 +27,8 @@ Scale chooseScale(const std::string &name, const std::vector<int64_t> &shape) {
     return {0, 0.1};
   if (name == "norm_weight")
     return {1, 0.1};
+  if (name == "radius" || name == "exp_avg_sq") // norms and squares are not negative
+    return {1, 0.01};
   if (name == "h_pre_in") // coefficients of a sublayer before: about 1/n
     return {0.25, 0.05};
   return {};

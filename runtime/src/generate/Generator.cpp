@@ -28,7 +28,7 @@ Generator::Generator(const Package &package, Device &device, const std::string &
   const uint64_t bytes = manifest.parameterElements * sizeof(float);
   arenas.parameters = DeviceMemory(device, bytes);
   device.fillBytes(arenas.parameters.data(), 0, bytes);
-  loadParameters(weights, manifest, device, arenas.parameters);
+  loadParameters(weights, manifest, device, arenas);
 }
 
 void Generator::append(int32_t token) {

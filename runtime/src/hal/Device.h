@@ -41,13 +41,17 @@ private:
   uint64_t count = 0;
 };
 
-/// C = op(A) op(B) (+ C), row-major without padding. A is [m, k] ([k, m] if transA), B [k, n] ([n, k] if transB).
+/// C = alpha op(A) op(B) (+ C, or + beta D), row-major without padding. A is [m, k] ([k, m] if transA), B [k, n] ([n, k]
+/// if transB). Of `batch` matrices, one after another, each has its own product.
 struct GemmArgs {
   int64_t m = 0, n = 0, k = 0;
   const void *a = nullptr, *b = nullptr;
   void *c = nullptr;
   DType typeA = DType::F32, typeB = DType::F32, typeC = DType::F32;
   bool transA = false, transB = false, accumulate = false;
+  int64_t batch = 1;
+  double alpha = 1, beta = 0; ///< beta: of d
+  const void *d = nullptr;    ///< of c's type; null: nothing is added
 };
 
 /// Causal attention on `sequences` sequences of `length` tokens, one after another.

@@ -50,7 +50,7 @@ struct Range {
 };
 
 Range rangeOf(const Manifest &manifest, const Buffer &buffer) {
-  constexpr int scalars = 4;
+  constexpr int scalars = static_cast<int>(stateArenas);
   auto from = [&](int space, int64_t begin) { // a size that depends on symbols may reach anywhere
     return Range{space, begin,
                  buffer.size.terms.empty() ? begin + std::max<int64_t>(0, buffer.size.constant) : INT64_MAX};

@@ -25,6 +25,8 @@ DType dtype(const JsonView &json) {
   return result;
 }
 
+constexpr const char *arenaNames[stateArenas] = {"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius"};
+
 std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::string> &symbols) {
   std::vector<TensorSpec> result;
   std::set<std::string> names;
@@ -102,7 +104,32 @@ Initial parseInitial(const JsonView &json, int64_t count) {
   return init;
 }
 
-ModelTensor parseTensor(const JsonView &json) {
+/// Without a list (packages of earlier compilers): Adam's, where the parameter lies.
+std::vector<TensorState> parseStates(const JsonView &json, const ModelTensor &tensor, const Manifest &manifest) {
+  std::vector<TensorState> states;
+  auto add = [&](StateArena arena, int64_t offset) {
+    int64_t count = arena == StateArena::Radius ? 1 : tensor.count;
+    if (checkedAdd(offset, count, json.path()) > manifest.elementsOf(arena))
+      fail(json.path(), ": state '", name(arena), "' ends at element ", offset + count, " of an arena of ",
+           manifest.elementsOf(arena));
+    states.push_back({arena, offset, count});
+  };
+  auto list = json.find("states");
+  if (!list) {
+    add(StateArena::ExpAvg, tensor.offset);
+    add(StateArena::ExpAvgSq, tensor.offset);
+    return states;
+  }
+  list->members([&](const std::string &key, const JsonView &offset) {
+    StateArena arena;
+    if (!parseStateArena(key, arena) || arena == StateArena::Parameters || arena == StateArena::Gradients)
+      fail(offset.path(), ": unknown state '", key, "'");
+    add(arena, offset.integer(0));
+  });
+  return states;
+}
+
+ModelTensor parseTensor(const JsonView &json, const Manifest &manifest) {
   ModelTensor tensor;
   tensor.name = json.at("name").string();
   JsonView shape = json.at("shape");
@@ -122,6 +149,7 @@ ModelTensor parseTensor(const JsonView &json) {
     tensor.init.stacked |= stacked->boolean();
   if (tensor.init.stacked && tensor.shape.empty())
     fail(json.path(), ": a stacked tensor needs a first dimension");
+  tensor.states = parseStates(json, tensor, manifest);
   return tensor;
 }
 
@@ -149,6 +177,13 @@ void checkTensors(const Manifest &manifest, const std::string &source) {
 
 } // namespace
 
+const char *name(StateArena arena) { return arenaNames[static_cast<size_t>(arena)]; }
+bool parseStateArena(const std::string &text, StateArena &arena) {
+  auto found = std::find(std::begin(arenaNames), std::end(arenaNames), text);
+  arena = static_cast<StateArena>(found - std::begin(arenaNames));
+  return found != std::end(arenaNames);
+}
+
 Manifest parseManifest(Json document, const std::string &source) {
   Manifest manifest;
   manifest.document = std::move(document);
@@ -168,7 +203,13 @@ Manifest parseManifest(Json document, const std::string &source) {
   manifest.targets = strings(json.at("targets"));
   if (auto arenas = json.find("arenas")) {
     // Arenas are in bytes of fp32 and pass through size_t: 2^60 elements are far beyond any machine.
-    manifest.parameterElements = arenas->at("parameters").integer(0, int64_t(1) << 60);
+    constexpr int64_t most = int64_t(1) << 60;
+    manifest.parameterElements = arenas->at("parameters").integer(0, most);
+    for (size_t i = 0; i < stateArenas; ++i) {
+      auto given = arenas->find(arenaNames[i]);
+      const bool early = static_cast<StateArena>(i) < StateArena::Momentum; // of the parameters' size, unless said
+      manifest.arenaElements[i] = i > 1 && given ? given->integer(0, most) : early ? manifest.parameterElements : 0;
+    }
     if (auto groups = arenas->find("groups"))
       groups->members([&](const std::string &, const JsonView &range) {
         if (range.size() != 2)
@@ -179,7 +220,7 @@ Manifest parseManifest(Json document, const std::string &source) {
   }
   if (auto tensors = json.find("tensors"))
     for (size_t i = 0; i < tensors->size(); ++i)
-      manifest.tensors.push_back(parseTensor((*tensors)[i]));
+      manifest.tensors.push_back(parseTensor((*tensors)[i], manifest));
   checkTensors(manifest, source);
   if (auto model = json.find("model")) {
     manifest.vocabSize = model->at("vocab_size").integer(1, INT32_MAX);

@@ -14,6 +14,7 @@
 #include "package/Zip.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,24 +52,39 @@ struct Initial {
   bool stacked = false;
 };
 
+/// What a model keeps between steps: parameters, gradients, and one arena for each of the optimizers' states.
+enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius };
+constexpr size_t stateArenas = 6;
+const char *name(StateArena arena);
+bool parseStateArena(const std::string &text, StateArena &arena);
+
+/// An optimizer's state of a tensor: as many elements as the tensor has, or one number.
+struct TensorState {
+  StateArena arena = StateArena::ExpAvg;
+  int64_t offset = 0, count = 0;
+};
+
 struct ModelTensor {
   std::string name, role, group;
   std::vector<int64_t> shape;
   int64_t count = 0;
   int64_t offset = 0; ///< elements from the start of the parameter arena
   Initial init;
+  std::vector<TensorState> states;
 };
 
 struct Manifest {
   std::string producer, kind, dtype;
   std::vector<std::string> requirements, targets;
   std::vector<ModelTensor> tensors;
-  int64_t parameterElements = 0; ///< size of the parameter arena
+  int64_t parameterElements = 0; ///< size of the parameter arena, and of the gradients'
+  std::array<int64_t, stateArenas> arenaElements{};
   int64_t vocabSize = 0, maxPositions = 0;
   std::map<std::string, Entry> entries;
   Json document; ///< the whole manifest, for what is only printed ("parameters") or read by the trainer ("training")
 
   bool isLanguageModel() const { return kind == "language_model"; }
+  int64_t elementsOf(StateArena arena) const { return arenaElements[static_cast<size_t>(arena)]; }
   const ModelTensor *findTensor(const std::string &name) const;
   const Entry &entry(const std::string &name) const; ///< or an error that lists what there is
 };
@@ -107,7 +123,6 @@ struct LibraryKernel {
 };
 
 enum class BufferKind { Input, Output, Parameter, Gradient, Arena, Partials, State, Scalars, Constant, Window };
-enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq };
 
 struct Buffer {
   int64_t id = 0;
@@ -149,6 +164,9 @@ struct Command {
   Affine m, n, k;                                  // Gemm
   size_t a = noBuffer, b = noBuffer, c = noBuffer; // Gemm
   bool transA = false, transB = false, accumulate = false;
+  size_t d = noBuffer; // Gemm: what is added, times beta
+  int64_t batch = 1;
+  double alpha = 1, beta = 0;
   size_t q = noBuffer, kk = noBuffer, v = noBuffer, out = noBuffer, lse = noBuffer; // Attention; out: EmbeddingBackward
   size_t dout = noBuffer, dq = noBuffer, dk = noBuffer, dv = noBuffer;
   int64_t heads = 0, kvHeads = 0, headDim = 0, valueDim = 0;

@@ -38,7 +38,7 @@ std::vector<size_t> Command::buffers() const {
     all.push_back(reduction.partial);
     all.push_back(reduction.out);
   }
-  for (size_t index : {a, b, c, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst})
+  for (size_t index : {a, b, c, d, q, kk, v, out, lse, dout, dq, dk, dv, tokens, inputs, targets, dx, buffer, src, dst})
     if (index != noBuffer)
       all.push_back(index);
   return all;
@@ -125,16 +125,9 @@ private:
       buffer.last = live[1].integer(buffer.first);
     } else if (kind == "state") {
       buffer.kind = BufferKind::State;
-      const std::string &arena = json.at("arena").string();
-      static const std::map<std::string, StateArena> arenas = {{"parameters", StateArena::Parameters},
-                                                               {"gradients", StateArena::Gradients},
-                                                               {"exp_avg", StateArena::ExpAvg},
-                                                               {"exp_avg_sq", StateArena::ExpAvgSq}};
-      auto found = arenas.find(arena);
-      if (found == arenas.end())
-        fail(json.path(), ": unknown arena '", arena, "'");
-      buffer.arena = found->second;
-      buffer.begin = json.at("begin").integer(0, manifest.parameterElements);
+      if (!parseStateArena(json.at("arena").string(), buffer.arena))
+        fail(json.path(), ": unknown arena '", json.at("arena").string(), "'");
+      buffer.begin = json.at("begin").integer(0, manifest.elementsOf(buffer.arena));
       if (buffer.dtype != DType::F32)
         fail(json.path(), ": expected type f32 of a state, but got ", name(buffer.dtype));
     } else if (kind == "scalars") {
@@ -330,7 +323,7 @@ private:
   }
 
   void readGemm(const JsonView &json, Command &command) const {
-    json.only({"op", "at", "m", "n", "k", "a", "b", "c", "trans_a", "trans_b", "accumulate"});
+    json.only({"op", "at", "m", "n", "k", "a", "b", "c", "d", "trans_a", "trans_b", "accumulate", "batch", "alpha", "beta"});
     command.op = Op::Gemm;
     command.m = expression(json.at("m"));
     command.n = expression(json.at("n"));
@@ -345,13 +338,28 @@ private:
     command.transA = flag("trans_a");
     command.transB = flag("trans_b");
     command.accumulate = flag("accumulate");
+    if (auto batch = json.find("batch"))
+      command.batch = batch->integer(1);
+    auto factor = [&](const char *key, double otherwise) {
+      auto value = json.find(key);
+      return value ? value->number() : otherwise;
+    };
+    command.alpha = factor("alpha", 1);
+    command.beta = factor("beta", 0);
+    if (json.has("d")) {
+      command.d = use(json, "d");
+      if (command.accumulate || command.d == command.c)
+        fail(json.path(), ": d must be another buffer than c, and excludes 'accumulate'");
+    }
     auto type = [&](size_t index) { return plan.buffers[index].dtype; };
-    for (size_t index : {command.a, command.b, command.c})
+    for (size_t index : {command.a, command.b, command.c, command.d == noBuffer ? command.c : command.d})
       if (type(index) == DType::I32 || type(index) == DType::I64)
         fail(json.path(), ": expected floating-point buffers");
     bool wide = type(command.a) == DType::F64;
     if (wide != (type(command.b) == DType::F64) || wide != (type(command.c) == DType::F64))
       fail(json.path(), ": f64 cannot be mixed with other types");
+    if (command.d != noBuffer && type(command.d) != type(command.c))
+      fail(json.path(), ": expected d to have c's type");
     if (command.a == command.c || command.b == command.c)
       fail(json.path(), ": c must be another buffer than a and b");
   }

@@ -3,6 +3,7 @@
 #include "base/ThreadPool.h"
 #include "plan/Executor.h"
 #include "train/Init.h"
+#include "train/StepScalars.h"
 
 namespace mhcrt {
 namespace {
@@ -41,6 +42,25 @@ Placed place(Device &device, HostTensor &tensor) {
     placed.address = placed.memory.data();
   }
   return placed;
+}
+
+/// Kind optimizer: rate and step number go into the scalars, where the kernels look for them.
+Scalars optimizerScalars(const Manifest &manifest, const HostTensors &inputs, const std::string &source) {
+  auto value = [&](const char *name, auto number) {
+    auto found = inputs.find(name);
+    if (found == inputs.end() || found->second.data.size() != sizeof number)
+      fail(name, ": expected one number");
+    std::memcpy(&number, found->second.data.data(), sizeof number);
+    return number;
+  };
+  const auto rate = value("lr", float());
+  const auto step = value("step", int64_t());
+  if (step < 1)
+    fail("step: expected a number of at least 1, but got ", step);
+  Scalars scalars{};
+  JsonView settings = JsonView(manifest.document, source + ": manifest.json").at("optimizer");
+  setOptimizerScalars(scalars, OptimizerSettings::parse(settings), rate, step);
+  return scalars;
 }
 
 } // namespace
@@ -118,6 +138,8 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
   }
   run.arenas = &arenas;
   Scalars scalars{};
+  if (manifest.kind == "optimizer")
+    scalars = optimizerScalars(manifest, hostInputs, package.source());
   scalars[scalar::GradientScale] = 1;
   run.scalars = &scalars;
   executor.run(run);

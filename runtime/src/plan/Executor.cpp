@@ -67,11 +67,11 @@ void Executor::makeConstants() {
 void Executor::addresses(const Run &run) {
   const Manifest &manifest = package.manifest();
   address.assign(plan->buffers.size(), nullptr);
-  auto arenaOf = [&](const Buffer &buffer, DeviceMemory ModelArenas::*which) {
-    if (!run.arenas || !(run.arenas->*which).data())
+  auto arenaOf = [&](const Buffer &buffer, StateArena which) {
+    if (!run.arenas || !(*run.arenas)[which].data())
       fail("entry '", entry->name, "': buffer ", buffer.id, " '", buffer.name,
            "' lies in an arena that this call does not have");
-    return (run.arenas->*which).data();
+    return (*run.arenas)[which].data();
   };
   for (size_t i = 0; i < plan->buffers.size(); ++i) {
     const Buffer &buffer = plan->buffers[i];
@@ -84,23 +84,18 @@ void Executor::addresses(const Run &run) {
       address[i] = run.outputs.at(buffer.tensor) + buffer.slice * bytes;
       break;
     case BufferKind::Parameter:
-      address[i] = arenaOf(buffer, &ModelArenas::parameters) + manifest.findTensor(buffer.tensor)->offset * 4;
+      address[i] = arenaOf(buffer, StateArena::Parameters) + manifest.findTensor(buffer.tensor)->offset * 4;
       break;
     case BufferKind::Gradient:
-      address[i] = arenaOf(buffer, &ModelArenas::gradients) + manifest.findTensor(buffer.tensor)->offset * 4;
+      address[i] = arenaOf(buffer, StateArena::Gradients) + manifest.findTensor(buffer.tensor)->offset * 4;
       break;
     case BufferKind::Arena:
     case BufferKind::Partials:
       address[i] = arena.data() + bound.offsets[i];
       break;
-    case BufferKind::State: {
-      DeviceMemory ModelArenas::*which = buffer.arena == StateArena::Parameters  ? &ModelArenas::parameters
-                                         : buffer.arena == StateArena::Gradients ? &ModelArenas::gradients
-                                         : buffer.arena == StateArena::ExpAvg    ? &ModelArenas::expAvg
-                                                                                 : &ModelArenas::expAvgSq;
-      address[i] = arenaOf(buffer, which) + buffer.begin * 4;
+    case BufferKind::State:
+      address[i] = arenaOf(buffer, buffer.arena) + buffer.begin * 4;
       break;
-    }
     case BufferKind::Scalars:
       address[i] = scalarMemory.data() + buffer.begin * sizeof(float);
       break;
@@ -314,7 +309,8 @@ void Executor::command(const Command &command) {
   case Op::Gemm: {
     GemmArgs gemm{values.m,        values.n,       values.k,        at(command.a),
                   at(command.b),   at(command.c),  type(command.a), type(command.b),
-                  type(command.c), command.transA, command.transB,  command.accumulate};
+                  type(command.c), command.transA, command.transB,  command.accumulate,
+                  command.batch,   command.alpha,  command.beta,    at(command.d)};
     return device.gemm(gemm);
   }
   case Op::Attention:

@@ -10,9 +10,16 @@
 
 namespace mhcrt {
 
-/// What a model keeps between calls, on the device. All arenas have the parameters' layout.
+/// What a model keeps between calls, on the device; empty where an entry has no use for it.
 struct ModelArenas {
-  DeviceMemory parameters, gradients, expAvg, expAvgSq; ///< empty where an entry has no use for them
+  DeviceMemory parameters, gradients;
+  std::array<DeviceMemory, stateArenas> states; ///< by StateArena; the first two stay empty
+  DeviceMemory &operator[](StateArena arena) {
+    return arena == StateArena::Parameters  ? parameters
+           : arena == StateArena::Gradients ? gradients
+                                            : states[static_cast<size_t>(arena)];
+  }
+  const DeviceMemory &operator[](StateArena arena) const { return const_cast<ModelArenas &>(*this)[arena]; }
 };
 
 /// The 64 scalars of a step (docs/design/package.md).
@@ -28,6 +35,7 @@ enum {
   Beta1 = 6,
   Beta2 = 7,
   Eps = 8,
+  ScheduleFactor = 9,
   InverseTokens = 10, ///< set by the executor itself
   OneMinusBeta1 = 11, ///< rounded from double: 1 - beta in fp32 would have few digits left where beta is near 1
   OneMinusBeta2 = 12,

@@ -66,9 +66,9 @@ private:
              manifest.findTensor(buffer.tensor)->count, " elements");
       break;
     case BufferKind::State:
-      if (size > manifest.parameterElements - buffer.begin)
+      if (size > manifest.elementsOf(buffer.arena) - buffer.begin)
         fail(what, ": elements ", buffer.begin, " to ", buffer.begin + size, " are outside an arena of ",
-             manifest.parameterElements);
+             manifest.elementsOf(buffer.arena));
       break;
     case BufferKind::Scalars:
       if (size > 64 - buffer.begin)
@@ -133,9 +133,11 @@ private:
       bound.m = value(command.m, what);
       bound.n = value(command.n, what);
       bound.k = value(command.k, what);
-      need(what, command.a, {bound.m, bound.k});
-      need(what, command.b, {bound.k, bound.n});
-      need(what, command.c, {bound.m, bound.n});
+      need(what, command.a, {command.batch, bound.m, bound.k});
+      need(what, command.b, {command.batch, bound.k, bound.n});
+      need(what, command.c, {command.batch, bound.m, bound.n});
+      if (command.d != noBuffer)
+        need(what, command.d, {command.batch, bound.m, bound.n});
       break;
     case Op::Attention:
     case Op::AttentionBackward: {

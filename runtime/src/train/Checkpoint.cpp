@@ -2,12 +2,13 @@
 #include "base/Memory.h"
 
 #include <charconv>
+#include <cmath>
+#include <set>
 
 namespace mhcrt {
 namespace {
 
-constexpr const char *firstMoment = "optimizer.exp_avg.";
-constexpr const char *secondMoment = "optimizer.exp_avg_sq.";
+constexpr const char *prefix = "optimizer.";
 constexpr const char *stepName = "optimizer.step";
 constexpr int64_t mostUpdates = int64_t(1) << 40; // so that one more can be counted, and its powers taken
 
@@ -42,22 +43,72 @@ const SafeTensorsFile::Tensor &findTensor(const SafeTensorsFile &file, const std
   return *tensor;
 }
 
-/// Fills an arena from the tensors of the model's names with a prefix in front. Returns their number.
-size_t loadArena(const SafeTensorsFile &file, const std::string &prefix, const Manifest &manifest, Device &device,
-                 const DeviceMemory &arena) {
+/// A tensor of a file and where its elements lie in an arena.
+struct Stored {
+  std::string name;
+  std::vector<int64_t> shape;
+  StateArena arena;
+  int64_t offset, count;
+};
+
+std::vector<Stored> storedParameters(const Manifest &manifest) {
+  std::vector<Stored> list;
+  for (const ModelTensor &tensor : manifest.tensors)
+    list.push_back({tensor.name, tensor.shape, StateArena::Parameters, tensor.offset, tensor.count});
+  return list;
+}
+
+/// `optimizer.` + state + `.` + name, state after state.
+std::vector<Stored> storedStates(const Manifest &manifest) {
+  std::vector<Stored> list;
+  for (size_t i = 0; i < stateArenas; ++i)
+    for (const ModelTensor &tensor : manifest.tensors)
+      for (const TensorState &state : tensor.states)
+        if (static_cast<size_t>(state.arena) == i) {
+          const std::string name = prefix + std::string(mhcrt::name(state.arena)) + "." + tensor.name;
+          const auto shape = state.arena == StateArena::Radius ? std::vector<int64_t>{1} : tensor.shape;
+          list.push_back({name, shape, state.arena, state.offset, state.count});
+        }
+  return list;
+}
+
+/// Fills arenas from a file.
+void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &device, const ModelArenas &arenas) {
   Memory staging;
-  for (const ModelTensor &tensor : manifest.tensors) {
-    const auto &source = findTensor(file, prefix + tensor.name, DType::F32, tensor.shape);
-    uint64_t bytes = tensor.count * sizeof(float);
+  for (const Stored &stored : list) {
+    const auto &source = findTensor(file, stored.name, DType::F32, stored.shape);
+    uint64_t bytes = stored.count * sizeof(float);
     if (staging.size() < bytes)
       staging = Memory(bytes);
     file.read(source, staging.data());
-    device.copyIn(arena.data() + tensor.offset * sizeof(float), staging.data(), bytes);
+    device.copyIn(arenas[stored.arena].data() + stored.offset * sizeof(float), staging.data(), bytes);
   }
-  return manifest.tensors.size();
 }
 
 } // namespace
+
+void measureRadii(const Manifest &manifest, Device &device, const ModelArenas &arenas) {
+  // Experts of a stack may share one: their squares are added up.
+  std::vector<double> squares(manifest.elementsOf(StateArena::Radius), 0.0);
+  Memory staging;
+  for (const ModelTensor &tensor : manifest.tensors)
+    for (const TensorState &state : tensor.states) {
+      if (state.arena != StateArena::Radius)
+        continue;
+      const uint64_t bytes = tensor.count * sizeof(float);
+      if (staging.size() < bytes)
+        staging = Memory(bytes);
+      device.copyOut(staging.data(), arenas.parameters.data() + tensor.offset * sizeof(float), bytes);
+      const auto *values = reinterpret_cast<const float *>(staging.data());
+      for (int64_t i = 0; i < tensor.count; ++i)
+        squares[state.offset] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    }
+  std::vector<float> radii;
+  for (double sum : squares)
+    radii.push_back(static_cast<float>(std::sqrt(sum)));
+  if (!radii.empty())
+    device.copyIn(arenas[StateArena::Radius].data(), radii.data(), radii.size() * sizeof(float));
+}
 
 std::vector<std::string> differences(const RunIdentity &before, const RunIdentity &now) {
   std::vector<std::string> lines;
@@ -79,22 +130,23 @@ std::vector<std::string> differences(const RunIdentity &before, const RunIdentit
 
 void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &device, const ModelArenas &arenas,
                     const Progress &progress, const RunIdentity &identity) {
-  const uint64_t bytes = manifest.parameterElements * sizeof(float);
-  Memory copies[3];
-  const char *data[3];
-  const DeviceMemory *sources[3] = {&arenas.parameters, &arenas.expAvg, &arenas.expAvgSq};
-  const char *prefixes[3] = {"", firstMoment, secondMoment};
+  std::array<Memory, stateArenas> copies;
+  std::array<const char *, stateArenas> data{};
   std::vector<TensorToWrite> tensors;
-  for (int i = 0; i < 3; ++i) {
-    data[i] = sources[i]->data();
-    if (!device.isHost()) {
-      copies[i] = Memory(bytes);
-      device.copyOut(copies[i].data(), sources[i]->data(), bytes);
-      data[i] = copies[i].data();
+  for (const auto &list : {storedParameters(manifest), storedStates(manifest)})
+    for (const Stored &stored : list) {
+      const auto which = static_cast<size_t>(stored.arena);
+      if (!data[which]) {
+        const DeviceMemory &arena = arenas[stored.arena];
+        data[which] = arena.data();
+        if (!device.isHost()) {
+          copies[which] = Memory(arena.size());
+          device.copyOut(copies[which].data(), arena.data(), arena.size());
+          data[which] = copies[which].data();
+        }
+      }
+      tensors.push_back({stored.name, DType::F32, stored.shape, data[which] + stored.offset * sizeof(float)});
     }
-    for (const ModelTensor &tensor : manifest.tensors)
-      tensors.push_back({prefixes[i] + tensor.name, DType::F32, tensor.shape, data[i] + tensor.offset * sizeof(float)});
-  }
   tensors.push_back({stepName, DType::I64, {1}, &progress.optimizerStep});
   writeSafeTensors(path, std::move(tensors),
                    {{"mhc.step", std::to_string(progress.step)},
@@ -111,28 +163,22 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
   result.hasOptimizer = step != nullptr;
   if (complete && !step)
     fail(path, ": '", stepName, "' is missing: this is no checkpoint that a run can be resumed from");
-  size_t used = 0;
-  auto load = [&](const char *prefix, const DeviceMemory &arena) {
-    used += loadArena(file, prefix, manifest, device, arena);
+  std::set<std::string> known{stepName};
+  auto take = [&](const std::vector<Stored> &list) {
+    load(file, list, device, arenas);
+    for (const Stored &stored : list)
+      known.insert(stored.name);
   };
-  load("", arenas.parameters);
+  take(storedParameters(manifest));
   if (result.hasOptimizer) {
     file.read(findTensor(file, stepName, DType::I64, {1}), &result.optimizerStep);
-    ++used;
     if (result.optimizerStep < 0 || result.optimizerStep > mostUpdates)
       fail(path, ": ", stepName, ": expected a number from 0 to ", mostUpdates, ", but got ", result.optimizerStep);
-    load(firstMoment, arenas.expAvg);
-    load(secondMoment, arenas.expAvgSq);
+    take(storedStates(manifest));
   }
-  if (used != file.tensors().size())
-    for (const auto &[name, tensor] : file.tensors()) {
-      std::string plain = name;
-      for (const char *prefix : {secondMoment, firstMoment})
-        if (name.rfind(prefix, 0) == 0 && result.hasOptimizer)
-          plain = name.substr(std::string(prefix).size());
-      if (name != stepName && !manifest.findTensor(plain))
-        fail(path, ": ", name, ": the model has no such tensor");
-    }
+  for (const auto &[name, tensor] : file.tensors())
+    if (!known.count(name))
+      fail(path, ": ", name, ": the model has no such tensor");
   result.step = note(file, "mhc.step");
   result.seed = note(file, "mhc.seed");
   result.identity = readIdentity(file);
@@ -140,10 +186,10 @@ LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifes
 }
 
 void loadParameters(const SafeTensorsFile &file, const Manifest &manifest, Device &device,
-                    const DeviceMemory &parameters) {
-  loadArena(file, "", manifest, device, parameters);
+                    const ModelArenas &arenas) {
+  load(file, storedParameters(manifest), device, arenas);
   for (const auto &[name, tensor] : file.tensors())
-    if (!manifest.findTensor(name) && name.rfind("optimizer.", 0) != 0)
+    if (!manifest.findTensor(name) && name.rfind(prefix, 0) != 0)
       fail(file.path(), ": ", name, ": the model has no such tensor");
 }
 

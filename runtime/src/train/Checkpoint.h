@@ -24,7 +24,10 @@ struct RunIdentity {
 /// A line for each thing in which two runs differ.
 std::vector<std::string> differences(const RunIdentity &before, const RunIdentity &now);
 
-/// Parameters, `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` + name, `optimizer.step` [1] i64. Step, seed and
+/// The norms that weights on spheres keep, from the parameters as they are: a run begins with them.
+void measureRadii(const Manifest &manifest, Device &device, const ModelArenas &arenas);
+
+/// Parameters, `optimizer.` + state + `.` + name, `optimizer.step` [1] i64. Step, seed and
 /// identity of the run are in the file's metadata. Replaces the file in one step.
 void saveCheckpoint(const std::string &path, const Manifest &manifest, Device &device, const ModelArenas &arenas,
                     const Progress &progress, const RunIdentity &identity);
@@ -40,9 +43,8 @@ struct LoadedCheckpoint {
 LoadedCheckpoint loadCheckpoint(const std::string &path, const Manifest &manifest, Device &device,
                                 const ModelArenas &arenas, bool complete);
 
-/// Only the parameters, all of them; an optimizer's states are passed over. `parameters` has the arena's size.
-void loadParameters(const SafeTensorsFile &file, const Manifest &manifest, Device &device,
-                    const DeviceMemory &parameters);
+/// Only the parameters, all of them; an optimizer's states are passed over.
+void loadParameters(const SafeTensorsFile &file, const Manifest &manifest, Device &device, const ModelArenas &arenas);
 
 } // namespace mhcrt
 

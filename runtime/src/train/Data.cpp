@@ -34,11 +34,11 @@ public:
       fail(path, ": tokens: expected at least ", shape.steps, " steps, but got ", got[0]);
   }
 
-  void batch(int64_t step, int32_t *tokens) override {
+  void batch(int64_t step, int64_t rows, int32_t *tokens) override {
     if (step < 1 || step > tensor->shape[0])
       fail(file.path(), ": tokens: there is no step ", step);
     uint64_t bytes = shape.sequences * (shape.sequenceLength + 1) * sizeof(int32_t);
-    file.read(*tensor, (step - 1) * bytes, tokens, bytes);
+    file.read(*tensor, (step - 1) * bytes, tokens, rows * (shape.sequenceLength + 1) * sizeof(int32_t));
   }
   std::string description() const override {
     return concat(file.path(), ", ", tensor->shape[0], " steps of given tokens");
@@ -71,9 +71,9 @@ public:
       fail(this->name, ": expected at least ", shape.sequenceLength + 1, " tokens, but got ", training);
   }
 
-  void batch(int64_t step, int32_t *tokens) override {
+  void batch(int64_t step, int64_t rows, int32_t *tokens) override {
     uint64_t places = training - shape.sequenceLength; // where a row can start
-    for (int64_t row = 0; row < shape.sequences; ++row) {
+    for (int64_t row = 0; row < rows; ++row) {
       uint64_t random = stream.bits((static_cast<uint64_t>(step) << 24) + row);
       auto start = static_cast<int64_t>((static_cast<unsigned __int128>(random) * places) >> 64);
       copyRow(start, tokens + row * (shape.sequenceLength + 1));

@@ -15,9 +15,9 @@ struct DataShape {
 class DataSource {
 public:
   virtual ~DataSource() = default;
-  /// The rows of step `step` (from 1): tokens [sequences, sequenceLength + 1]. A function of seed and step only, so
-  /// that a resumed run sees what the first one would have seen.
-  virtual void batch(int64_t step, int32_t *tokens) = 0;
+  /// The first `rows` rows of step `step` (from 1): tokens [rows, sequenceLength + 1], at most `sequences`. A function of
+  /// seed and step only, so that a resumed run sees what the first one would have seen.
+  virtual void batch(int64_t step, int64_t rows, int32_t *tokens) = 0;
   /// Rows that are held out for validation; 0 if this source has none.
   virtual int64_t validationRows() const { return 0; }
   virtual void validationRow(int64_t row, int32_t *tokens);

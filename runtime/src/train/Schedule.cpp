@@ -97,11 +97,67 @@ double Schedule::shapeAt(double p, double warmup) const {
   return 1;
 }
 
-double Schedule::factor(int64_t step, int64_t steps) const {
-  double p = static_cast<double>(step - 1) / static_cast<double>(steps);
+double Schedule::factor(int64_t step, int64_t steps, double p) const {
   double warmup = static_cast<double>(warmupSteps) / static_cast<double>(steps);
   double ramp = warmupSteps > 0 ? std::min(1.0, static_cast<double>(step) / static_cast<double>(warmupSteps)) : 1;
   return ramp * shapeAt(p, warmup);
 }
+
+//===----------------------------------------------------------------------===//
+// Batches
+//===----------------------------------------------------------------------===//
+
+void BatchPlan::setRamp(int64_t from, double until, const std::string &where) {
+  if (!(until > 0 && until <= 1))
+    fail(where, ".until: expected a share of the tokens above 0, at most 1, but got ", until);
+  rampFrom = from;
+  rampUntil = until;
+  rampWhere = where;
+  plan();
+}
+void BatchPlan::setSteps(int64_t steps) {
+  given = steps;
+  plan();
+}
+void BatchPlan::setSequences(int64_t count) {
+  sequences = count;
+  rampFrom = std::min(rampFrom, count);
+  plan();
+}
+
+void BatchPlan::plan() {
+  starts.clear();
+  if (!rampFrom)
+    return;
+  constexpr size_t most = size_t(1) << 24;
+  const double rampEnd = rampUntil * static_cast<double>(total());
+  int64_t done = 0;
+  while (done < total() && static_cast<double>(done) < rampEnd) {
+    starts.push_back(done);
+    double wanted = static_cast<double>(rampFrom) + static_cast<double>(sequences - rampFrom) * (static_cast<double>(done) / rampEnd);
+    int64_t count = std::min(sequences, static_cast<int64_t>(wanted)) / microBatch * microBatch;
+    done = std::min(total(), done + count);
+    if (starts.size() > most)
+      fail(rampWhere, ": expected a ramp of at most ", most, " steps");
+  }
+  starts.push_back(done);
+}
+
+int64_t BatchPlan::steps() const {
+  if (starts.empty())
+    return given;
+  int64_t rest = total() - starts.back();
+  return static_cast<int64_t>(starts.size()) - 1 + (rest + sequences - 1) / sequences;
+}
+
+int64_t BatchPlan::before(int64_t step) const {
+  const auto ramp = static_cast<int64_t>(starts.size());
+  if (step - 1 < ramp)
+    return starts[step - 1];
+  int64_t after = ramp ? starts.back() : 0, full = step - 1 - std::max<int64_t>(0, ramp - 1);
+  return std::min(total(), after + full * sequences);
+}
+
+int64_t BatchPlan::at(int64_t step) const { return before(step + 1) - before(step); }
 
 } // namespace mhcrt

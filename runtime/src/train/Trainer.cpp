@@ -42,7 +42,7 @@ public:
     device = openDevice(options.device, package, options.threads, target);
     stepExecutor = std::make_unique<Executor>(package, *device, target, "train_step");
     start();
-    DataShape shape{spec.sequences, spec.sequenceLength, manifest.vocabSize, spec.steps};
+    DataShape shape{spec.batch.most(), spec.sequenceLength, manifest.vocabSize, spec.batch.steps()};
     data = openData(options.data, shape, progress.seed);
     if (options.evalEvery && (data->validationRows() == 0 || !manifest.entries.count("eval")))
       fail(options.data, ": --eval-every needs held-out text: at least ", 20 * (spec.sequenceLength + 1),
@@ -57,9 +57,9 @@ public:
     openMetrics();
     begin = lastReport = Clock::now();
     const int64_t first = progress.step;
-    while (progress.step < spec.steps) {
+    while (progress.step < spec.batch.steps()) {
       step();
-      bool last = progress.step == spec.steps;
+      bool last = progress.step == spec.batch.steps();
       if (last || progress.step == first + 1 || secondsSince(lastReport) > 1)
         report(first);
       if (data->validationRows() > 0 && manifest.entries.count("eval") &&
@@ -68,7 +68,7 @@ public:
       if (options.save && (last || (options.saveEvery && progress.step % options.saveEvery == 0)))
         save();
     }
-    if (first == spec.steps) {
+    if (first == spec.batch.steps()) {
       std::fprintf(stderr, "nothing to do: the checkpoint is at the last step already\n");
       if (options.save)
         save();
@@ -78,28 +78,34 @@ public:
 private:
   void override() {
     identity = {package.hash(), manifest.document.at("training")};
-    if (options.steps)
-      overrides["steps"] = identity.training["batch"]["steps"] = spec.steps = *options.steps;
+    if (options.steps) {
+      overrides["steps"] = identity.training["batch"]["steps"] = *options.steps;
+      spec.batch.setSteps(*options.steps);
+    }
     if (options.sequences) {
-      spec.sequences = *options.sequences;
-      if (spec.sequences % spec.microBatch)
-        fail("--sequences: expected a multiple of micro_batch = ", spec.microBatch, ", but got ", spec.sequences);
-      overrides["sequences"] = identity.training["batch"]["sequences"] = spec.sequences;
+      if (*options.sequences % spec.batch.ofMicroBatch())
+        fail("--sequences: expected a multiple of micro_batch = ", spec.batch.ofMicroBatch(), ", but got ", *options.sequences);
+      overrides["sequences"] = identity.training["batch"]["sequences"] = *options.sequences;
+      spec.batch.setSequences(*options.sequences);
     }
     if (options.learningRate)
       overrides["learning_rate"] = identity.training["optimizer"]["learning_rate"] = spec.learningRate =
           *options.learningRate;
-    checkedMultiply(checkedMultiply(spec.sequences, spec.sequenceLength + 1, "tokens of a step"), 4,
+    checkedMultiply(checkedMultiply(spec.batch.most(), spec.sequenceLength + 1, "tokens of a step"), 4,
                     "tokens of a step");
-    checkedMultiply(spec.steps, spec.tokensPerStep(), "tokens of the run");
+    checkedMultiply(checkedMultiply(spec.batch.most(), options.steps.value_or(1), "sequences of the run"), spec.sequenceLength + 1, "tokens of the run");
+    checkedMultiply(spec.batch.total(), spec.sequenceLength, "tokens of the run");
   }
 
   /// Arenas with the values that the run begins with.
   void start() {
-    const uint64_t bytes = manifest.parameterElements * sizeof(float);
-    for (DeviceMemory *arena : {&arenas.parameters, &arenas.gradients, &arenas.expAvg, &arenas.expAvgSq}) {
-      *arena = DeviceMemory(*device, bytes);
-      device->fillBytes(arena->data(), 0, bytes);
+    for (size_t i = 0; i < stateArenas; ++i) {
+      const auto which = static_cast<StateArena>(i);
+      const uint64_t bytes = manifest.elementsOf(which) * sizeof(float);
+      if (bytes == 0)
+        continue;
+      arenas[which] = DeviceMemory(*device, bytes);
+      device->fillBytes(arenas[which].data(), 0, bytes);
     }
     progress.seed = options.seed.value_or(0);
     if (options.resume) {
@@ -110,14 +116,17 @@ private:
         fail(*options.resume, ": the run has seed ", *loaded.seed, ", but --seed=", *options.seed, " was given");
       if (loaded.seed)
         progress.seed = *loaded.seed;
-      if (progress.step < 0 || progress.step > spec.steps)
-        fail(*options.resume, ": the checkpoint is at step ", progress.step, " of ", spec.steps);
+      if (progress.step < 0 || progress.step > spec.batch.steps())
+        fail(*options.resume, ": the checkpoint is at step ", progress.step, " of ", spec.batch.steps());
       if (loaded.identity)
         for (const std::string &difference : differences(*loaded.identity, identity))
           std::fprintf(stderr, "warning: %s: the run is not continued as it began: %s\n", options.resume->c_str(),
                        difference.c_str());
     } else if (options.initial) {
-      progress.optimizerStep = loadCheckpoint(*options.initial, manifest, *device, arenas, false).optimizerStep;
+      LoadedCheckpoint loaded = loadCheckpoint(*options.initial, manifest, *device, arenas, false);
+      progress.optimizerStep = loaded.optimizerStep;
+      if (!loaded.hasOptimizer)
+        measureRadii(manifest, *device, arenas);
     } else {
       ThreadPool pool(options.threads);
       for (const ModelTensor &tensor : manifest.tensors) {
@@ -125,14 +134,15 @@ private:
         initialValues(tensor, progress.seed, pool, reinterpret_cast<float *>(values.data()));
         device->copyIn(arenas.parameters.data() + tensor.offset * sizeof(float), values.data(), values.size());
       }
+      measureRadii(manifest, *device, arenas);
     }
   }
 
   void prepare() {
     const Entry &entry = manifest.entry("train_step");
-    Symbols symbols = bindTokens(manifest, entry, spec.microBatch, spec.sequenceLength + 1);
+    Symbols symbols = bindTokens(manifest, entry, spec.batch.ofMicroBatch(), spec.sequenceLength + 1);
     stepExecutor->bind(symbols);
-    batch.resize(spec.sequences * (spec.sequenceLength + 1));
+    batch.resize(spec.batch.most() * (spec.sequenceLength + 1));
     tokens = DeviceMemory(*device, batch.size() * sizeof(int32_t));
     stepRun.inputs["tokens"] = tokens.data();
     for (const TensorSpec &output : entry.outputs) {
@@ -142,7 +152,6 @@ private:
     }
     stepRun.arenas = &arenas;
     stepRun.scalars = &scalars;
-    stepRun.microBatches = spec.microBatches();
   }
 
   void openMetrics() {
@@ -150,7 +159,7 @@ private:
       return;
     metrics.open(*options.metrics, options.resume ? progress.step : 0);
     Json line = {{"package", options.package}, {"device", options.device},    {"seed", progress.seed},
-                 {"steps", spec.steps},        {"sequences", spec.sequences}, {"sequence_length", spec.sequenceLength},
+                 {"steps", spec.batch.steps()}, {"sequences", spec.batch.most()}, {"sequence_length", spec.sequenceLength},
                  {"overrides", overrides}};
     if (options.resume)
       line["resumed_after_step"] = progress.step;
@@ -160,23 +169,20 @@ private:
   void step() {
     auto started = Clock::now();
     const int64_t number = progress.step + 1;
-    data->batch(number, batch.data());
-    device->copyIn(tokens.data(), batch.data(), batch.size() * sizeof(int32_t));
+    const int64_t rows = spec.batch.at(number), before = spec.batch.before(number);
+    const int64_t tokenCount = rows * spec.sequenceLength;
+    data->batch(number, rows, batch.data());
+    device->copyIn(tokens.data(), batch.data(), rows * (spec.sequenceLength + 1) * sizeof(int32_t));
 
-    const auto s = static_cast<double>(progress.optimizerStep + 1);
-    const double rate = spec.learningRate * spec.schedule.factor(number, spec.steps);
+    const double share = static_cast<double>(before) / static_cast<double>(spec.batch.total());
+    const double factor = spec.schedule.factor(number, spec.batch.steps(), share);
+    const double rate = spec.learningRate * factor;
+    stepRun.microBatches = rows / spec.batch.ofMicroBatch();
     scalars.fill(0);
-    scalars[scalar::LearningRate] = static_cast<float>(rate);
-    scalars[scalar::Correction1] = static_cast<float>(1 / (1 - std::pow(spec.beta1, s)));
-    scalars[scalar::Correction2] = static_cast<float>(1 / (1 - std::pow(spec.beta2, s)));
-    scalars[scalar::GradientScale] = static_cast<float>(1.0 / static_cast<double>(spec.microBatches()));
+    setOptimizerScalars(scalars, spec.optimizer, rate, progress.optimizerStep + 1);
+    scalars[scalar::ScheduleFactor] = static_cast<float>(factor);
+    scalars[scalar::GradientScale] = static_cast<float>(1.0 / static_cast<double>(stepRun.microBatches));
     scalars[scalar::Clip] = static_cast<float>(spec.clip);
-    scalars[scalar::WeightDecay] = static_cast<float>(spec.weightDecay);
-    scalars[scalar::Beta1] = static_cast<float>(spec.beta1);
-    scalars[scalar::Beta2] = static_cast<float>(spec.beta2);
-    scalars[scalar::OneMinusBeta1] = static_cast<float>(1 - spec.beta1);
-    scalars[scalar::OneMinusBeta2] = static_cast<float>(1 - spec.beta2);
-    scalars[scalar::Eps] = static_cast<float>(spec.eps);
     try {
       stepExecutor->run(stepRun);
     } catch (const Error &problem) {
@@ -195,8 +201,8 @@ private:
                  {"learning_rate", rate},
                  {"gradient_norm", norm},
                  {"clip_factor", static_cast<double>(scalars[scalar::ClipFactor])},
-                 {"tokens", number * spec.tokensPerStep()},
-                 {"tokens_per_second", static_cast<double>(spec.tokensPerStep()) / stepSeconds},
+                 {"tokens", before * spec.sequenceLength + tokenCount},
+                 {"tokens_per_second", static_cast<double>(tokenCount) / stepSeconds},
                  {"seconds", stepSeconds}};
     if (!updated) {
       line["skipped"] = true;
@@ -221,11 +227,11 @@ private:
   void report(int64_t first) {
     lastReport = Clock::now();
     double elapsed = secondsSince(begin);
-    int64_t done = progress.step - first;
-    double speed = static_cast<double>(done * spec.tokensPerStep()) / elapsed;
-    double left = elapsed / static_cast<double>(done) * static_cast<double>(spec.steps - progress.step);
+    const int64_t start = spec.batch.before(first + 1), now = spec.batch.before(progress.step + 1);
+    double speed = static_cast<double>((now - start) * spec.sequenceLength) / elapsed;
+    double left = elapsed / static_cast<double>(now - start) * static_cast<double>(spec.batch.total() - now);
     std::fprintf(stderr, "step %lld/%lld  loss %.4f  norm %.3g  rate %.3g  %.0f tokens/s  %s left\n",
-                 static_cast<long long>(progress.step), static_cast<long long>(spec.steps), loss, norm,
+                 static_cast<long long>(progress.step), static_cast<long long>(spec.batch.steps()), loss, norm,
                  static_cast<double>(scalars[scalar::LearningRate]), speed, duration(left).c_str());
   }
 
@@ -234,10 +240,11 @@ private:
     if (!eval)
       eval = std::make_unique<TokenEntry>(package, *device, target, "eval");
     int64_t held = data->validationRows();
-    int64_t rows = std::min(held, std::min(options.evalBatches, held / spec.microBatch + 1) * spec.microBatch);
+    const int64_t microBatch = spec.batch.ofMicroBatch();
+    int64_t rows = std::min(held, std::min(options.evalBatches, held / microBatch + 1) * microBatch);
     double sum = 0;
-    for (int64_t row = 0; row < rows; row += spec.microBatch) {
-      int64_t count = std::min(spec.microBatch, rows - row);
+    for (int64_t row = 0; row < rows; row += microBatch) {
+      int64_t count = std::min(microBatch, rows - row);
       std::vector<int32_t> some(count * (spec.sequenceLength + 1));
       for (int64_t i = 0; i < count; ++i)
         data->validationRow(row + i, some.data() + i * (spec.sequenceLength + 1));

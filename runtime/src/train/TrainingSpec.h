@@ -4,19 +4,19 @@
 
 #include "package/Package.h"
 #include "train/Schedule.h"
+#include "train/StepScalars.h"
 
 #include <limits>
 
 namespace mhcrt {
 
 struct TrainingSpec {
-  double learningRate = 0, beta1 = 0, beta2 = 0, eps = 0, weightDecay = 0;
+  double learningRate = 0;
+  OptimizerSettings optimizer;
   double clip = std::numeric_limits<double>::infinity();
   Schedule schedule;
-  int64_t sequences = 1, sequenceLength = 1, steps = 1, microBatch = 1;
-
-  int64_t microBatches() const { return sequences / microBatch; }
-  int64_t tokensPerStep() const { return sequences * sequenceLength; }
+  BatchPlan batch;
+  int64_t sequenceLength = 1;
 
   /// Refuses what this runtime cannot train, with the reason.
   static TrainingSpec parse(const Manifest &manifest, const std::string &source);

@@ -151,6 +151,8 @@ struct Layout {
   int type;
   uint64_t rows, columns;
   int64_t leading;
+  int32_t batch = 1;
+  int64_t stride = 0;
 };
 struct Desc {
   int transposed[2];
@@ -166,6 +168,13 @@ int cublasLtMatrixLayoutCreate(Layout **layout, int type, uint64_t rows, uint64_
   return *layout = new Layout{type, rows, columns, leading}, 0;
 }
 int cublasLtMatrixLayoutDestroy(Layout *layout) { return delete layout, 0; }
+int cublasLtMatrixLayoutSetAttribute(Layout *layout, int attribute, const void *value, size_t bytes) {
+  if (attribute == 5 && bytes == 4)
+    return std::memcpy(&layout->batch, value, bytes), 0;
+  if (attribute == 6 && bytes == 8)
+    return std::memcpy(&layout->stride, value, bytes), 0;
+  return 7;
+}
 int cublasLtMatmulPreferenceCreate(void **preference) { return *preference = nullptr, 0; }
 int cublasLtMatmulPreferenceDestroy(void *) { return 0; }
 int cublasLtMatmulPreferenceSetAttribute(void *, int, const void *, size_t) { return 0; }
@@ -188,18 +197,23 @@ int cublasLtMatmul(void *, Desc *desc, const float *alpha, const void *a, Layout
       return l.type == 14 ? widen(static_cast<const uint16_t *>(data)[i]) : static_cast<const float *>(data)[i];
     };
     uint64_t depth = operations.transposed[0] ? A.rows : A.columns;
-    for (uint64_t column = 0; column < C.columns; ++column)
-      for (uint64_t row = 0; row < C.rows; ++row) {
-        float sum = 0;
-        for (uint64_t k = 0; k < depth; ++k)
-          sum += (operations.transposed[0] ? at(a, A, k, row) : at(a, A, row, k)) * (operations.transposed[1] ? at(b, B, column, k) : at(b, B, k, column));
-        float value = one * sum + (rest != 0 ? rest * at(c, C, row, column) : 0);
-        uint64_t i = row + column * C.leading;
-        if (C.type == 14)
-          static_cast<uint16_t *>(d)[i] = narrow(value);
-        else
-          static_cast<float *>(d)[i] = value;
-      }
+    auto matrix = [](auto *data, const Layout &l, int64_t number) { // where one of a batch begins
+      return (decltype(data))((char *)data + number * l.stride * (l.type == 14 ? 2 : 4));
+    };
+    for (int64_t number = 0; number < C.batch; ++number)
+      for (uint64_t column = 0; column < C.columns; ++column)
+        for (uint64_t row = 0; row < C.rows; ++row) {
+          const void *ai = matrix(a, A, number), *bi = matrix(b, B, number);
+          float sum = 0;
+          for (uint64_t k = 0; k < depth; ++k)
+            sum += (operations.transposed[0] ? at(ai, A, k, row) : at(ai, A, row, k)) * (operations.transposed[1] ? at(bi, B, column, k) : at(bi, B, k, column));
+          float value = one * sum + (rest != 0 ? rest * at(matrix(c, C, number), C, row, column) : 0);
+          uint64_t i = row + column * C.leading;
+          if (C.type == 14)
+            static_cast<uint16_t *>(matrix(d, C, number))[i] = narrow(value);
+          else
+            static_cast<float *>(matrix(d, C, number))[i] = value;
+        }
   });
 }
 }

@@ -26,7 +26,11 @@ MODELS = {
     "mhc-fp32": {**BASE, "residual": {"topology": "mhc", "hc_mult": 4}},
     "mhc-bf16": {**BASE, "dtype": "bf16", "residual": {"topology": "mhc", "hc_mult": 4}},
     "residual-bf16": {**BASE, "dtype": "bf16", "residual": {"topology": "residual"}, "tie_word_embeddings": True},
+    "muonh-fp32": {**BASE, "hidden_size": 32, "head_dim": 8, "num_hidden_layers": 1, "intermediate_size": 136, "residual": {"topology": "residual"},
+                   "training": {**BASE["training"], "optimizer": {"kind": "muonh", "learning_rate": 3e-3}, "clip": 0.5}},
 }
+OPTIMIZERS = {f"step-{kind}": {"kind": "optimizer", "optimizer": kind, "shape": shape, "betas": [0.95] if kind.startswith("muon") else [0.9, 0.95], "eps": 1e-7}
+              for kind, shape in (("muonh", [3, 72, 64]), ("muon", [40, 136]), ("adamh", [2, 64, 80]), ("adamw", [5000]))}
 
 
 def read(path):
@@ -59,9 +63,12 @@ class Model:
             json.dump(description, file)
         compiler = [f"{programs}/mhc-compile", f"{self.folder}/model.json"]
         subprocess.run([*compiler, "--target=cpu,sm_90a", "-o", self.package], check=True)
-        subprocess.run([*compiler, "--compile-to=plan", "-o", f"{self.folder}/plan.mlir"], check=True)
+        # Where CPU and GPU have programs of their own the kernels are those of the latter.
+        optimizer = description.get("optimizer", description.get("training", {}).get("optimizer", {}).get("kind", ""))
+        own = ["--target=sm_90a"] if optimizer.startswith("muon") else []
+        subprocess.run([*compiler, "--compile-to=plan", *own, "-o", f"{self.folder}/plan.mlir"], check=True)
         with zipfile.ZipFile(self.package) as file:
-            library = [k["symbol"] for k in json.loads(file.read("plan.json"))["targets"]["sm_90a"]["library"]]
+            library = [k["symbol"] for k in json.loads(file.read("plan.json"))["targets"]["sm_90a"].get("library", [])]
         optimizer = f"{programs}/mhc-opt"
         scheduled = simulate.run([optimizer, "--mhc-schedule-kernels=family=simple", f"{self.folder}/plan.mlir"], "")
         simulate.build_gpu(optimizer, scheduled, self.folder, library)
@@ -93,9 +100,25 @@ class Model:
             return losses, file.read(), log
 
 
+def check_step(model, description):
+    rng, shape = np.random.default_rng(4), description["shape"]
+    draw = lambda scale=1: (scale * rng.standard_normal(shape)).astype(np.float32)
+    muon, inputs = description["optimizer"].startswith("muon"), {"w": draw(0.02), "g": draw(), "lr": np.array([0.02], np.float32), "step": np.array([5])}
+    inputs.update({"momentum": draw(0.3)} if muon else {"exp_avg": draw(0.3), "exp_avg_sq": draw() ** 2})
+    if description["optimizer"].endswith("h"):
+        inputs["radius"] = np.sqrt((inputs["w"].astype(np.float64) ** 2).sum((-2, -1))).astype(np.float32).reshape(-1)
+    want, got = (model.call(d, "step", inputs) for d in ("cpu", "cuda"))
+    for name, x in want.items():
+        error, size = np.linalg.norm(got[name].astype(np.float64) - x), np.linalg.norm(x)
+        limit = 1e-6 * size + ((0.1 if muon else 1e-5) * np.linalg.norm(x - inputs["w"]) if name == "w" else 0)
+        assert error <= limit, f"{model.name} {name}: {error:.2e}, at most {limit:.2e}"
+    print(f"ok  {model.name}", flush=True)
+
+
 def check(model, description):
     rng = np.random.default_rng(2)
     low = description["dtype"] == "bf16"
+    rough = low or description["training"]["optimizer"]["kind"] != "adamw" # Newton-Schulz is in bf16
     weights = {n: (x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32) for n, x in model.call("cpu", "init", {"seed": np.array([3])}).items()}
     # More tokens than a tile of attention has, and a length that fills none.
     tokens = rng.integers(0, description["vocab_size"], (2, 71)).astype(np.int32)
@@ -127,7 +150,7 @@ def check(model, description):
     (a, _, _), (b, first, log) = model.train("cpu"), model.train("cuda")
     assert "a graph of" in log, log
     error = max(abs(x - y) / y for x, y in zip(a, b))
-    assert len(a) == len(b) == 4 and error < (2e-3 if low else 1e-4), (a, b)
+    assert len(a) == len(b) == 4 and error < (2e-3 if rough else 1e-4), (a, b)
     _, eager, log = model.train("cuda", MHC_CUDA_GRAPH="0")
     assert eager == first and "a graph of" not in log
     _, eager, _ = model.train("cuda", FAKE_CUDA_NO_GRAPHS="1")
@@ -143,6 +166,9 @@ def main():
     for name, description in MODELS.items():
         if word in name:
             check(Model(programs, driver, name, description), description)
+    for name, description in OPTIMIZERS.items():
+        if word in name:
+            check_step(Model(programs, driver, name, description), description)
     print("all agree")
 
 

@@ -797,7 +797,7 @@ func.func @scale_rows_c1_streams(%x: tensor<?x4x8xf32>, %w: tensor<?x1xf32, #mhc
 // -----
 
 func.func @repeat_c2(%x: tensor<?x4x8xf32>) {
-  // expected-error @+1 {{expected wide rows, and the result to have x's type}}
+  // expected-error @+1 {{expected rows, and the result to have x's type}}
   %0 = mhc.repeat %x {times = 2 : i64} : (tensor<?x4x8xf32>) -> tensor<?x4x8xbf16>
   return
 }

@@ -242,8 +242,8 @@ plan.entry @buffer_c4_parameter symbols [] {
 // -----
 
 plan.entry @buffer_state symbols [] {
-  // expected-error @+1 {{expected arena parameters, gradients, exp_avg or exp_avg_sq, but got 'momentum'}}
-  %a = plan.buffer state f32 <1> {arena = "momentum", begin = 0}
+  // expected-error @+1 {{expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum or radius, but got 'velocity'}}
+  %a = plan.buffer state f32 <1> {arena = "velocity", begin = 0}
 }
 
 // -----
@@ -416,6 +416,35 @@ plan.entry @gemm_c1_affine symbols ["T"] {
   %c = plan.buffer output f32 <8 * T> {tensor = "c"}
   // expected-error @+1 {{expected c of affine size elements, but got 8 * T}}
   plan.gemm %a, %a into %c m <T> n <T> k <8>
+}
+
+// -----
+
+plan.entry @gemm_c1_batch symbols [] {
+  %a = plan.buffer input f32 <64> {tensor = "a"}
+  %c = plan.buffer output f32 <192> {tensor = "c"}
+  // expected-error @+1 {{expected a of 192 elements, but got 64}}
+  plan.gemm %a, %a into %c m <8> n <8> k <8> {batch = 3}
+}
+
+// -----
+
+plan.entry @gemm_c1_plus symbols [] {
+  %a = plan.buffer input f32 <64> {tensor = "a"}
+  %d = plan.buffer input f32 <63> {tensor = "d"}
+  %c = plan.buffer output f32 <64> {tensor = "c"}
+  // expected-error @+1 {{expected d of 64 elements, but got 63}}
+  plan.gemm %a, %a plus %d into %c m <8> n <8> k <8> {beta = 0.5}
+}
+
+// -----
+
+// plan.gemm C3
+plan.entry @gemm_c3 symbols [] {
+  %a = plan.buffer input f32 <64> {tensor = "a"}
+  %c = plan.buffer output f32 <64> {tensor = "c"}
+  // expected-error @+1 {{expected a batch of at least 1, and 'accumulate' or 'plus', but not both}}
+  plan.gemm %a, %a plus %a into %c m <8> n <8> k <8> accumulate {beta = 0.5}
 }
 
 // -----

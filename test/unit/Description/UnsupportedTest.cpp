@@ -33,6 +33,10 @@ TEST(Unsupported, Supported) {
       residual("\"topology\": \"mhc\", \"preset\": \"deepseek-v4.1\", \"readout\": \"sum\""),
       residual(
           "\"topology\": \"hc\", \"readout\": \"head\", \"convention\": {\"norm_weight\": true, \"f_bias\": true}"),
+      "{\"kind\": \"optimizer\", \"optimizer\": \"muon\", \"shape\": [4, 4], \"betas\": [0.9], \"eps\": 1}",
+      training("\"optimizer\": {\"kind\": \"muon\", \"weight_decay\": 0.1}, \"parametrization\": \"mup\""),
+      training("\"optimizer\": {\"kind\": \"muonh\"}, \"parametrization\": \"hyperp\", \"schedule\": {\"kind\": \"phases\", "
+               "\"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}, \"batch\": {\"ramp\": {\"from\": 1, \"until\": 0.5}}"),
       training("\"clip\": 1.0, \"batch\": {\"sequences\": 8, \"micro_batch\": 2}, \"schedule\": {\"kind\": \"cosine\", "
                "\"final_fraction\": 0.1}"),
   };
@@ -50,8 +54,6 @@ TEST(Unsupported, Refused) {
       {"{@\"kind\": \"moe_router\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
        "\"bf16\", \"score\": \"sigmoid\"}",
        "kind 'moe_router'"},
-      {"{@\"kind\": \"optimizer\", \"optimizer\": \"muon\", \"shape\": [4, 4], \"betas\": [0.9], \"eps\": 1}",
-       "kind 'optimizer'"},
       {"{@\"kind\": \"moe_layer\", \"hidden_size\": 64, \"num_experts\": 8, \"num_experts_per_tok\": 2, \"dtype\": "
        "\"bf16\", "
        "\"score\": \"sigmoid\", \"moe_intermediate_size\": 32}",
@@ -66,10 +68,6 @@ TEST(Unsupported, Refused) {
              "\"v_head_dim\": 16"),
        "'kv_lora_rank': a rank that"},
       {experts("2", "").insert(experts("2", "").find("\"n_routed"), "@"), "a model with experts"},
-      {training("\"optimizer\": {@\"kind\": \"muon\"}"), "'training.optimizer.kind'"},
-      {training("\"schedule\": {@\"kind\": \"phases\", \"phases\": [{\"until\": 1, \"shape\": \"constant\"}]}"),
-       "'training.schedule.kind'"},
-      {training("\"batch\": {@\"ramp\": {\"from\": 1, \"until\": 0.5}}"), "'training.batch.ramp'"},
       {residual(mhc + "\"convention\": {\"sinkhorn\": {@\"iterations\": 501}}"),
        "'residual.convention.sinkhorn.iterations'"},
   };

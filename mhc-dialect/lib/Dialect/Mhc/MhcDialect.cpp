@@ -39,6 +39,10 @@ void MhcDialect::initialize() {
 #define GET_OP_LIST
 #include "mhc/Dialect/Mhc/IR/MhcLayerOps.cpp.inc"
       >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
+      >();
 }
 
 void MhcDialect::registerTypes() {

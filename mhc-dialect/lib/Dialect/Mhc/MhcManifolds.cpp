@@ -317,20 +317,21 @@ int64_t ConnectionAttr::biasSize() const {
 //===----------------------------------------------------------------------===//
 
 TargetAttr TargetAttr::get(MLIRContext *context, StringRef name) {
-  // cpu: an x86-64-v3 core, its level 2 cache, its share of the memory's rate while others work, too. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA).
+  // cpu: an x86-64-v3 core, its level 2 cache, its share of the memory's rate while others work, too. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA); clusters where
+  // the target has all that schedule family group is made of.
   if (name == "cpu")
-    return get(context, name, 1, 1 << 20, 20, 100);
+    return get(context, name, 1, 1 << 20, 20, 100, 1);
   if (name == "sm_80")
-    return get(context, name, 108, (256 + 164) << 10, 1550, 19500);
+    return get(context, name, 108, (256 + 164) << 10, 1550, 19500, 1);
   if (name == "sm_86")
-    return get(context, name, 84, (256 + 99) << 10, 760, 37000);
+    return get(context, name, 84, (256 + 99) << 10, 760, 37000, 1);
   if (name == "sm_89")
-    return get(context, name, 142, (256 + 99) << 10, 860, 91000);
+    return get(context, name, 142, (256 + 99) << 10, 860, 91000, 1);
   if (name == "sm_90" || name == "sm_90a")
-    return get(context, name, 132, (256 + 227) << 10, 4300, 67000);
+    return get(context, name, 132, (256 + 227) << 10, 4300, 67000, name == "sm_90a" ? 16 : 1);
   if (name == "sm_100" || name == "sm_100a")
-    return get(context, name, 148, (256 + 227) << 10, 7000, 75000);
+    return get(context, name, 148, (256 + 227) << 10, 7000, 75000, name == "sm_100a" ? 16 : 1);
   if (name == "sm_120")
-    return get(context, name, 188, (256 + 99) << 10, 1600, 110000);
+    return get(context, name, 188, (256 + 99) << 10, 1600, 110000, 1);
   return {};
 }

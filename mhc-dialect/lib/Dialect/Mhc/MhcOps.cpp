@@ -17,6 +17,8 @@ using namespace mlir::mhc;
 #include "mhc/Dialect/Mhc/IR/MhcManifoldOps.cpp.inc"
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcLayerOps.cpp.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
 
 Value mhc::applied(OpBuilder &b, Location loc, Value coefficient, ConnectionAttr connection) {
   Type type = connection.getCoefficientType();
@@ -147,6 +149,14 @@ LogicalResult ActivationVjpOp::verify() { return expect(*this, sameRows(getZ(), 
 
 LogicalResult ProjectOp::verify() {
   ArrayRef<int64_t> shape = tensor(getH()).getShape();
+  if (getRadius()) {
+    auto sphere = dyn_cast<SphereAttr>(getManifold());
+    if (!sphere || sphere.getRadius() || !narrowRow(getRadius(), 1))
+      return emitOpError("expected a radius with #mhc.sphere, which has none of its own, and one narrow element a row"); // C3
+    if (!hasRows(getH().getType()) || isNarrow(getH().getType()) || isInterleaved(getH().getType()) || streams(getH()) != 1)
+      return emitOpError("expected wide rows of one stream with a radius, but got ") << getH().getType(); // C1
+    return expect(*this, sameRows(getZ(), getH()), "expected Z to have H's shape"); // C2
+  }
   if (shape.size() != 3 || shape[1] != shape[2] || !isNarrow(getH().getType()))
     return emitOpError("expected narrow square matrices, but got ") << getH().getType(); // C1
   return expect(*this, sameRows(getZ(), getH()), "expected Z to have H's shape"); // C2
@@ -217,9 +227,11 @@ LogicalResult ConcatOp::verify() {
   return expect(*this, wideRow(getResult()) && sum == streams(getResult()), "expected streams that add up to the result's"); // C2
 }
 LogicalResult RepeatOp::verify() {
-  if (getTimesAttr().getInt() < 1 || getTimesAttr().getInt() > (1 << 20))
-    return emitOpError("expected each row 1 to 1048576 times, but got ") << getTimesAttr().getInt(); // C1
-  return expect(*this, wideRow(getX()) && getX().getType() == getResult().getType(), "expected wide rows, and the result to have x's type"); // C2
+  bool rows = hasRows(getX().getType()), narrow = rows && isNarrow(getX().getType());
+  int64_t most = int64_t(1) << (narrow ? 31 : 20);
+  if (getTimesAttr().getInt() < 1 || getTimesAttr().getInt() > most)
+    return emitOpError("expected each row 1 to ") << most << " times, but got " << getTimesAttr().getInt(); // C1
+  return expect(*this, (narrow || wideRow(getX())) && getX().getType() == getResult().getType(), "expected rows, and the result to have x's type"); // C2
 }
 LogicalResult SumStreamsOp::verify() {
   return expect(*this, wideRow(getX()) && wideRow(getResult()) && channels(getX()) == channels(getResult()) && streams(getX()) % streams(getResult()) == 0,

@@ -288,6 +288,8 @@ void ActivationVjpOp::buildRow(RowContext &c) {
 static int64_t matrixStreams(Value tensor) { return cast<ShapedType>(tensor.getType()).getShape().back(); }
 
 void ProjectOp::buildRow(RowContext &c) {
+  if (getRadius())
+    return buildWeightRow(c);
   int64_t n = matrixStreams(getH());
   c.setResult(0, c.narrowCode(c.input(getZ()), rowTypeOf(getH().getType(), c.compute), [&](OpBuilder &b, Location l, ValueRange v) {
     return getManifold().buildForward(b, l, n, v);
@@ -626,7 +628,14 @@ static Value pickScalars(RowContext &c, Value scalars, ArrayRef<int64_t> indices
 }
 
 OperandUse TokenWeightOp::operandUse(unsigned index) { return index == 0 ? OperandUse::count : OperandUse::row; }
-void TokenWeightOp::buildRow(RowContext &c) { c.setResult(0, pickScalars(c, getScalars(), getIndices(), true)); }
+void TokenWeightOp::buildRow(RowContext &c) {
+  Value product = pickScalars(c, getScalars(), getIndices(), true);
+  double factor = getFactor().convertToDouble();
+  c.setResult(0, factor == 1 ? product : c.narrowCode(product, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    return SmallVector<Value>{s.mul(s.constant(factor), v[0])};
+  })[0]);
+}
 
 void WeightedSumOp::buildRow(RowContext &c) {
   Value product = c.narrowCode({c.input(getValue()), c.input(getWeight())}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
@@ -654,29 +663,34 @@ void ClipFactorOp::buildRow(RowContext &c) {
 
 void AdamwOp::buildRow(RowContext &c) {
   Value w = c.input(getW()), g = c.input(getG()), m = c.input(getM()), v = c.input(getV());
-  Value factor = c.uniform(getFactor(), c.narrow({1}));
-  SmallVector<Value> inputs{w, g, m, v, factor};
+  SmallVector<Value> inputs{w, g, m, v};
   for (int64_t i : {0, 1, 2, 5, 6, 7, 8, 11, 12})
     inputs.push_back(pickScalars(c, getScalars(), {i}, false));
+  if (getFactor())
+    inputs.push_back(c.uniform(getFactor(), c.narrow({1})));
   Type type = unrounded(c, w);
   // Each result is a map of its own over the same operands; common code is merged when the phase is lowered.
   auto step = [&](unsigned result) {
     return c.map(inputs, type, [&](OpBuilder &b, Location l, ValueRange x) {
       Scalar s = scalar(c, b, l);
-      Value w = x[0], g = s.mul(x[1], x[4]), m = x[2], v = x[3];
-      Value lr = x[5], s1 = x[6], s2 = x[7], decay = x[8], b1 = x[9], b2 = x[10], eps = x[11], rest1 = x[12], rest2 = x[13], zero = s.constant(0);
-      Value skip = s.less(x[4], zero);
+      Value factor = getFactor() ? x[13] : Value();
+      Value w = x[0], g = factor ? s.mul(x[1], factor) : x[1], m = x[2], v = x[3];
+      Value lr = x[4], s1 = x[5], s2 = x[6], decay = x[7], b1 = x[8], b2 = x[9], eps = x[10], rest1 = x[11], rest2 = x[12], zero = s.constant(0);
+      if (!getRate().isExactlyValue(1.0))
+        lr = s.mul(lr, s.constant(getRate().convertToDouble()));
+      Value skip = factor ? s.less(factor, zero) : Value();
+      auto unlessSkipped = [&](Value old, Value now) { return skip ? s.select(skip, old, now) : now; };
       Value m1 = s.add(s.mul(b1, m), s.mul(rest1, g));
       Value v1 = s.add(s.mul(b2, v), s.mul(rest2, s.mul(g, g)));
       if (result == 1)
-        return s.select(skip, m, m1);
+        return unlessSkipped(m, m1);
       if (result == 2)
-        return s.select(skip, v, v1);
+        return unlessSkipped(v, v1);
       Value adam = s.div(s.mul(m1, s1), s.add(s.sqrt(s.mul(v1, s2)), eps));
       Value moving = arith::CmpFOp::create(b, l, arith::CmpFPredicate::OGT, v1, zero);
       Value w1 = getDecayed() ? s.sub(w, s.mul(s.mul(lr, decay), w)) : w;
       w1 = s.sub(w1, s.mul(lr, s.select(moving, adam, zero)));
-      return s.select(skip, w, w1);
+      return unlessSkipped(w, w1);
     });
   };
   for (unsigned result : {0u, 1u, 2u})

@@ -121,6 +121,7 @@ void ConcatOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   }
 }
 void RepeatOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  assert(!isNarrow(getX().getType()) && "what parts of matrices share is not differentiated");
   auto row = cast<WideType>(rowTypeOf(getX().getType()));
   auto view = RankedTensorType::get({ShapedType::kDynamic, getTimes() * row.getStreams(), row.getChannels()}, cast<ShapedType>(g[0].getType()).getElementType());
   parts[0] = SumStreamsOp::create(c.builder, c.loc, gradientType(getX()), ViewOp::create(c.builder, c.loc, view, g[0]));

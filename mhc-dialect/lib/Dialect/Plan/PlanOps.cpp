@@ -259,8 +259,8 @@ LogicalResult BufferOp::verify() {
     return emitOpError("expected element type f32 of a buffer of kind ")
            << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
   if (kind == BufferKind::state &&
-      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq"}, *getArena()))
-    return emitOpError("expected arena parameters, gradients, exp_avg or exp_avg_sq, but got '") << *getArena() << "'";
+      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius"}, *getArena()))
+    return emitOpError("expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum or radius, but got '") << *getArena() << "'";
   if (kind == BufferKind::scalars &&
       (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))
     return emitOpError("expected scalars inside the 64 that there are");
@@ -334,22 +334,30 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
 
 void GemmOp::getBufferUses(SmallVectorImpl<BufferUse> &uses) {
   read(uses, {getA(), getB()});
+  if (getD())
+    read(uses, getD());
   write(uses, getC(), getAccumulate());
 }
 
 LogicalResult GemmOp::verify() {
-  Type types[] = {elementType(getA()), elementType(getB()), elementType(getC())};
-  for (Type type : types)
-    if (!isa<FloatType>(type) || type.isF64() != types[0].isF64())
+  SmallVector<Value> buffers{getA(), getB(), getC()};
+  if (getD())
+    buffers.push_back(getD());
+  for (Value buffer : buffers)
+    if (Type type = elementType(buffer); !isa<FloatType>(type) || type.isF64() != elementType(getA()).isF64())
       return emitOpError("expected floating-point buffers, f64 with f64 only, but got ") << type; // C2
+  if (getBatchAttr().getInt() < 1 || (getAccumulate() && getD()))
+    return emitOpError("expected a batch of at least 1, and 'accumulate' or 'plus', but not both"); // C3
   auto product = [&](ExprAttr x, ExprAttr y) {
-    if (x.isConstant())
-      return y.times(x.getConstant());
-    return y.isConstant() ? x.times(y.getConstant()) : ExprAttr();
+    if (!x.isConstant() && !y.isConstant())
+      return ExprAttr();
+    ExprAttr size = x.isConstant() ? y.times(x.getConstant()) : x.times(y.getConstant());
+    return size ? size.times(getBatch()) : size;
   };
   std::tuple<StringRef, Value, ExprAttr> sizes[] = {{"a", getA(), product(getM(), getK())},
                                                     {"b", getB(), product(getK(), getN())},
-                                                    {"c", getC(), product(getM(), getN())}};
+                                                    {"c", getC(), product(getM(), getN())},
+                                                    {"d", getD() ? getD() : getC(), product(getM(), getN())}};
   for (auto [name, buffer, size] : sizes)
     if (sizeOf(buffer) != size)
       return emitOpError("expected ") << name << " of " << (size ? size.str() : "affine size") << " elements, but got "

@@ -25,6 +25,7 @@ struct Heuristic { // cublasLtMatmulHeuristicResult_t
 enum : int { TypeF32 = 0, TypeBf16 = 14 };                                    // cudaDataType
 enum : int { ComputeF32 = 68 };                                               // cublasComputeType_t: fp32, no tf32
 enum : int { DescTransA = 3, DescTransB = 4 };                                // cublasLtMatmulDescAttributes_t
+enum : int { LayoutBatchCount = 5, LayoutBatchStride = 6 };                   // cublasLtMatrixLayoutAttribute_t
 enum : int { OpNone = 0, OpTranspose = 1 };                                   // cublasOperation_t
 enum : int { PrefWorkspace = 1, PrefReductions = 3, PrefAlignmentA = 5 };     // cublasLtMatmulPreferenceAttributes_t
 enum : uint32_t { ReduceInComputeType = 2 };                                  // cublasLtReductionScheme_t
@@ -40,6 +41,7 @@ struct Library {
   Status (*descSet)(Desc, int attribute, const void *value, size_t bytes) = nullptr;
   Status (*layoutCreate)(LayoutDesc *, int type, uint64_t rows, uint64_t columns, int64_t leading) = nullptr;
   Status (*layoutDestroy)(LayoutDesc) = nullptr;
+  Status (*layoutSet)(LayoutDesc, int attribute, const void *value, size_t bytes) = nullptr;
   Status (*preferenceCreate)(Preference *) = nullptr;
   Status (*preferenceDestroy)(Preference) = nullptr;
   Status (*preferenceSet)(Preference, int attribute, const void *value, size_t bytes) = nullptr;
@@ -69,6 +71,7 @@ Library open() {
   find(library.descSet, "cublasLtMatmulDescSetAttribute");
   find(library.layoutCreate, "cublasLtMatrixLayoutCreate");
   find(library.layoutDestroy, "cublasLtMatrixLayoutDestroy");
+  find(library.layoutSet, "cublasLtMatrixLayoutSetAttribute");
   find(library.preferenceCreate, "cublasLtMatmulPreferenceCreate");
   find(library.preferenceDestroy, "cublasLtMatmulPreferenceDestroy");
   find(library.preferenceSet, "cublasLtMatmulPreferenceSetAttribute");
@@ -91,9 +94,11 @@ void check(Status status, const char *what) {
 
 int typeCode(DType type) { return type == DType::BF16 ? TypeBf16 : TypeF32; }
 
-/// The power of two that the address is a multiple of, as far as the library cares.
-unsigned alignmentOf(const void *address) {
+/// The power of two that the addresses of all matrices are multiples of, as far as the library cares.
+unsigned alignmentOf(const void *address, const GemmArgs &args, int64_t rows, int64_t columns, DType type) {
   auto bits = reinterpret_cast<uintptr_t>(address) | 256;
+  if (args.batch > 1)
+    bits |= static_cast<uintptr_t>(rows * columns * byteSize(type));
   return static_cast<unsigned>(bits & -bits);
 }
 
@@ -122,14 +127,20 @@ CublasLt::~CublasLt() {
 
 std::unique_ptr<CublasLt::Plan> CublasLt::makePlan(const Key &key) const {
   const Library &lib = library();
-  auto [m, n, k, type, typeC, transA, transB, accumulate, alignA, alignB, alignC] = key;
+  auto [m, n, k, batch, type, typeC, transA, transB, adds, alignA, alignB, alignAdded, alignC] = key;
   auto plan = std::make_unique<Plan>();
   check(lib.descCreate(&plan->desc, ComputeF32, TypeF32), "describing a product");
   int first = transB ? OpTranspose : OpNone, second = transA ? OpTranspose : OpNone;
   check(lib.descSet(plan->desc, DescTransA, &first, sizeof first), "describing a product");
   check(lib.descSet(plan->desc, DescTransB, &second, sizeof second), "describing a product");
-  auto layout = [&](LayoutDesc &result, DType of, int64_t rows, int64_t columns) {
+  auto layout = [&, batch = batch](LayoutDesc &result, DType of, int64_t rows, int64_t columns) {
     check(lib.layoutCreate(&result, typeCode(of), rows, columns, rows), "describing a matrix");
+    if (batch == 1)
+      return;
+    auto count = static_cast<int32_t>(batch);
+    int64_t stride = rows * columns;
+    check(lib.layoutSet(result, LayoutBatchCount, &count, sizeof count), "describing a batch of matrices");
+    check(lib.layoutSet(result, LayoutBatchStride, &stride, sizeof stride), "describing a batch of matrices");
   };
   layout(plan->b, type, transB ? k : n, transB ? n : k);
   layout(plan->a, type, transA ? m : k, transA ? k : m);
@@ -145,7 +156,7 @@ std::unique_ptr<CublasLt::Plan> CublasLt::makePlan(const Key &key) const {
   set(PrefReductions, uint32_t(ReduceInComputeType));
   set(PrefAlignmentA, uint32_t(alignB));
   set(PrefAlignmentA + 1, uint32_t(alignA));
-  set(PrefAlignmentA + 2, uint32_t(alignC));
+  set(PrefAlignmentA + 2, uint32_t(alignAdded));
   set(PrefAlignmentA + 3, uint32_t(alignC));
   Heuristic result{};
   int found = 0;
@@ -153,20 +164,34 @@ std::unique_ptr<CublasLt::Plan> CublasLt::makePlan(const Key &key) const {
   lib.preferenceDestroy(preference);
   if (status || !found || result.state) {
     const char *name = library().statusName(status ? status : result.state);
-    fail("cublasLt: no algorithm for a product of ", m, " x ", k, " by ", k, " x ", n, ", ", name ? name : "unknown status");
+    fail("cublasLt: no algorithm for ", batch, " product(s) of ", m, " x ", k, " by ", k, " x ", n, ", ", name ? name : "unknown status");
   }
   plan->algorithm = result.algorithm;
   return plan;
 }
 
 void CublasLt::gemm(const GemmArgs &args, void *workspace, cuda::Stream stream) {
-  Key key{args.m,      args.n,      args.k,          args.typeA,          args.typeC,         args.transA,
-          args.transB, args.accumulate, alignmentOf(args.a), alignmentOf(args.b), alignmentOf(args.c)};
+  if (args.batch > INT32_MAX)
+    fail("cublasLt: ", args.batch, " products are too many for one call");
+  const void *added = args.d ? args.d : args.c;
+  Key key{args.m,
+          args.n,
+          args.k,
+          args.batch,
+          args.typeA,
+          args.typeC,
+          args.transA,
+          args.transB,
+          args.accumulate || args.d,
+          alignmentOf(args.a, args, args.m, args.k, args.typeA),
+          alignmentOf(args.b, args, args.k, args.n, args.typeB),
+          alignmentOf(added, args, args.m, args.n, args.typeC),
+          alignmentOf(args.c, args, args.m, args.n, args.typeC)};
   std::unique_ptr<Plan> &plan = plans[key];
   if (!plan)
     plan = makePlan(key);
-  const float one = 1, beta = args.accumulate ? 1 : 0;
-  check(library().matmul(handle, plan->desc, &one, args.b, plan->b, args.a, plan->a, &beta, args.c, plan->c, args.c,
+  const auto alpha = static_cast<float>(args.alpha), beta = static_cast<float>(args.accumulate ? 1 : args.d ? args.beta : 0);
+  check(library().matmul(handle, plan->desc, &alpha, args.b, plan->b, args.a, plan->a, &beta, added, plan->c, args.c,
                          plan->c, &plan->algorithm, workspace, workspaceBytes, stream),
         "a matrix product");
 }

@@ -24,12 +24,13 @@ public:
 
   static constexpr uint64_t workspaceBytes = 32 << 20;
 
-  /// Of bf16 or f32 operands of one type; c is f32, or bf16 where they are.
+  /// Of bf16 or f32 operands of one type; c (and d) is f32, or bf16 where they are.
   void gemm(const GemmArgs &args, void *workspace, cuda::Stream stream);
 
 private:
   struct Plan;
-  using Key = std::tuple<int64_t, int64_t, int64_t, DType, DType, bool, bool, bool, unsigned, unsigned, unsigned>;
+  /// Sizes, batch, types, transpositions, whether something is added, alignments of a, b, what is added, and c.
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, DType, DType, bool, bool, bool, unsigned, unsigned, unsigned, unsigned>;
 
   std::unique_ptr<Plan> makePlan(const Key &key) const;
 

@@ -82,7 +82,7 @@ private:
   bool attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args);
 
   /// Memory that a command uses while it runs; the next command may use it too.
-  enum Slot { WidenedA, WidenedB, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
+  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
   void clearStatus();

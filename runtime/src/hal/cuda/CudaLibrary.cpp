@@ -52,8 +52,10 @@ void CudaDevice::gemm(const GemmArgs &args) {
     return;
   if (args.typeC == DType::F64)
     unsupported("gemm of f64");
-  const int64_t countC = args.m * args.n;
+  const int64_t countC = args.batch * args.m * args.n;
   if (args.k == 0) {
+    if (args.d)
+      unsupported("gemm of no columns with something to add");
     if (!args.accumulate)
       fillBytes(args.c, 0, countC * byteSize(args.typeC));
     return;
@@ -63,8 +65,10 @@ void CudaDevice::gemm(const GemmArgs &args) {
   GemmArgs product = args;
   bool direct = args.typeA == args.typeB && (args.typeA == DType::BF16 || args.typeC == DType::F32);
   if (!direct) {
-    product.a = widened(args.a, args.typeA, args.m * args.k, WidenedA);
-    product.b = widened(args.b, args.typeB, args.k * args.n, WidenedB);
+    product.a = widened(args.a, args.typeA, args.batch * args.m * args.k, WidenedA);
+    product.b = widened(args.b, args.typeB, args.batch * args.k * args.n, WidenedB);
+    if (args.d)
+      product.d = widened(args.d, args.typeC, countC, WidenedD);
     product.typeA = product.typeB = product.typeC = DType::F32;
     if (args.typeC == DType::BF16) {
       product.c = scratch(UnroundedC, countC * sizeof(float));

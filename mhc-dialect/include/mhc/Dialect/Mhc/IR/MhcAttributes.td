@@ -101,11 +101,13 @@ def Mhc_ConnectionAttr : Mhc_Attr<"Connection", "connection"> {
 def Mhc_TargetAttr : Mhc_Attr<"Target", "target"> {
   let summary = "what the cost models know of a target";
   let description = [{
-    `units` (cores, multiprocessors), `on_chip_bytes` a unit (cache, or registers and shared memory), `copy_rate` (read plus write) and `fma_rate` of the whole device, in GB/s and GFLOP/s.
+    `units` (cores, multiprocessors), `on_chip_bytes` a unit (cache, or registers and shared memory), `copy_rate` (read plus write) and `fma_rate` of the whole device, in GB/s and GFLOP/s;
+    `cluster_size`: units that can share a tile of rows (1: none).
     A module's targets are the array `mhc.targets`; passes take constants from there, never from themselves, and the least of several where one program serves all.
   }];
-  let parameters = (ins StringRefParameter<"the target's name">:$name, "int64_t":$units, "int64_t":$onChipBytes, "int64_t":$copyRate, "int64_t":$fmaRate);
-  let assemblyFormat = "`<` struct($name, $units, $onChipBytes, $copyRate, $fmaRate) `>`";
+  let parameters = (ins StringRefParameter<"the target's name">:$name, "int64_t":$units, "int64_t":$onChipBytes, "int64_t":$copyRate, "int64_t":$fmaRate,
+                        DefaultValuedParameter<"int64_t", "1">:$clusterSize);
+  let assemblyFormat = "`<` struct($name, $units, $onChipBytes, $copyRate, $fmaRate, $clusterSize) `>`";
   let extraClassDeclaration = [{
     /// By the name that `--target` takes; null if unknown.
     static TargetAttr get(::mlir::MLIRContext *context, ::llvm::StringRef name);

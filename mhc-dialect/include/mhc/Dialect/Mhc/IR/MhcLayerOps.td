@@ -124,7 +124,7 @@ def Mhc_ConcatOp : Mhc_Row<"concat", [Differentiable]> {
 }
 def Mhc_RepeatOp : Mhc_LookupRow<"repeat", [Differentiable]> {
   let summary = "each row several times, one after the other";
-  let description = "out[t*times + j] = x[t], j = 0 .. times - 1: x [T, ..] -> [T*times, ..] of x's type (MLA's rotary key, which all heads share). It is read where it is used, not copied. (C1) times is 1 to 2^20; (C2) one type, wide rows.";
+  let description = "out[t*times + j] = x[t], j = 0 .. times - 1: x [T, ..] -> [T*times, ..] of x's type (MLA's rotary key, which all heads share). It is read where it is used, not copied. Narrow rows ([M, 1], what a matrix shares among its parts) have no VJP. (C1) times is 1 to 2^31 (wide: 2^20); (C2) one type, not interleaved.";
   let arguments = (ins Mhc_Tensor:$x, I64Attr:$times);
   let results = (outs Mhc_Tensor:$result);
 }
@@ -188,8 +188,8 @@ def Mhc_ScalarsOp : Mhc_Op<"scalars", [Pure]> {
 
 def Mhc_TokenWeightOp : Mhc_LookupRow<"token_weight", [Differentiable]> {
   let summary = "the same weight for every token: a product of scalars";
-  let description = "w[t, 0] = product of scalars[i] over `indices`; `like` gives the number of rows and is not read.";
-  let arguments = (ins Mhc_Tensor:$like, Mhc_Tensor:$scalars, DenseI64ArrayAttr:$indices);
+  let description = "w[t, 0] = `factor` times the product of scalars[i] over `indices`; `like` gives the number of rows and is not read.";
+  let arguments = (ins Mhc_Tensor:$like, Mhc_Tensor:$scalars, DenseI64ArrayAttr:$indices, DefaultValuedAttr<F64Attr, "1.0">:$factor);
   let results = (outs Mhc_Tensor:$result);
 }
 
@@ -289,9 +289,10 @@ def Mhc_AdamwOp : Mhc_Row<"adamw"> {
   let summary = "one AdamW step";
   let description = [{
     g' = factor g; m' = b1 m + (1-b1) g'; v' = b2 v + (1-b2) g'^2; w' = w - lr wd w - lr (m' s1) / (sqrt(v' s2) + eps), s1 = 1/(1-b1^s), s2 = 1/(1-b2^s); where v' is 0 the Adam term is 0;
-    wd = 0 without `decayed`. lr, s1, s2, wd, b1, b2, eps, 1 - b1, 1 - b2: scalars[0, 1, 2, 5, 6, 7, 8, 11, 12] (the complements are not fp32 differences). factor < 0: w, m, v as they are. Denormals are not flushed.
+    wd = 0 without `decayed`; without factor g' = g; lr is multiplied by `rate`. lr, s1, s2, wd, b1, b2, eps, 1 - b1, 1 - b2: scalars[0, 1, 2, 5, 6, 7, 8, 11, 12] (the complements are not fp32 differences). factor < 0: w, m, v as they are. Denormals are not flushed.
   }];
-  let arguments = (ins Mhc_Tensor:$w, Mhc_Tensor:$g, Mhc_Tensor:$m, Mhc_Tensor:$v, Mhc_Tensor:$factor, Mhc_Tensor:$scalars, UnitAttr:$decayed);
+  let arguments = (ins Mhc_Tensor:$w, Mhc_Tensor:$g, Mhc_Tensor:$m, Mhc_Tensor:$v, Optional<Mhc_Tensor>:$factor, Mhc_Tensor:$scalars, UnitAttr:$decayed,
+                       DefaultValuedAttr<F64Attr, "1.0">:$rate);
   let results = (outs Mhc_Tensor:$w_next, Mhc_Tensor:$m_next, Mhc_Tensor:$v_next);
 }
 

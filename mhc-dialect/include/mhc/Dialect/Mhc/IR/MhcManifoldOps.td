@@ -96,10 +96,20 @@ def Mhc_ActivationVjpOp : Mhc_Row<"activation_vjp"> {
 }
 
 def Mhc_ProjectOp : Mhc_Row<"project", [Differentiable]> {
-  let summary = "projects a matrix a token onto a manifold";
-  let description = "H[t] = project(Z[t]); [T, n, n] -> [T, n, n]. (C1) H is square and narrow; (C2) Z has H's shape.";
-  let arguments = (ins Mhc_Tensor:$z, Mhc_AnyManifold:$manifold);
+  let summary = "projects a matrix a token, or a weight, onto a manifold";
+  let description = [{
+    H[t] = project(Z[t]); narrow [T, n, n] -> [T, n, n]. With `radius` [M, 1] and `#mhc.sphere` alone the rows are weights, [M, L] wide: H[t] = radius[t] Z[t] / sqrt(||Z[t]||^2 + eps^2), eps 0 unless given, and 0 where Z[t] is
+    0 (the renormalisation of math.md 2.1); this form has no VJP. (C1) H is square and narrow, with `radius` wide of one stream; (C2) Z has H's shape; (C3) `radius` goes with `#mhc.sphere` without a radius of its own, one narrow element a row.
+  }];
+  let arguments = (ins Mhc_Tensor:$z, Optional<Mhc_Tensor>:$radius, Mhc_AnyManifold:$manifold);
   let results = (outs Mhc_Tensor:$h);
+  let extraClassDeclaration = [{
+    /// eps of a weight's sphere.
+    double getWeightEps();
+  private:
+    void buildWeightRow(::mlir::mhc::RowContext &context);
+  public:
+  }];
 }
 def Mhc_ProjectVjpOp : Mhc_Row<"project_vjp"> {
   let summary = "VJP of `mhc.project`, exact";

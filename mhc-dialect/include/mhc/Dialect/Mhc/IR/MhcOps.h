@@ -12,6 +12,8 @@
 #include "mhc/Dialect/Mhc/IR/MhcManifoldOps.h.inc"
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcLayerOps.h.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.h.inc"
 
 namespace mlir::mhc {
 /// A coefficient as it is applied: rounded to the connection's coefficient type, if it has one.

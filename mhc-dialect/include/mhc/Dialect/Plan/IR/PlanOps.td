@@ -89,12 +89,21 @@ def Plan_LaunchOp : Plan_Command<"launch", [AttrSizedOperandSegments, DeclareOpI
 }
 
 def Plan_GemmOp : Plan_Command<"gemm"> {
-  let summary = "C = op(A) op(B) (+ C), row-major";
-  let description = "A [m, k] (`trans_a`: [k, m]), B [k, n] (`trans_b`: [n, k]), C [m, n]. fp32 accumulation, one rounding. (C1) buffers have these sizes; (C2) floating-point types, f64 with f64 only.";
-  let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$b, Plan_Buffer:$c, Plan_ExprAttr:$m, Plan_ExprAttr:$n, Plan_ExprAttr:$k,
-                       UnitAttr:$trans_a, UnitAttr:$trans_b, UnitAttr:$accumulate, Plan_At:$at);
-  let assemblyFormat = "$a `,` $b `into` $c `m` $m `n` $n `k` $k (`trans_a` $trans_a^)? (`trans_b` $trans_b^)? (`accumulate` $accumulate^)? (`at` $at^)? attr-dict";
+  let summary = "C = alpha op(A) op(B) (+ C, or + beta D), row-major, of a batch of matrices";
+  let description = [{
+    A [m, k] (`trans_a`: [k, m]), B [k, n] (`trans_b`: [n, k]), C [m, n]; `plus` D [m, n] `beta`. With `batch` each buffer holds so many matrices, one after the other, and each gets its own product. fp32 accumulation, one rounding.
+    (C1) buffers have these sizes; (C2) floating-point types, f64 with f64 only; (C3) `accumulate` and `plus` exclude each other, `batch` is at least 1.
+  }];
+  let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$b, Plan_Buffer:$c, Optional<Plan_Buffer>:$d, Plan_ExprAttr:$m, Plan_ExprAttr:$n, Plan_ExprAttr:$k,
+                       UnitAttr:$trans_a, UnitAttr:$trans_b, UnitAttr:$accumulate, DefaultValuedAttr<I64Attr, "1">:$batch,
+                       DefaultValuedAttr<F64Attr, "1.0">:$alpha, DefaultValuedAttr<F64Attr, "0.0">:$beta, Plan_At:$at);
+  let assemblyFormat = [{
+    $a `,` $b (`plus` $d^)? `into` $c `m` $m `n` $n `k` $k (`trans_a` $trans_a^)? (`trans_b` $trans_b^)? (`accumulate` $accumulate^)? (`at` $at^)? attr-dict
+  }];
   let hasVerifier = 1;
+  let builders = [OpBuilder<(ins "Value":$a, "Value":$b, "Value":$c, "ExprAttr":$m, "ExprAttr":$n, "ExprAttr":$k, "bool":$transA, "bool":$transB, "bool":$accumulate, "StringAttr":$at), [{
+    build($_builder, $_state, a, b, c, Value(), m, n, k, transA, transB, accumulate, 1, ::llvm::APFloat(1.0), ::llvm::APFloat(0.0), at);
+  }]>];
 }
 
 defvar AttentionAttributes = (ins I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$head_dim, I64Attr:$value_dim, F64Attr:$scale,

@@ -1,0 +1,147 @@
+"""Updates of whole models: what `mhc-run train` makes of the gradients that `loss_and_gradients` gives, against the formulas in fp64, with every optimizer and parametrisation.
+
+usage: training.py [NAME ..]
+"""
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from mhcref import DEVICE, Package, load, save
+from optimizer import ADAM, MUON, STATE, WEIGHT, orthogonal
+
+MODEL = {"kind": "language_model", "dtype": "fp32", "vocab_size": 37, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+         "intermediate_size": 48, "qk_norm": True, "attention_gate": "headwise", "max_position_embeddings": 16, "residual": {"topology": "mhc", "hc_mult": 2}}
+BATCH = {"sequences": 4, "sequence_length": 8, "steps": 6, "micro_batch": 2}
+PHASES = {"kind": "phases", "warmup_steps": 2, "phases": [{"until": 0.1, "shape": "constant"}, {"until": 0.5, "shape": "cosine", "to": 0.6}, {"until": 1.0, "shape": "linear", "to": 0.1}]}
+CASES = {
+    "adamw": {"optimizer": {"kind": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1}, "clip": 0.5},
+    "muonh": {"optimizer": {"kind": "muonh", "learning_rate": 0.01}, "clip": 0.3, "schedule": PHASES},
+    "hyperp": {"optimizer": {"kind": "muonh", "learning_rate": 0.02, "momentum": 0.9, "ns_eps": 1e-8}, "parametrization": {"kind": "hyperp", "base_depth": 6, "base_tokens": 500}},
+    "muon": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "schedule": {"kind": "linear", "warmup_steps": 3, "final_fraction": 0.1}},
+    "mup": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "parametrization": {"kind": "mup", "base_width": 64}, "clip": 1.0},
+    "mup++": {"optimizer": {"kind": "muon", "learning_rate": 0.01, "weight_decay": 0.2}, "parametrization": {"kind": "mup++", "base_width": 64, "base_depth": 4}},
+}
+
+def is_hidden(name):
+    return "_proj.weight" in name
+
+
+def schedule(training, step, steps):
+    s = training.get("schedule", {"kind": "constant"})
+    warm, p = s.get("warmup_steps", 0), (step - 1) / steps
+    ramp = min(1.0, step / warm) if warm else 1.0
+    if s["kind"] == "linear":
+        return ramp * (1 - (1 - s["final_fraction"]) * max(0.0, p - warm / steps) / (1 - warm / steps))
+    if s["kind"] == "phases":
+        begin, level = 0.0, 1.0
+        for phase in s["phases"]:
+            to = phase.get("to", level)
+            if p < phase["until"]:
+                share = (p - begin) / (phase["until"] - begin)
+                return ramp * (to + (level - to) * (1 + math.cos(math.pi * share)) / 2 if phase["shape"] == "cosine" else level + (to - level) * share)
+            begin, level = phase["until"], to
+    return ramp
+
+
+def factors(d, name, shape):
+    """of the learning rate and of the weight decay"""
+    t, p = d["training"], d["training"].get("parametrization", "none")
+    kind = p if isinstance(p, str) else p["kind"]
+    optimizer, hidden = t["optimizer"]["kind"], is_hidden(name)
+    matrix = len(shape) == 2 and ".hc_" not in name
+    if optimizer == "adamw":
+        return 1.0, float(matrix)
+    depth = math.sqrt(p["base_depth"] / d["num_hidden_layers"]) if kind in ("hyperp", "mup++") else 1.0
+    rate = depth
+    if hidden and kind == "hyperp":
+        rate *= (BATCH["steps"] * BATCH["sequences"] * BATCH["sequence_length"] / p["base_tokens"]) ** -0.32
+    if hidden and optimizer == "muon":
+        rate *= math.sqrt(shape[0] / shape[1])
+    return rate, (p["base_width"] / d["hidden_size"] if kind in ("mup", "mup++") else 1.0) * (hidden and optimizer == "muon")
+
+
+def to_sphere(w, direction, radius, rate):
+    size = np.linalg.norm(direction)
+    y = w - (rate * radius / size * direction if size > 0 else 0)
+    return y * radius / np.linalg.norm(y)
+
+
+def update(d, W, S, G, number):
+    """one step in fp64: parameters, states"""
+    t, o = d["training"], {"betas": [0.9, 0.95], "eps": 1e-8, "momentum": 0.95, "ns_eps": 1e-7, "weight_decay": 0.0, **d["training"]["optimizer"]}
+    norm = math.sqrt(sum((g * g).sum() for g in G.values()))
+    clip = min(1.0, t["clip"] / norm) if t.get("clip") else 1.0
+    shape_now = schedule(t, number, BATCH["steps"])
+    b1, b2 = o["betas"]
+    W, S = dict(W), dict(S)
+    for name in G:
+        g, (rate, decay) = clip * G[name], factors(d, name, G[name].shape)
+        rate *= o["learning_rate"] * shape_now
+        state = lambda s: f"optimizer.{s}.{name}"
+        if o["kind"] != "adamw" and is_hidden(name):
+            m = S[state("momentum")] = o["momentum"] * S.get(state("momentum"), 0) + g
+            direction = orthogonal(o["momentum"] * m + g, o["ns_eps"])
+            W[name] = to_sphere(W[name], direction, S[state("radius")], rate) if o["kind"] == "muonh" else W[name] - o["weight_decay"] * decay * shape_now * W[name] - rate * direction
+            continue
+        m = S[state("exp_avg")] = b1 * S.get(state("exp_avg"), 0) + (1 - b1) * g
+        v = S[state("exp_avg_sq")] = b2 * S.get(state("exp_avg_sq"), 0) + (1 - b2) * g * g
+        direction = np.where(v.astype(np.float32) == 0, 0, m / (1 - b1 ** number) / (np.sqrt(v / (1 - b2 ** number)) + o["eps"]))
+        if o["kind"] == "muonh" and name == "lm_head.weight":
+            W[name] = to_sphere(W[name], direction, S[state("radius")], rate)
+        else:
+            W[name] = W[name] - rate * o["weight_decay"] * decay * W[name] - rate * direction
+    return W, S, norm, o["learning_rate"] * shape_now
+
+
+def check(name):
+    d = {**MODEL, "training": {"batch": BATCH, **CASES[name]}}
+    package, rng = Package(d), np.random.default_rng(5)
+    path = lambda n: os.path.join(package.folder.name, n)
+    initial = {k: (v + 0.05 * rng.standard_normal(v.shape)).astype(np.float32) for k, v in package.call("init", {"seed": (np.array([2]), "I64")}).items()}
+    tokens = rng.integers(0, d["vocab_size"], (BATCH["steps"], BATCH["sequences"], BATCH["sequence_length"] + 1))
+    save(path("data.safetensors"), {"tokens": (tokens, "I32")})
+    save(path("initial.safetensors"), {k: (v, "F32") for k, v in initial.items()})
+    os.mkdir(path("run"))
+    device = [f"--device={DEVICE}"] if DEVICE else []
+    subprocess.run(["mhc-run", "train", package.path, f"--data={path('data.safetensors')}", f"--initial={path('initial.safetensors')}", f"--save={path('run')}", "--save-every=1",
+                    f"--metrics={path('metrics.jsonl')}", *device], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    metrics = [json.loads(line) for line in open(path("metrics.jsonl"))][1:]
+    W, S = {k: v.astype(np.float64) for k, v in initial.items()}, {}
+    sphere = [p for p in W if d["training"]["optimizer"]["kind"] == "muonh" and (is_hidden(p) or p == "lm_head.weight")]
+    S = {f"optimizer.radius.{p}": np.linalg.norm(W[p]) for p in sphere}
+    adam = d["training"]["optimizer"]["kind"] == "adamw"
+    for number in range(1, BATCH["steps"] + 1):
+        # One step on from the state before: errors do not pile up.
+        G = {}
+        for part in tokens[number - 1].reshape(2, 2, -1):
+            got = package.call("loss_and_gradients", {**{k: (v, "F32") for k, v in W.items()}, "tokens": (part, "I32")})
+            G = {k: G.get(k, 0) + got["grad." + k].astype(np.float64) / 2 for k in W}
+        want, states, norm, rate = update(d, W, S, G, number)
+        line = metrics[number - 1]
+        assert abs(line["learning_rate"] / rate - 1) < 1e-6 and abs(line["gradient_norm"] / norm - 1) < 1e-4, f"{name}: step {number}: rate {line['learning_rate']} for {rate}, norm {line['gradient_norm']} for {norm}"
+        saved = {k: v.astype(np.float64) for k, v in load(path(f"run/step-{number:08d}.safetensors")).items()}
+        assert set(saved) == set(want) | set(states) | {"optimizer.step"}, f"{name}: {sorted(set(saved) ^ (set(want) | set(states)))[:5]}"
+        for k, exact in {**want, **states}.items():
+            error, size = np.linalg.norm(saved[k] - exact), np.linalg.norm(exact)
+            muon = not adam and is_hidden(k)
+            if muon and DEVICE: # bf16 on gradients of few tokens, of low rank: only the direction can be asked for
+                a, b = (saved[k] - W[k]).ravel(), (exact - W[k]).ravel()
+                assert a @ b >= 0.75 * np.linalg.norm(a) * np.linalg.norm(b), f"{name}: step {number}: {k} goes another way"
+                continue
+            share = 0 if k in states else MUON if muon else ADAM
+            # Gradients of the step and of the call are sums in another order.
+            limit = (WEIGHT if k in want else 20 * STATE) * size + 10 * share * (np.linalg.norm(exact - W[k]) if k in want else 0) + 1e-9
+            assert error <= limit, f"{name}: step {number}: {k} is off by {error:.3g} of {size:.3g}, limit {limit:.3g}"
+        W, S = {k: saved[k] for k in W}, {k: saved[k] for k in states}
+    for p in sphere:
+        assert abs(np.linalg.norm(W[p]) / S[f"optimizer.radius.{p}"][0] - 1) < 1e-6, f"{name}: {p} has left its sphere"
+
+
+if __name__ == "__main__":
+    for case in sys.argv[1:] or CASES:
+        check(case)
+    print("passed")

@@ -1,0 +1,110 @@
+"""Chains of hyper-connections on a GPU whose blocks share tiles in clusters (schedule family group): right against fp64, the same bits twice, and how close
+to the memory floor. A part of gpu_check.py: `prepare` where the compiler is, `run` where the GPU is (with PyTorch)."""
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples" / "pytorch"))
+
+DEPTH, STREAMS = 8, 4
+# (C, T of the timing); 7168 has no cluster that keeps phi, and shows what the next best is.
+SHAPES = ((1280, 16384), (2560, 16384), (4096, 8192), (7168, 8192))
+
+
+def prepare(out, programs):
+    for channels, _ in SHAPES:
+        description = out / f"boundary-{channels}.json"
+        description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": STREAMS, "depth": DEPTH, "dtype": "bf16"}))
+        subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "-o", out / f"boundary-{channels}.mhcpkg"], check=True)
+    print(f"compiled {len(SHAPES)} chains", flush=True)
+
+
+def inputs(torch, channels, tokens, spread):
+    """Of a chain; `spread`: about how far the logits of the mixing matrices lie apart. One token is all zeros."""
+    generator = torch.Generator().manual_seed(channels + tokens)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)
+    columns = STREAMS * STREAMS + 2 * STREAMS
+    bias = rand(DEPTH, columns)
+    bias[:, 2 * STREAMS:] *= spread
+    x = rand(tokens, STREAMS, channels).bfloat16()
+    x[tokens // 2] = 0
+    return {"x": x, "f": rand(DEPTH, tokens, channels).bfloat16(), "phi": rand(DEPTH, STREAMS * channels, columns) / math.sqrt(STREAMS * channels),
+            "alpha": torch.tensor([1.0, 0.75, 0.5]).repeat(DEPTH, 1), "bias": bias}
+
+
+def reference(torch, given):
+    """u and the last streams in fp64, with the roundings to bf16 that the description asks for; Sinkhorn in the log domain."""
+    x = given["x"].cuda().double()
+    groups = torch.tensor([STREAMS, STREAMS, STREAMS * STREAMS]).cuda()
+    read = []
+    for phi, alpha, bias, f in zip(*(given[name].cuda().double() for name in ("phi", "alpha", "bias", "f"))):
+        v = x.flatten(1)
+        z = v @ phi * torch.rsqrt((v * v).mean(1, keepdim=True) + 1e-6) * alpha.repeat_interleave(groups) + bias
+        pre, post, log = torch.sigmoid(z[:, :STREAMS]), 2 * torch.sigmoid(z[:, STREAMS:2 * STREAMS]), z[:, 2 * STREAMS:].reshape(-1, STREAMS, STREAMS)
+        for _ in range(20):
+            log = log - torch.logsumexp(log, 1, keepdim=True)
+            log = log - torch.logsumexp(log, 2, keepdim=True)
+        read.append((pre[:, :, None] * x).sum(1).bfloat16())
+        x = (log.exp() @ x + post[:, :, None] * f[:, None]).bfloat16().double()
+    return {"u": torch.stack(read), "x_next": x.bfloat16()}
+
+
+def copy_rate(torch):
+    """Bytes a second, read and written, of a copy of 1 GiB."""
+    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for _ in range(3):
+        target.copy_(source)
+    start.record()
+    for _ in range(20):
+        target.copy_(source)
+    end.record()
+    torch.cuda.synchronize()
+    return 2 * (1 << 30) * 20 / (start.elapsed_time(end) * 1e-3)
+
+
+def run(checks):
+    import torch
+    from mhc_call import load, save
+
+    def forward(package, given, times=1):
+        save(checks.work / "boundary.in", given)
+        results = []
+        for _ in range(times):
+            done = checks.run(["call", package, "forward", f"--inputs={checks.work}/boundary.in", f"--outputs={checks.work}/boundary.out", "--device=cuda"])
+            if done.returncode:
+                return None
+            results.append(load(checks.work / "boundary.out"))
+        return results
+
+    for channels, _ in SHAPES:
+        package = checks.out / f"boundary-{channels}.mhcpkg"
+        for tokens, spread in ((1, 1), (17, 1), (1000, 1), (1000, 10), (1000, 120)):
+            given = inputs(torch, channels, tokens, spread)
+            results = forward(package, given, times=2)
+            if not results:
+                checks.say(False, f"boundary C {channels} T {tokens}: no result")
+                continue
+            expected = reference(torch, given)
+            errors = {name: ((results[0][name].double() - value.double().cpu()).norm() / value.double().cpu().norm()).item() for name, value in expected.items()}
+            same = all(torch.equal(results[0][name], results[1][name]) for name in expected)
+            # Eight roundings of bf16 one after another, of which each may fall the other way where fp32 differs from fp64 in the last bits.
+            checks.say(same and max(errors.values()) < 4e-3,
+                       f"boundary C {channels} T {tokens} spread {spread}: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) + (", the same bits" if same else ", OTHER BITS"))
+
+    rate = copy_rate(torch)
+    print(f"     copy {rate * 1e-12:.3f} TB/s; a chain of {DEPTH}: floors are {10 * DEPTH + 4} and {15 * DEPTH + 8} units of C elements a token")
+    print(f"     {'C x T':>14} {'entry':>9} {'us':>9} {'x floor':>8}   kernels: us a launch (x its bytes at the copy rate)")
+    for channels, tokens in SHAPES:
+        for entry, units in (("forward", 10 * DEPTH + 4), ("backward", 15 * DEPTH + 8)):
+            done = checks.run(["bench", checks.out / f"boundary-{channels}.mhcpkg", entry, f"--shape=T={tokens}", "--device=cuda", "--json", "--repeat=10"])
+            if done.returncode:
+                checks.say(False, f"bench of boundary C {channels} {entry}")
+                continue
+            result = json.loads(done.stdout)
+            floor = units * channels * tokens * 2 / rate
+            kernels = ", ".join(f"{k['name']} {k['seconds'] / k['launches'] * 1e6:.0f} ({k['seconds'] * rate / (k['read'] + k['written']):.2f})" for k in result["kernels"])
+            print(f"     {channels:>6} x {tokens:>5} {entry:>9} {result['seconds'] * 1e6:>9.1f} {result['seconds'] / floor:>8.2f}   {kernels}", flush=True)
