@@ -85,11 +85,6 @@ Limits limitsOf(const LanguageModel &model) {
       {"num_experts_per_tok", mostOfTopk(model) > mostChoices, "more than 64 experts a token"},
       {"router.groups", model.router.groupCount > 1 && changesTopk(model), "another number of experts a token in another phase, with groups"},
       {"router.capacity_factor", model.router.capacityFactor && changesTopk(model), "a capacity with another number of experts a token in another phase"},
-      {"training.optimizer.kind", t.optimizer.kind != OptimizerKind::adamw, "an optimizer other than 'adamw'"},
-      {"training.parametrization", t.parametrization.kind != Training::Parametrization::none,
-       "a parametrization other than 'none'"},
-      {"training.schedule.kind", t.schedule.kind == Training::Schedule::phased, "schedule 'phases'"},
-      {"training.batch.ramp", t.batch.ramp.has_value(), "a batch ramp"},
   };
   for (Limit &limit : limitsOf(model.residual, "residual."))
     limits.push_back(std::move(limit));

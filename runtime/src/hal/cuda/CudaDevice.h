@@ -1,7 +1,7 @@
 //===- CudaDevice.h - an NVIDIA GPU by the driver API --------------*- C++ -*-===//
 //
 // Everything is asked of one stream, in order; the host waits in synchronize() and copyOut() alone. The library commands
-// (CudaLibrary.cpp, CudaExperts.cpp) are kernels that the package brings along, cuBLASLt, and cuDNN where it is there.
+// (CudaLibrary.cpp, CudaExperts.cpp) are the package's kernels, cuBLASLt, and cuDNN where it is there.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHCRT_HAL_CUDA_CUDADEVICE_H
@@ -76,7 +76,7 @@ private:
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
              const std::string &name, std::vector<cuda::TensorMap> maps = {});
   cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
-  /// `count` of what the kernel takes by tiles, or so many blocks.
+  /// `count` of what the kernel takes by tiles.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
   void startBlocks(const std::string &symbol, int64_t blocks, std::vector<uint64_t> values);
   void startAttention(const std::string &symbol, const AttentionArgs &args, int64_t blockHeads,
