@@ -104,6 +104,7 @@ private:
   /// What split_tokens leaves: the first wrong token (CudaLibrary.cpp).
   struct TokenStatus {
     int64_t word, columns, vocab;
+    int64_t token; ///< the first one whose router has logits that are not finite; INT64_MAX: none
   };
   DeviceMemory status;
   TokenStatus *hostStatus = nullptr; ///< pinned

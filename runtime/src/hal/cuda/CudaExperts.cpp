@@ -24,6 +24,7 @@ void CudaDevice::dispatch(const DispatchArgs &args) {
   const int64_t count = checkedMultiply(args.tokens, args.choices, "dispatch");
   if (count > INT32_MAX)
     fail("dispatch: expected at most ", INT32_MAX, " choices of experts, but got ", args.tokens, " * ", args.choices);
+  startLibrary("mhc_route_check", count, {pointer(args.index), pointer(status.data()), static_cast<uint64_t>(count), static_cast<uint64_t>(args.choices)});
   // Short pieces are fast; longer ones keep the table below the choices, once there are enough for all multiprocessors,
   // and its rows short.
   constexpr int64_t unit = 256, enough = 512, most = 2048;
@@ -50,7 +51,7 @@ constexpr int64_t tileRows = 128;
 /// more.
 void CudaDevice::groupedMatmul(const GroupedMatmulArgs &args) {
   const std::string symbol =
-      concat("mhc_grouped_matmul_", args.transposed ? "t_" : "", name(args.type), "_", args.k, "_", args.n);
+      concat("mhc_grouped_matmul_", args.transposed ? "t_" : "", name(args.type), args.typeY == args.type ? "" : "_f32", "_", args.k, "_", args.n);
   const int64_t partly = checkedMultiply(tileRows - 1, args.groups + 1, symbol);
   const int64_t tiles = std::min(args.rows, checkedAdd(args.rows, partly, symbol) / tileRows);
   const int64_t columns = mhc::ceilDivide(args.n, module.library(symbol).first->tile);
