@@ -267,7 +267,7 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
     manifest["arenas"]["expert_counts"] = experts * (model.nRoutedExperts + 1);
   Json &tensors = manifest["tensors"] = Json::array();
   for (const ::mhc::ParameterArena::Tensor &tensor : arena.tensors) {
-    const bool state = arena.isState(tensor);
+    const bool state = tensor.offset >= arena.stateBegin;
     Json json = {{"name", tensor.info.name},
                  {"shape", tensor.info.shape},
                  {"role", ::mhc::name(tensor.info.role)},
@@ -288,7 +288,6 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
       stacks.push_back({{"name", stack.name}, {"shape", stack.shape}, {"offset", stack.offset}});
   }
   manifest["model"] = {{"vocab_size", model.vocabSize}, {"max_position_embeddings", model.maxPositionEmbeddings}};
-  manifest["multipliers"] = {{"residual_branches", model.branchScale}, {"logits", ::mhc::logitsMultiplier(model)}};
   if (experts)
     manifest["model"]["experts"] = {{"blocks", experts}, {"count", model.nRoutedExperts}};
   if (model.topk.size() > 1) {
@@ -296,6 +295,7 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
     for (size_t i = 0; i + 1 < model.topk.size(); ++i)
       until.push_back(*model.topk[i].until);
   }
+  manifest["multipliers"] = {{"residual_branches", model.branchScale}, {"logits", ::mhc::logitsMultiplier(model)}};
   manifest["training"] = Json::parse(::mhc::resolvedTraining(model));
 
   Json one = Json::array({1});

@@ -112,8 +112,8 @@ static std::optional<StateRange> stateRange(DictionaryAttr attributes, Type type
   return StateRange{arena.getValue(), from, from + rowElements(type) * (rows ? rows.getInt() : 1)};
 }
 
-/// Whether it may write over what it reads.
-static bool writesInPlace(Operation *writer) {
+/// Whether it reads each element before it writes it, and none after.
+static bool writesElementwise(Operation *writer) {
   auto launch = dyn_cast<LaunchOp>(writer);
   if (!launch)
     return true; // the commands on counts and biases are made so
@@ -137,7 +137,7 @@ bool EntryBuilder::isUpdatedInPlaceSafely(unsigned result, Value root) {
       for (Operation *user : aliases[i].getUsers()) {
         if (auto view = dyn_cast<ViewOp>(user))
           aliases.push_back(view.getResult());
-        else if (user == writer ? !(*other == *range && writesInPlace(writer)) : writer->isBeforeInBlock(user))
+        else if (user == writer ? !(*other == *range && writesElementwise(writer)) : writer->isBeforeInBlock(user))
           return false;
       }
   }

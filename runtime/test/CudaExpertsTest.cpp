@@ -115,7 +115,7 @@ TEST_F(CudaExperts, SortChoices) {
   };
   for (Case c :
        {Case{0, 3, 4, 0, 0, 3}, Case{1, 1, 1, 0, 0, 0}, Case{700, 6, 64, 0, 0, 63}, Case{300, 2, 72, 0, 71, 71},
-        Case{411, 4, 63, 0, -3, 66}, Case{300, 4, 9, 20, 0, 8}, Case{100, 7, 5000, 0, 0, 4999}}) {
+        Case{411, 4, 63, 0, -3, 66}, Case{300, 4, 9, 20, 0, 8}, Case{100, 7, 500, 0, 0, 499}}) {
     const int64_t count = c.tokens * c.choices;
     auto choose = [&] {
       Indices index(count);
@@ -214,7 +214,9 @@ TEST_F(CudaExperts, MultiplyGroups) {
                   error += (got - want) * (got - want);
                   size += want * want;
                 }
-            EXPECT_LE(std::sqrt(error / size), 1e-6) << says(accumulate ? "added outer" : "outer");
+            // Tensor cores cut sums off where others round them.
+            EXPECT_LE(std::sqrt(error / size), type == DType::BF16 ? 1e-5 : 1e-6)
+                << says(accumulate ? "added outer" : "outer");
           }
         }
 }

@@ -6,7 +6,7 @@
 // SORT: llvm.func @mhc_dispatch_count({{.*}} attributes {mhc.launch = {shared = 16384 : i64, threads = 256 : i64, tile = 1 : i64}
 // SORT: llvm.atomicrmw add {{.*}} !llvm.ptr<3>, i32
 // SORT-NOT: atomicrmw
-// SORT: llvm.func @mhc_dispatch_prefix({{.*}} attributes {mhc.launch = {shared = 0 : i64, threads = 256 : i64, tile = 8 : i64}
+// SORT: llvm.func @mhc_dispatch_prefix({{.*}} attributes {mhc.launch = {shared = 32 : i64, threads = 256 : i64, tile = 1 : i64}
 // SORT: nvvm.shfl.sync up
 // SORT: llvm.func @mhc_dispatch_offsets({{.*}} attributes {mhc.launch = {shared = 32 : i64, threads = 256 : i64, tile = 1 : i64}
 // SORT: llvm.func @mhc_dispatch_scatter({{.*}} attributes {mhc.launch = {shared = 16384 : i64, threads = 32 : i64, tile = 1 : i64}

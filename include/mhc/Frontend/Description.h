@@ -247,14 +247,18 @@ struct ParameterInfo {
   CountTerm term;
   bool decayed;                 ///< AdamW's weight decay would apply
   InitialValue init;
-  std::string stack = {};       ///< the tensor [E, ..] in memory that this is a part of: of experts, or of selection biases
-  UpdateRule update = {};       ///< of parameters
+  std::string stack;            ///< of experts: the name with * for the expert's number; the experts of a stack lie one after another
+  UpdateRule update;
 };
 
 /// All parameters in the order of the model (embedding, blocks, norm, head). Experts are listed one by one.
 std::vector<ParameterInfo> parameterTable(const LanguageModel &);
 /// State that is no parameter (`e_score_correction_bias`), fp32, zeros at the start.
 std::vector<ParameterInfo> stateTable(const LanguageModel &);
+
+/// The blocks with experts, and the name of the stack of their selection biases.
+int64_t expertBlocks(const LanguageModel &);
+inline constexpr const char *biasStack = "model.expert_bias";
 
 /// What logits are multiplied by (math.md 2.2).
 double logitsMultiplier(const LanguageModel &);
@@ -270,8 +274,7 @@ struct UpdateBatch {
   int64_t matricesOfNorm = 1;
 };
 
-/// Where parameters and state lie in their arena (docs/design/package.md): what is updated alike together, then state. Tensors and stacks begin at multiples of 64 elements;
-/// those of a stack follow each other without gaps. Gradients have the same layout; each of the optimizers' states has an arena of its own for those that have it.
+/// Where a model's parameters and, behind them, its state lie in their arena (docs/design/package.md). Gradients have the same layout; each state of the optimizer has an arena of its own for those that have it.
 struct ParameterArena {
   struct Tensor {
     ParameterInfo info;
@@ -279,23 +282,19 @@ struct ParameterArena {
     int64_t state = 0;   ///< in the arenas of exp_avg and exp_avg_sq, or of momentum
     int64_t radius = -1; ///< where it keeps its norm
   };
+  /// Tensors that lie one after another, as one.
   struct Stack {
     std::string name;
-    std::vector<int64_t> shape; ///< [E, ..]
+    std::vector<int64_t> shape; ///< [number of tensors, ..]
     int64_t offset = 0;
   };
   std::vector<Tensor> tensors; ///< in the order of the model, state at the end
   std::vector<Stack> stacks;
   std::vector<UpdateBatch> batches;
+  int64_t elements = 0, adamElements = 0, momentumElements = 0, radiusElements = 0;
   int64_t stateBegin = 0; ///< parameters end here
-  int64_t elements = 0, adamElements = 0, momentumElements = 0, radiusElements = 0; ///< sizes of the arenas
-  bool isState(const Tensor &tensor) const { return tensor.offset >= stateBegin; }
 };
 ParameterArena layOutParameters(const LanguageModel &);
-
-/// The blocks with experts, and the name of the stack of their selection biases.
-int64_t expertBlocks(const LanguageModel &);
-inline constexpr const char *biasStack = "model.expert_bias";
 
 /// The words of descriptions.
 const char *name(OptimizerKind);

@@ -112,7 +112,7 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
         .Case([&](plan::EmbeddingBackwardOp op) {
           names.insert("mhc_embedding_backward_" + text(typeOf(op.getDx())));
         })
-        .Case([&](plan::DispatchOp) { names.insert({"mhc_dispatch_count", "mhc_dispatch_offsets", "mhc_dispatch_prefix", "mhc_dispatch_scatter"}); })
+        .Case([&](plan::DispatchOp) { names.insert({"mhc_dispatch_count", "mhc_dispatch_offsets", "mhc_dispatch_prefix", "mhc_dispatch_scatter", "mhc_route_check"}); })
         .Case([&](plan::GroupedMatmulOp op) {
           std::string unrounded = typeOf(op.getX()) == typeOf(op.getY()) ? "" : text(typeOf(op.getY())) + "_";
           names.insert(("mhc_grouped_matmul_" + Twine(op.getTransposed() ? "t_" : "") + text(typeOf(op.getX())) + "_" + unrounded + Twine(op.getK()) + "_" + Twine(op.getN())).str());

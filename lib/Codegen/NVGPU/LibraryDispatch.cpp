@@ -3,7 +3,7 @@
 // A stable counting sort of index [tokens, choices] by expert, in four launches whose sizes the host knows (it never
 // waits for a count). The choices are cut into `blocks` pieces of `piece`; table [experts, blocks]:
 //   mhc_dispatch_count(index, table; count, experts, blocks, piece)   choices of each expert in each piece
-//   mhc_dispatch_prefix(table, counts; experts, blocks)               sums along a row of the table; counts [experts]
+//   mhc_dispatch_prefix(table, counts; blocks)                        sums along a row of the table; counts [experts]
 //   mhc_dispatch_offsets(counts, offsets, dropped; experts, capacity) offsets [experts + 1]
 //   mhc_dispatch_scatter(index, table, offsets, gather, order, reverse; count, choices, experts, blocks, piece,
 //   capacity)
@@ -58,24 +58,20 @@ public:
     end();
   }
 
-  /// A warp for each expert.
+  /// A block for each expert.
   void prefix(StringRef name) {
-    begin(name, 2, 2, {warps, threads, 0});
-    Value table = argument(0), counts = argument(1), experts = argument(2), blocks = argument(3);
-    Value laneOf = bitAnd(thread, warpSize - 1);
-    Value expert = add(mul(widen64(blockIndex), warps), widen64(shiftRight(thread, 5)));
-    when(less(expert, experts), [&] {
-      Value total = loop(i64(0), blocks, i64(warpSize), i32(0), [&](Value from, ValueRange carried) {
-                      Value block = add(from, widen64(laneOf)), place = entry(table, expert, blocks, block);
-                      Value inside = less(block, blocks);
-                      Value mine = guarded(inside, i32(0), [&] { return load(b.getI32Type(), place, 4); });
-                      Value upTo = scanWarp(mine, laneOf);
-                      when(inside, [&] { store(add(carried.front(), sub(upTo, mine)), place, 4); });
-                      return SmallVector<Value>{add(carried.front(), fromLane(upTo, warpSize - 1))};
-                    }).front();
-      when(compare(arith::CmpIPredicate::eq, laneOf, i32(0)),
-           [&] { store(total, address(counts, b.getI32Type(), expert), 4); });
-    });
+    begin(name, 2, 1, {1, threads, warps * 4});
+    Value table = argument(0), counts = argument(1), blocks = argument(2), expert = widen64(blockIndex);
+    Value total = loop(i64(0), blocks, i64(threads), i32(0), [&](Value from, ValueRange carried) {
+                    Value block = add(from, widen64(thread)), place = entry(table, expert, blocks, block);
+                    Value inside = less(block, blocks);
+                    Value mine = guarded(inside, i32(0), [&] { return load(b.getI32Type(), place, 4); });
+                    auto [before, sum] = scanBlock(mine);
+                    when(inside, [&] { store(add(carried.front(), before), place, 4); });
+                    return SmallVector<Value>{add(carried.front(), sum)};
+                  }).front();
+    when(compare(arith::CmpIPredicate::eq, thread, i32(0)),
+         [&] { store(total, address(counts, b.getI32Type(), expert), 4); });
     end();
   }
 
@@ -148,10 +144,6 @@ private:
   /// The choice's expert less `base`: below the number of words where it is one of these, read as unsigned.
   Value expertAt(Value index, Value place, Value base) {
     return sub(widenUnsigned(load(b.getI32Type(), address(index, b.getI32Type(), place), 4)), base);
-  }
-  Value fromLane(Value value, int64_t source) {
-    return NVVM::ShflOp::create(b, loc, value.getType(), i32(-1), value, i32(source), i32(warpSize - 1),
-                                NVVM::ShflKind::idx, UnitAttr());
   }
   Value countBits(Value x) { return LLVM::CtPopOp::create(b, loc, x.getType(), x); }
 

@@ -6,6 +6,7 @@
 //   mhc_grouped_outer_<type>_<k>_<n>(x, y, offsets, out; accumulate)
 //                                            out[e] (+)= sum over the group's rows of x[r]^T y[r], [groups, k, n] in
 //                                            f32
+// With <type>_f32 for <type> (of bf16) y is not rounded.
 // Rows from offsets[groups] on belong to no group: zeros in the first two, nothing in the third.
 //
 // A block makes a tile of 128 rows and some columns (`tile` of its launch figures) of a result. Tiles of the products
@@ -31,7 +32,7 @@ public:
       : LibraryKernel(builder, target), element(element), k(k), n(n) {}
   virtual ~GroupedKernel() = default;
 
-  void matmul(StringRef name, bool transposed);
+  void matmul(StringRef name, bool transposed, Type result);
   void outer(StringRef name);
 
 protected:

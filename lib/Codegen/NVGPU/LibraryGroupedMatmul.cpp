@@ -92,7 +92,7 @@ GroupedKernel::Place GroupedKernel::findTile(Value offsets, Value rows, Value gr
 // Kernels
 //===----------------------------------------------------------------------===//
 
-void GroupedKernel::matmul(StringRef name, bool transposed) {
+void GroupedKernel::matmul(StringRef name, bool transposed, Type result) {
   begin(name, 2);
   Value x = argument(0), w = argument(1), offsets = argument(2), y = argument(3), rows = argument(4),
         groups = argument(5);
@@ -108,8 +108,8 @@ void GroupedKernel::matmul(StringRef name, bool transposed) {
                   validColumns};
     Sum sum{select(isGroup, i32(k), i32(0)), k % stepLength() == 0};
     Tile sums = multiply(left, right, sum);
-    Value base = address(address(y, element, mul(place.first, n)), element, column);
-    storeTile(sums, base, element, place.valid, validColumns, Value());
+    Value base = address(address(y, result, mul(place.first, n)), result, column);
+    storeTile(sums, base, result, place.valid, validColumns, Value());
   });
   end();
 }
@@ -172,12 +172,18 @@ bool emitGroupedKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef na
     return false;
   bool isOuter = parts[1] == "outer", transposed = !isOuter && parts[2] == "t";
   parts = parts.drop_front(transposed ? 3 : 2);
-  Type element = parts.size() == 3 ? parseElement(builder, parts[0]) : Type();
+  Type element = parts.empty() ? Type() : parseElement(builder, parts[0]), result = element;
+  if (!isOuter && parts.size() == 4 && element && element.isBF16() && parts[1] == "f32") {
+    result = builder.getF32Type();
+    parts = parts.drop_front();
+  }
+  if (parts.size() != 3)
+    return false;
   int64_t k = 0, n = 0;
   if (!element || parts[1].getAsInteger(10, k) || parts[2].getAsInteger(10, n) || k < 1 || n < 1 || k > INT32_MAX ||
       n > INT32_MAX || (!isOuter && !name.starts_with("mhc_grouped_matmul_")))
     return false;
-  auto emit = [&](GroupedKernel &&kernel) { isOuter ? kernel.outer(name) : kernel.matmul(name, transposed); };
+  auto emit = [&](GroupedKernel &&kernel) { isOuter ? kernel.outer(name) : kernel.matmul(name, transposed, result); };
   if (element.isBF16())
     emit(GroupedTensorKernel(builder, target, element, k, n));
   else

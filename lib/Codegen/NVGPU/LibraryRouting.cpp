@@ -4,6 +4,8 @@
 // mhc_sequence_load(index, share; length, choices, experts)                 a block a sequence
 // mhc_update_bias_<i32|i64>(bias, counts, factor, out; experts, rate)       a block a row; factor may be null; the bits of an f32
 //
+// mhc_route_check(index, status; count, choices)                            a choice a thread
+//
 // Counts are integers of 64 bits, so that their sum is the same in any order.
 //
 //===----------------------------------------------------------------------===//
@@ -17,6 +19,20 @@ class RoutingKernel : public LibraryKernel {
 public:
   using LibraryKernel::LibraryKernel;
   static constexpr int64_t threads = 256, warps = threads / warpSize;
+
+  /// A choice below -1 says that the token's logits are not finite: the status' fourth word becomes the least such token.
+  void routeCheck(StringRef name) {
+    begin(name, 2, 2, {threads, threads, 0});
+    Type i32Type = b.getI32Type(), i64Type = b.getI64Type();
+    Value i = add(mul(widen64(blockIndex), threads), widen64(thread));
+    when(less(i, argument(2)), [&] {
+      when(less(load(i32Type, address(argument(0), i32Type, i), 4), i32(-1)), [&] {
+        LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::min, address(argument(1), i64Type, 3), divide(i, argument(3)), LLVM::AtomicOrdering::monotonic, /*syncscope=*/StringRef(),
+                                  /*alignment=*/8);
+      });
+    });
+    end();
+  }
 
   void expertLoad(StringRef name) {
     begin(name, 4, 1, {1, threads, warps * 8});
@@ -118,6 +134,8 @@ bool emitRoutingKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef na
   RoutingKernel kernel(builder, target);
   if (name == "mhc_expert_load")
     kernel.expertLoad(name);
+  else if (name == "mhc_route_check")
+    kernel.routeCheck(name);
   else if (name == "mhc_sequence_load")
     kernel.sequenceLoad(name);
   else if (name == "mhc_update_bias_i32" || name == "mhc_update_bias_i64")

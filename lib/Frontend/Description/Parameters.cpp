@@ -271,8 +271,9 @@ ParameterCounts countParameters(const LanguageModel &model) {
 
 std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
   std::vector<ParameterInfo> out;
-  auto append = [&](const std::string &name, const Tensor &tensor, const std::string &stack = "") {
-    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init, stack, updateRule(model, tensor.role, tensor.shape)});
+  auto append = [&](const std::string &name, const Tensor &tensor) {
+    out.push_back({name, tensor.shape, tensor.role, tensor.term, isDecayed(tensor.role), tensor.init,
+                   tensor.role == Role::expert ? tensor.name : "", updateRule(model, tensor.role, tensor.shape)});
   };
   // The tensors of one expert follow each other, so experts are taken out of the list in one go.
   auto appendAll = [&](const std::vector<Tensor> &tensors) {
@@ -287,9 +288,8 @@ std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
       }
       for (int64_t expert = 0; expert < tensors[i].copies; ++expert)
         for (size_t j = i; j < end; ++j) {
-          std::string name = tensors[j].name, stack = name;
-          stack.erase(stack.find('*'), 2);
-          append(name.replace(name.find('*'), 1, std::to_string(expert)), tensors[j], stack);
+          std::string name = tensors[j].name;
+          append(name.replace(name.find('*'), 1, std::to_string(expert)), tensors[j]);
         }
       i = end;
     }
@@ -307,6 +307,8 @@ std::vector<ParameterInfo> parameterTable(const LanguageModel &model) {
   return out;
 }
 
+int64_t expertBlocks(const LanguageModel &model) { return model.numHiddenLayers - denseBlocks(model); }
+
 std::vector<ParameterInfo> stateTable(const LanguageModel &model) {
   std::vector<ParameterInfo> out;
   if (!model.router.expertBiasRate)
@@ -318,7 +320,8 @@ std::vector<ParameterInfo> stateTable(const LanguageModel &model) {
                    CountTerm::router,
                    /*decayed=*/false,
                    InitialValue{InitialValue::constant, 0, {}},
-                   biasStack});
+                   biasStack,
+                   {}});
   return out;
 }
 

@@ -52,28 +52,6 @@ private:
 /// h_pre of the first sublayer of a `delayed` network: stream 0.
 Value firstStream(FunctionImporter &f, Value x, int64_t n, Type narrow);
 
-/// One optimizer step on weights of one kind.
-struct WeightStep {
-  ::mhc::UpdateRule rule;
-  int64_t rows = 0, columns = 0;      ///< of a matrix: Muon's
-  int64_t matricesOfNorm = 1;         ///< rows of the weights that share a norm
-  double momentum = 0, newtonSchulzEps = 0;
-  bool nesterov = true;
-  SmallVector<int64_t> decaySlots;    ///< of the step's scalars, whose product is Muon's weight decay
-};
-/// Rows of w, g and the states are whole matrices (of AdamW: any); radius [norms, 1].
-struct WeightValues {
-  Value w, g, radius, factor, scalars; ///< null: no radius, no clipping
-  SmallVector<Value> states;           ///< momentum; or exp_avg, exp_avg_sq
-};
-struct WeightResults {
-  Value w;
-  SmallVector<Value> states;
-};
-WeightResults buildWeightStep(FunctionImporter &f, Location loc, const WeightStep &step, const WeightValues &values);
-
-void importOptimizer(FunctionImporter &f, const ::mhc::OptimizerStepKind &kind);
-
 /// What a block with experts is made of.
 struct MoeConfig {
   const ::mhc::Router *router = nullptr;
@@ -97,6 +75,27 @@ Routing importRouting(FunctionImporter &f, Location loc, const MoeConfig &config
 /// The experts' weighted sum, with the shared expert's output where there is one.
 Value importExperts(FunctionImporter &f, Location loc, const MoeConfig &config, const Routing &routing, Value x, const ExpertMatrices &w, Value shared);
 void importMoe(FunctionImporter &f, const ::mhc::MoeRouterKind &kind);
+/// One optimizer step on weights of one kind.
+struct WeightStep {
+  ::mhc::UpdateRule rule;
+  int64_t rows = 0, columns = 0;      ///< of a matrix: Muon's
+  int64_t matricesOfNorm = 1;         ///< rows of the weights that share a norm
+  double momentum = 0, newtonSchulzEps = 0;
+  bool nesterov = true;
+  SmallVector<int64_t> decaySlots;    ///< of the step's scalars, whose product is Muon's weight decay
+};
+/// Rows of w, g and the states are whole matrices (of AdamW: any); radius [norms, 1].
+struct WeightValues {
+  Value w, g, radius, factor, scalars; ///< null: no radius, no clipping
+  SmallVector<Value> states;           ///< momentum; or exp_avg, exp_avg_sq
+};
+struct WeightResults {
+  Value w;
+  SmallVector<Value> states;
+};
+WeightResults buildWeightStep(FunctionImporter &f, Location loc, const WeightStep &step, const WeightValues &values);
+
+void importOptimizer(FunctionImporter &f, const ::mhc::OptimizerStepKind &kind);
 void importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model);
 
 } // namespace mlir::mhc

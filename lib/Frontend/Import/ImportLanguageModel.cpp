@@ -145,7 +145,7 @@ private:
     training = false;
     scalars = Value();
   }
-  bool isState(const ::mhc::ParameterArena::Tensor &tensor) { return arena.isState(tensor); }
+  bool isState(const ::mhc::ParameterArena::Tensor &tensor) { return tensor.offset >= arena.stateBegin; }
 
   void addParameter(const std::string &name, ArrayRef<int64_t> shape, ::mhc::Role role, bool gradient) {
     SmallVector<NamedAttribute> attributes{b.getNamedAttr("mhc.name", b.getStringAttr(name)), b.getNamedAttr("mhc.parameter", b.getUnitAttr()),
@@ -319,7 +319,7 @@ private:
       scalars = ScalarsOp::create(b, loc, RankedTensorType::get({64}, f32));
     }
     Routing routing = importRouting(f, loc, config, u, parameter(at + "gate.weight"), /*routerTransposed=*/false, bias, countsBefore, scalars);
-    ExpertMatrices matrices{matrix(at + "experts.gate_proj.weight"), matrix(at + "experts.up_proj.weight"), matrix(at + "experts.down_proj.weight"), /*transposed=*/true};
+    ExpertMatrices matrices{matrix(at + "experts.*.gate_proj.weight"), matrix(at + "experts.*.up_proj.weight"), matrix(at + "experts.*.down_proj.weight"), /*transposed=*/true};
     Value shared;
     if (model.nSharedExperts)
       shared = feedForward(loc, u, at + "shared_experts.", model.nSharedExperts * model.moeIntermediateSize);

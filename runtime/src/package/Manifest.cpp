@@ -129,13 +129,11 @@ std::vector<TensorState> parseStates(const JsonView &json, const ModelTensor &te
     states.push_back({arena, offset, count});
   };
   auto list = json.find("states");
-  if (!list && !tensor.isState()) {
+  if (!list) {
     add(StateArena::ExpAvg, tensor.offset);
     add(StateArena::ExpAvgSq, tensor.offset);
     return states;
   }
-  if (!list)
-    return states;
   list->members([&](const std::string &key, const JsonView &offset) {
     StateArena arena;
     if (!parseStateArena(key, arena) || arena == StateArena::Parameters || arena == StateArena::Gradients ||
@@ -168,7 +166,8 @@ ModelTensor parseTensor(const JsonView &json, const Manifest &manifest) {
     tensor.init.stacked |= stacked->boolean();
   if (tensor.init.stacked && tensor.shape.empty())
     fail(json.path(), ": a stacked tensor needs a first dimension");
-  tensor.states = parseStates(json, tensor, manifest);
+  if (!tensor.isState())
+    tensor.states = parseStates(json, tensor, manifest);
   return tensor;
 }
 
@@ -281,7 +280,7 @@ Manifest parseManifest(Json document, const std::string &source) {
     if (auto experts = model->find("experts")) {
       manifest.expertBlocks = experts->at("blocks").integer(1, INT32_MAX);
       manifest.experts = experts->at("count").integer(1, INT32_MAX);
-      if (manifest.elementsOf(StateArena::ExpertCounts) < manifest.expertBlocks * manifest.experts)
+      if (manifest.elementsOf(StateArena::ExpertCounts) < manifest.expertBlocks * (manifest.experts + 1))
         fail(experts->path(), ": expected an arena 'expert_counts' for the experts of all blocks");
     }
     if (auto phases = model->find("phases"))

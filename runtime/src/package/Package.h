@@ -57,12 +57,11 @@ struct Initial {
   bool stacked = false;
 };
 
-/// What a model keeps between steps: parameters, gradients, one arena for each of the optimizers' states; and within a
-/// step how many tokens each expert had.
+/// What a model keeps between steps: parameters, gradients, one arena for each of the optimizers' states, and the step's counts of experts' choices (i64).
 enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius, ExpertCounts };
 constexpr size_t stateArenas = 7;
-const char *name(StateArena arena);
 inline DType typeOf(StateArena arena) { return arena == StateArena::ExpertCounts ? DType::I64 : DType::F32; }
+const char *name(StateArena arena);
 bool parseStateArena(const std::string &text, StateArena &arena);
 
 /// An optimizer's state of a tensor: as many elements as the tensor has, or one number.
@@ -99,7 +98,7 @@ struct Manifest {
 
   bool isLanguageModel() const { return kind == "language_model"; }
   int64_t elementsOf(StateArena arena) const { return arenaElements[static_cast<size_t>(arena)]; }
-  uint64_t bytesOf(StateArena arena) const { return elementsOf(arena) * byteSize(typeOf(arena)); }
+  int64_t bytesOf(StateArena arena) const { return elementsOf(arena) * byteSize(typeOf(arena)); }
   const ModelTensor *findTensor(const std::string &name) const;
   /// A tensor or a stack, as buffers name them.
   const ModelTensor *findStored(const std::string &name) const;

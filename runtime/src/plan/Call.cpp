@@ -154,13 +154,13 @@ HostTensors callEntry(const Package &package, Device &device, const std::string 
     device.fillBytes(arenas.gradients.data(), 0, arenaBytes);
   }
   run.arenas = &arenas;
+  if (int64_t bytes = manifest.bytesOf(StateArena::ExpertCounts)) {
+    arenas[StateArena::ExpertCounts] = DeviceMemory(device, bytes);
+    device.fillBytes(arenas[StateArena::ExpertCounts].data(), 0, bytes);
+  }
   if (manifest.kind == "optimizer") {
     scalars = optimizerScalars(manifest, hostInputs, package.source());
     scalars[scalar::GradientScale] = 1;
-  }
-  if (const uint64_t bytes = manifest.bytesOf(StateArena::ExpertCounts)) {
-    arenas[StateArena::ExpertCounts] = DeviceMemory(device, bytes);
-    device.fillBytes(arenas[StateArena::ExpertCounts].data(), 0, bytes);
   }
   run.scalars = &scalars;
   executor.run(run);

@@ -49,7 +49,7 @@ struct Stored {
   std::vector<int64_t> shape;
   StateArena arena;
   int64_t offset, count;
-  bool optional = false; ///< may be missing in a file: then it is zero
+  bool mayBeMissing = false;
 };
 
 std::vector<Stored> storedParameters(const Manifest &manifest) {
@@ -73,21 +73,20 @@ std::vector<Stored> storedStates(const Manifest &manifest) {
   return list;
 }
 
-/// Fills arenas from a file.
+/// Fills arenas from a file. State of the model that it does not have is zero.
 void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &device, const ModelArenas &arenas) {
   Memory staging;
   for (const Stored &stored : list) {
-    uint64_t bytes = stored.count * sizeof(float);
-    char *to = arenas[stored.arena].data() + stored.offset * sizeof(float);
-    if (stored.optional && !file.find(stored.name)) {
-      device.fillBytes(to, 0, bytes);
+    if (stored.mayBeMissing && !file.find(stored.name)) {
+      device.fillBytes(arenas[stored.arena].data() + stored.offset * sizeof(float), 0, stored.count * sizeof(float));
       continue;
     }
     const auto &source = findTensor(file, stored.name, DType::F32, stored.shape);
+    uint64_t bytes = stored.count * sizeof(float);
     if (staging.size() < bytes)
       staging = Memory(bytes);
     file.read(source, staging.data());
-    device.copyIn(to, staging.data(), bytes);
+    device.copyIn(arenas[stored.arena].data() + stored.offset * sizeof(float), staging.data(), bytes);
   }
 }
 

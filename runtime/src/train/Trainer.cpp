@@ -228,7 +228,7 @@ private:
     }
   }
 
-  /// The phase that a step belongs to: by the share of the tokens before it.
+  /// The phase that a step belongs to, by the share of the tokens before it.
   int64_t phase(double done) const {
     int64_t at = 0;
     while (at < static_cast<int64_t>(manifest.phases.size()) && done >= manifest.phases[at])

@@ -61,7 +61,6 @@ float sim_shfl_bfly_f32(float value, int32_t lanes) {
   return value;
 }
 int32_t sim_shfl_up_i32(int32_t value, int32_t lanes) { return shuffle(value, current % 32 < lanes ? current % 32 : current % 32 - lanes); }
-int32_t sim_shfl_idx_i32(int32_t value, int32_t lane) { return shuffle(value, lane & 31); }
 int32_t sim_match(int32_t value) {
   int self = current;
   threads[self].value = value;

@@ -54,7 +54,7 @@ def host_text(text):
         (r"nvvm\.cp\.async\.commit\.group", "llvm.call @sim_async_commit() : () -> ()"),
         (r"nvvm\.cp\.async\.wait\.group (\d+)", r"llvm.call @sim_async_wait\1() : () -> ()"),
         (r"nvvm\.match\.sync +any %\S+, (%\S+) +: i32 -> i32", r"llvm.call @sim_match(\1) : (i32) -> i32"),
-        (r"nvvm\.shfl\.sync +(up|idx) %\S+, (%\S+), (%\S+), %\S+ +: i32 -> i32", r"llvm.call @sim_shfl_\1_i32(\2, \3) : (i32, i32) -> i32"),
+        (r"nvvm\.shfl\.sync +up %\S+, (%\S+), (%\S+), %\S+ +: i32 -> i32", r"llvm.call @sim_shfl_up_i32(\1, \2) : (i32, i32) -> i32"),
         (r"nvvm\.read\.ptx\.sreg\.(tid|ctaid|nctaid)\.x : i32", r"llvm.call @sim_\1() : () -> i32"),
         (r"nvvm\.barrier", "llvm.call @sim_barrier() : () -> ()"),
         (r"nvvm\.shfl\.sync +bfly %\S+, (%\S+), (%\S+), %\S+ +: f32 -> f32", r"llvm.call @sim_shfl_bfly_f32(\1, \2) : (f32, i32) -> f32"),
@@ -76,7 +76,6 @@ def host_text(text):
   llvm.func @sim_barrier()
   llvm.func @sim_shfl_bfly_f32(f32, i32) -> f32
   llvm.func @sim_shfl_up_i32(i32, i32) -> i32
-  llvm.func @sim_shfl_idx_i32(i32, i32) -> i32
   llvm.func @sim_match(i32) -> i32
   llvm.func @sim_ldmatrix_row(!llvm.ptr<3>)
   llvm.func @sim_ldmatrix_col(!llvm.ptr<3>)

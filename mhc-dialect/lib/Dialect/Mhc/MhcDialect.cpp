@@ -41,11 +41,11 @@ void MhcDialect::initialize() {
       >();
   addOperations<
 #define GET_OP_LIST
-#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
+#include "mhc/Dialect/Mhc/IR/MhcRoutingOps.cpp.inc"
       >();
   addOperations<
 #define GET_OP_LIST
-#include "mhc/Dialect/Mhc/IR/MhcRoutingOps.cpp.inc"
+#include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
       >();
 }
 

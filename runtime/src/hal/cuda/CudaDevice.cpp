@@ -150,17 +150,19 @@ void CudaDevice::synchronize() {
   cuda::check(driver.copyToHost(hostStatus, pointer(status.data()), sizeof(TokenStatus), context.stream),
               "reading the status");
   cuda::check(driver.streamSynchronize(context.stream), "running the kernels");
-  if (hostStatus->word == INT64_MAX)
+  if (hostStatus->word == INT64_MAX && hostStatus->token == INT64_MAX)
     return;
   TokenStatus found = *hostStatus;
   clearStatus();
+  if (found.word == INT64_MAX)
+    fail("route: the router's logits of token ", found.token, " are not finite");
   int64_t place = found.word >> 32, columns = found.columns;
   fail("tokens: expected token ids from 0 to ", found.vocab - 1, ", but got ", static_cast<int32_t>(found.word), " in row ",
        place / columns, ", column ", place % columns);
 }
 
 void CudaDevice::clearStatus() {
-  const TokenStatus none{INT64_MAX, 1, 1};
+  const TokenStatus none{INT64_MAX, 1, 1, INT64_MAX};
   staging.copyIn(pointer(status.data()), &none, sizeof none);
 }
 

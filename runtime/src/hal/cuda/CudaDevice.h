@@ -1,7 +1,7 @@
 //===- CudaDevice.h - an NVIDIA GPU by the driver API --------------*- C++ -*-===//
 //
 // Everything is asked of one stream, in order; the host waits in synchronize() and copyOut() alone. The library commands
-// (CudaLibrary.cpp, CudaExperts.cpp) are kernels that the package brings along, cuBLASLt, and cuDNN where it is there.
+// (CudaLibrary.cpp, CudaExperts.cpp) are the package's kernels, cuBLASLt, and cuDNN where it is there.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHCRT_HAL_CUDA_CUDADEVICE_H
@@ -104,6 +104,7 @@ private:
   /// What split_tokens leaves: the first wrong token (CudaLibrary.cpp).
   struct TokenStatus {
     int64_t word, columns, vocab;
+    int64_t token; ///< the first one whose router has logits that are not finite; INT64_MAX: none
   };
   DeviceMemory status;
   TokenStatus *hostStatus = nullptr; ///< pinned

@@ -24,16 +24,18 @@ void CudaDevice::dispatch(const DispatchArgs &args) {
   const int64_t count = checkedMultiply(args.tokens, args.choices, "dispatch");
   if (count > INT32_MAX)
     fail("dispatch: expected at most ", INT32_MAX, " choices of experts, but got ", args.tokens, " * ", args.choices);
-  // Short pieces are fast; long ones, once there are enough for all multiprocessors, keep the table below the choices.
-  constexpr int64_t unit = 256, enough = 512;
-  const int64_t longest = mhc::ceilDivide(args.experts, unit), affordable = mhc::ceilDivide(count, unit * enough);
-  const int64_t piece = unit * std::max<int64_t>(1, std::min(longest, affordable));
+  startLibrary("mhc_route_check", count, {pointer(args.index), pointer(status.data()), static_cast<uint64_t>(count), static_cast<uint64_t>(args.choices)});
+  // Short pieces are fast; longer ones keep the table below the choices, once there are enough for all multiprocessors,
+  // and its rows short.
+  constexpr int64_t unit = 256, enough = 512, most = 2048;
+  const int64_t wanted = std::min(mhc::ceilDivide(args.experts, unit), mhc::ceilDivide(count, unit * enough));
+  const int64_t piece = unit * std::max<int64_t>({1, wanted, mhc::ceilDivide(count, unit * most)});
   const int64_t blocks = mhc::ceilDivide(count, piece);
   void *memory = scratch(DispatchTable, checkedMultiply(args.experts, blocks, "dispatch") * sizeof(int32_t));
   const uint64_t table = pointer(memory), experts = args.experts, capacity = args.capacity;
   const uint64_t pieces = blocks, length = piece, all = count;
   startBlocks("mhc_dispatch_count", blocks, {pointer(args.index), table, all, experts, pieces, length});
-  startLibrary("mhc_dispatch_prefix", args.experts, {table, pointer(args.counts), experts, pieces});
+  startBlocks("mhc_dispatch_prefix", args.experts, {table, pointer(args.counts), pieces});
   startBlocks("mhc_dispatch_offsets", 1,
               {pointer(args.counts), pointer(args.offsets), pointer(args.dropped), experts, capacity});
   startBlocks("mhc_dispatch_scatter", blocks,
@@ -49,7 +51,7 @@ constexpr int64_t tileRows = 128;
 /// more.
 void CudaDevice::groupedMatmul(const GroupedMatmulArgs &args) {
   const std::string symbol =
-      concat("mhc_grouped_matmul_", args.transposed ? "t_" : "", name(args.type), "_", args.k, "_", args.n);
+      concat("mhc_grouped_matmul_", args.transposed ? "t_" : "", name(args.type), args.typeY == args.type ? "" : "_f32", "_", args.k, "_", args.n);
   const int64_t partly = checkedMultiply(tileRows - 1, args.groups + 1, symbol);
   const int64_t tiles = std::min(args.rows, checkedAdd(args.rows, partly, symbol) / tileRows);
   const int64_t columns = mhc::ceilDivide(args.n, module.library(symbol).first->tile);
