@@ -1,0 +1,102 @@
+"""Models with experts in training: what metrics, checkpoints and the selection bias say of each other, on text that the script makes.
+
+usage: moe_training.py
+"""
+import copy
+import json
+import os
+import subprocess
+import tempfile
+
+import numpy as np
+
+from mhcref import TARGET, load, save
+
+EXPERTS, SEQUENCES, LENGTH, MICRO, STEPS, RATE = 6, 8, 16, 4, 12, 1e-3
+MODEL = {
+    "kind": "language_model", "dtype": "fp32", "vocab_size": 256, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": LENGTH,
+    "n_routed_experts": EXPERTS, "moe_intermediate_size": 12, "first_k_dense_replace": 1, "n_shared_experts": 1, "num_experts_per_tok": 2,
+    "router": {"score": "sigmoid", "normalize": True, "expert_bias": {"rate": RATE}, "losses": [{"kind": "switch", "weight": 0.1, "scope": "global_batch"}, {"kind": "z", "weight": 1e-3}]},
+    "residual": {"topology": "mhc", "hc_mult": 2},
+    "training": {"optimizer": {"kind": "adamw", "learning_rate": 3e-3}, "batch": {"sequences": SEQUENCES, "sequence_length": LENGTH, "steps": STEPS, "micro_batch": MICRO}}}
+CHOICES = SEQUENCES * LENGTH
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def train(folder, name, model, *options):
+    path = lambda ending: os.path.join(folder, name + ending)
+    with open(path(".json"), "w") as f:
+        json.dump(model, f)
+    run("mhc-compile", path(".json"), "-o", path(".mhcpkg"), *([f"--target={TARGET}"] if TARGET else []))
+    run("mhc-run", "train", path(".mhcpkg"), f"--data={folder}/text", f"--metrics={path('.jsonl')}", f"--save={path('.safetensors')}", *options)
+    with open(path(".jsonl")) as f:
+        lines = [json.loads(line) for line in f]
+    return [line for line in lines if "loss" in line], path(".safetensors")
+
+
+def biases(weights):
+    return [weights[f"model.layers.{block}.mlp.gate.e_score_correction_bias"] for block in (1, 2)]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "text"), "w") as f:
+            f.write("".join(f"{i} sheep and {i * i} goats; " for i in range(3000)))
+        lines, checkpoint = train(folder, "plain", MODEL)
+        weights = load(checkpoint)
+        # Loss-free balancing, step by step, from the counts that the metrics carry.
+        expected = np.zeros((2, EXPERTS), np.float32)
+        for line in lines:
+            counts = np.array(line["expert_counts"])
+            assert counts.shape == (2, EXPERTS) and (counts.sum(1) == 2 * CHOICES).all() and line["dropped"] == 0
+            expected += np.float32(RATE) * np.sign(counts.sum(1, keepdims=True) - EXPERTS * counts).astype(np.float32)
+            mean = counts.mean(1)
+            assert np.allclose(line["max_violations"], (counts.max(1) - mean) / mean)
+        assert np.array_equal(biases(weights), expected), f"{biases(weights)} instead of {expected}"
+        assert lines[-1]["loss"] < lines[0]["loss"] - 0.5, "it does not learn"
+        assert not any("e_score" in name for name in weights if name.startswith("optimizer.")), "the optimizer has states of a bias"
+        print("bias: follows the counts of", len(lines), "steps")
+
+        # The same bits with one thread, and from a checkpoint half-way.
+        again, other = train(folder, "again", MODEL, "--threads=1")
+        assert open(checkpoint, "rb").read() == open(other, "rb").read()
+        os.mkdir(os.path.join(folder, "steps"))
+        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--save={folder}/steps/", "--save-every=5")
+        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--resume={folder}/steps/step-00000005.safetensors", f"--save={folder}/resumed.safetensors")
+        resumed = load(f"{folder}/resumed.safetensors")
+        assert all(np.array_equal(weights[name], resumed[name]) for name in weights)
+        print("bits: the same with one thread and resumed")
+
+        # A checkpoint without the bias starts from zeros.
+        bare = {name: (array, "F32") for name, array in weights.items() if not name.startswith("optimizer.") and "e_score" not in name}
+        save(f"{folder}/bare.safetensors", bare)
+        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--initial={folder}/bare.safetensors", "--steps=1", f"--save={folder}/one.safetensors")
+        assert np.abs(biases(load(f"{folder}/one.safetensors"))).max() <= np.float32(RATE)
+
+        # Another k in each phase, of a block and over time.
+        model = copy.deepcopy(MODEL)
+        model["num_experts_per_tok"] = {"phases": [{"until": 0.5, "k": [1, 4, 2]}, {"k": 2}]}
+        lines, _ = train(folder, "phases", model)
+        assert [line["phase"] for line in lines] == [0] * 6 + [1] * 6
+        for line in lines:
+            assert [sum(counts) for counts in line["expert_counts"]] == ([4 * CHOICES, 2 * CHOICES] if line["phase"] == 0 else [2 * CHOICES] * 2)
+        print("phases: k 4, 2 and then 2, 2")
+
+        # Capacity: what is beyond it is dropped, of each micro-batch, and counted before.
+        model = copy.deepcopy(MODEL)
+        model["router"]["capacity_factor"] = 1.0
+        model["router"].pop("expert_bias")
+        lines, _ = train(folder, "capacity", model)
+        for line in lines:
+            counts = np.array(line["expert_counts"])
+            each = -(-2 * MICRO * LENGTH // EXPERTS) * (SEQUENCES // MICRO)  # ceil(T k / E) of a micro-batch
+            assert (counts.sum(1) == 2 * CHOICES).all() and line["dropped"] >= np.maximum(counts - each, 0).sum()
+        assert lines[0]["dropped"] > 0 and np.isfinite(lines[-1]["loss"])
+        print("capacity: dropped", lines[0]["dropped"], "of", 4 * CHOICES)
+
+
+main()
+print("passed")
