@@ -12,7 +12,7 @@
 // Combine: first h f, then each stream by fma; then rounding to nearest even, ties to even, NaN stays NaN.
 // CHECK-LABEL: llvm.func @combine(
 // CHECK-SAME: %[[ARGS:.*]]: !llvm.ptr, %[[INTS:.*]]: !llvm.ptr, %[[BEGIN:.*]]: i64, %[[END:.*]]: i64, %{{.*}}: i64)
-// CHECK: scf.for %{{.*}} = %[[BEGIN]] to %[[END]] step %c16_i64
+// CHECK: scf.for %{{.*}} = %[[BEGIN]] to %[[END]] step %c8_i64
 // CHECK: scf.for
 // CHECK: vector.shuffle {{.*}} : vector<32xi8>, vector<32xi8>
 // CHECK: %[[P0:.*]] = arith.mulf %{{.*}} : vector<8xf32>

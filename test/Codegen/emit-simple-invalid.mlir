@@ -1,13 +1,13 @@
 // RUN: mhc-opt %s -split-input-file -verify-diagnostics -mhc-emit-simple -o /dev/null
 
-// expected-error @below {{expected a schedule of family simple (run mhc-schedule-kernels first)}}
+// expected-error @below {{expected a schedule of family simple or group (run mhc-schedule-kernels first)}}
 mhc.kernel @unscheduled attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected a schedule of family simple (run mhc-schedule-kernels first)}}
+// expected-error @below {{expected a schedule of family simple or group (run mhc-schedule-kernels first)}}
 mhc.kernel @family attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
 ^bb0:
 }

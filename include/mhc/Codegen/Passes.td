@@ -64,7 +64,7 @@ def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
     ```mlir
     llvm.func @copy(%args: !llvm.ptr, %ints: !llvm.ptr, %begin: i64, %end: i64, %partial: i64) {
       ...
-      %tokens = arith.constant 16 : i64
+      %tokens = arith.constant 8 : i64
       scf.for %tile = %begin to %end step %tokens : i64 {
         ...
             %0 = llvm.load %x {alignment = 4 : i64} : !llvm.ptr -> vector<8xf32>

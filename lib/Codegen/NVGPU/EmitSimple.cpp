@@ -58,12 +58,17 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
 
 void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {
   Builder b(function.getContext());
-  function->setAttr("mhc.launch", b.getDictionaryAttr({b.getNamedAttr("tile", b.getI64IntegerAttr(launch.tile)),
-                                                       b.getNamedAttr("threads", b.getI64IntegerAttr(launch.threads)),
-                                                       b.getNamedAttr("shared", b.getI64IntegerAttr(launch.shared)),
-                                                       b.getNamedAttr("cluster", b.getI64IntegerAttr(launch.cluster)),
-                                                       b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)),
-                                                       b.getNamedAttr("map_channels", b.getI64IntegerAttr(launch.mapChannels))}));
+  SmallVector<NamedAttribute> figures;
+  auto number = [&](StringRef name, int64_t value) { figures.push_back(b.getNamedAttr(name, b.getI64IntegerAttr(value))); };
+  number("tile", launch.tile);
+  number("threads", launch.threads);
+  number("shared", launch.shared);
+  if (!launch.maps.empty()) {
+    number("cluster", launch.cluster);
+    number("map_channels", launch.mapChannels);
+    figures.push_back(b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)));
+  }
+  function->setAttr("mhc.launch", b.getDictionaryAttr(figures));
 }
 
 std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
@@ -71,8 +76,13 @@ std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
   if (!launch)
     return std::nullopt;
   auto number = [&](StringRef name) { return launch.getAs<IntegerAttr>(name).getInt(); };
-  return GpuLaunch{number("tile"), number("threads"), number("shared"), number("cluster"),
-                   llvm::to_vector(launch.getAs<DenseI64ArrayAttr>("maps").asArrayRef()), number("map_channels")};
+  GpuLaunch result{number("tile"), number("threads"), number("shared")};
+  if (auto maps = launch.getAs<DenseI64ArrayAttr>("maps")) {
+    result.cluster = number("cluster");
+    result.mapChannels = number("map_channels");
+    result.maps = llvm::to_vector(maps.asArrayRef());
+  }
+  return result;
 }
 
 } // namespace mlir::mhc

@@ -73,16 +73,17 @@ Value GpuBuilder::shuffle(Value value, int64_t lanes) {
                               NVVM::ShflKind::bfly, /*return_value_and_is_valid=*/UnitAttr());
 }
 
-Value GpuBuilder::sharedMemory(gpu::GPUModuleOp module) {
+Value GpuBuilder::sharedMemory(gpu::GPUModuleOp module, int64_t alignment) {
   static constexpr StringLiteral name = "mhc_shared";
   auto global = module.lookupSymbol<LLVM::GlobalOp>(name);
   if (!global) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(module.getBody());
     global = LLVM::GlobalOp::create(b, loc, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
-                                    LLVM::Linkage::External, name, Attribute(), /*alignment=*/1024, // boxes of rows repeat their pattern so
-                                    /*addrSpace=*/3);
+                                    LLVM::Linkage::External, name, Attribute(), alignment, /*addrSpace=*/3);
   }
+  if (global.getAlignment().value_or(0) < uint64_t(alignment))
+    global.setAlignment(alignment);
   return LLVM::AddressOfOp::create(b, loc, global);
 }
 

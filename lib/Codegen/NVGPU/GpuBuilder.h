@@ -62,8 +62,8 @@ protected:
   void when(Value condition, function_ref<void()> body);
   void barrier() { NVVM::BarrierOp::create(b, loc); }
   Value shuffle(Value value, int64_t lanes);
-  /// The block's dynamic shared memory, which all kernels of a module name alike.
-  Value sharedMemory(gpu::GPUModuleOp module);
+  /// The block's dynamic shared memory, which all kernels of a module name alike, at a multiple of `alignment`.
+  Value sharedMemory(gpu::GPUModuleOp module, int64_t alignment = 16);
 
   Value lane(Value vector, int64_t i);
   Value vectorOf(ArrayRef<Value> lanes);

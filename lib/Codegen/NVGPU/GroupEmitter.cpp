@@ -95,7 +95,7 @@ void GroupEmitter::beginFunction() {
   rank = remainder(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
   cluster = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
   clusters = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
-  shared = sharedMemory(target);
+  shared = sharedMemory(target, /*alignment=*/1024); // boxes repeat their pattern so
   sliceStart = mul(rank, plan.slice);
   // Tiles go round the clusters: cluster, cluster + clusters, ..
   Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GroupPlan::tokens - 1), i64(GroupPlan::tokens));

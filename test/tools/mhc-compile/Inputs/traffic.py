@@ -84,7 +84,7 @@ def terms(expression):
 def check(path):
     plan, explained, memory = compiled(path, "--compile-to=plan"), compiled(path, "--explain=yaml"), compiled(path, "--memory")
     kernels, (remarks, figures) = kernels_of(plan), remarks_of(explained)
-    fused = [r for r in remarks if r["pass"] in ("mhc-fuse-boundaries", "mhc-fuse-coefficients") and r["name"] != "rebuild" and r["decision"] == "taken"]
+    fused = [r for r in remarks if r.get("pass") in ("mhc-fuse-boundaries", "mhc-fuse-coefficients") and r["name"] != "rebuild" and r["decision"] == "taken"]
     assert fused, "no fusion"
     for r in fused:
         assert int(r["bytes_saved"]) == int(r["bytes_before"]) - int(r["bytes_after"]) >= 0, r
