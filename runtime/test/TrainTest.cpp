@@ -493,3 +493,74 @@ TEST(Program, RangesOfNumbers) {
   EXPECT_EQ(run("info " + s.options.package + " --memory=B=4611686018427387904,S=4"), 1);
   EXPECT_EQ(run("info " + s.options.package + " --threads=x"), 2);
 }
+
+//===----------------------------------------------------------------------===//
+// States and batches
+//===----------------------------------------------------------------------===//
+
+TEST(Train, BatchRampReadsTheSameTokens) {
+  Toy s;
+  Json manifest = toyManifest();
+  manifest["training"]["batch"]["ramp"] = {{"from", 2}, {"until", 0.5}};
+  s.options.package = s.folder.write("r.mhcpkg", makePackage(manifest, described(toyPlan())));
+  s.options.metrics = s.folder.file("m.jsonl");
+  s.options.save = s.folder.file("whole.safetensors");
+  train(s.options);
+  // 48 sequences in all: 2, until 2 + 2 (before / 24) reaches 4 in whole micro-batches of 2, at half of them.
+  auto lines = rows(*s.options.metrics);
+  ASSERT_EQ(lines.size(), 18u);
+  for (int i = 0; i < 18; ++i)
+    EXPECT_EQ(lines[i]["tokens"], 8 * (i < 12 ? 2 * (i + 1) : 24 + 4 * (i - 11)));
+  // The schedule goes by tokens: at the last step 44 of 48 sequences were read.
+  EXPECT_NEAR(lines[17]["learning_rate"].get<double>() / 0.05, 1 - 0.9 * (44.0 / 48 - 2.0 / 18) / (1 - 2.0 / 18), 1e-12);
+  // A run that is interrupted inside the ramp goes on as if it had not been.
+  TrainOptions parts = s.options;
+  parts.save = s.folder.file("parts");
+  std::filesystem::create_directory(*parts.save);
+  parts.saveEvery = 7;
+  train(parts);
+  TrainOptions rest = s.options;
+  rest.resume = s.folder.file("parts/step-00000007.safetensors");
+  rest.save = s.folder.file("rest.safetensors");
+  train(rest);
+  EXPECT_EQ(readText(*rest.save), readText(*s.options.save));
+}
+
+TEST(Train, StatesLieWhereTheManifestSays) {
+  // model.b keeps a momentum and a norm, model.w Adam's moments, in arenas of 256 elements.
+  Toy s;
+  Json manifest = toyManifest();
+  manifest["arenas"].update({{"exp_avg", 256}, {"exp_avg_sq", 256}, {"momentum", 64}, {"radius", 64}});
+  manifest["tensors"][0]["states"] = {{"exp_avg", 0}, {"exp_avg_sq", 0}};
+  manifest["tensors"][1]["states"] = {{"momentum", 0}, {"radius", 5}};
+  s.options.package = s.folder.write("s.mhcpkg", makePackage(manifest, described(toyPlan())));
+  s.options.save = s.folder.file("s.safetensors");
+  s.options.steps = 1;
+  train(s.options);
+  SafeTensorsFile file(*s.options.save);
+  EXPECT_EQ(file.find("optimizer.exp_avg.model.b"), nullptr);
+  EXPECT_EQ(file.find("optimizer.momentum.model.w"), nullptr);
+  ASSERT_NE(file.find("optimizer.momentum.model.b"), nullptr);
+  const auto *radius = file.find("optimizer.radius.model.b");
+  ASSERT_NE(radius, nullptr);
+  EXPECT_EQ(radius->shape, std::vector<int64_t>{1});
+  float value = 0;
+  file.read(*radius, &value);
+  EXPECT_FLOAT_EQ(value, std::sqrt(14.0f)); // of 1, 2, 3, as the run began
+}
+
+TEST(Train, RefusesStatesOutsideTheirArenas) {
+  Toy s;
+  auto refuse = [&](auto change, const char *word) {
+    Json manifest = toyManifest();
+    manifest["arenas"].update({{"momentum", 2}, {"radius", 1}});
+    change(manifest["tensors"][1]);
+    s.options.package = s.folder.write("x.mhcpkg", makePackage(manifest, described(toyPlan())));
+    EXPECT_ERROR(train(s.options), word);
+  };
+  refuse([](Json &t) { t["states"] = {{"momentum", 0}}; }, "state 'momentum' ends at element 3 of an arena of 2");
+  refuse([](Json &t) { t["states"] = {{"radius", 1}}; }, "state 'radius' ends at element 2 of an arena of 1");
+  refuse([](Json &t) { t["states"] = {{"velocity", 0}}; }, "unknown state 'velocity'");
+  refuse([](Json &t) { t["states"] = {{"parameters", 0}}; }, "unknown state 'parameters'");
+  refuse([](Json &t) { t["states"] = {{"radius", -1}}; }, "radius");
+}

@@ -45,9 +45,9 @@ private:
     case Op::Launch:
       return countLaunch(command, values.rows, traffic);
     case Op::Gemm: // an operand may be a part of a larger buffer
-      traffic.read += values.m * values.k * width(command.a) + values.k * values.n * width(command.b) +
-                      (command.accumulate ? values.m * values.n * width(command.c) : 0);
-      traffic.written += values.m * values.n * width(command.c);
+      traffic.read += command.batch * (values.m * values.k * width(command.a) + values.k * values.n * width(command.b) +
+                                       (command.accumulate || command.d != noBuffer ? values.m * values.n * width(command.c) : 0));
+      traffic.written += command.batch * values.m * values.n * width(command.c);
       return;
     case Op::Attention:
       read({command.q, command.kk, command.v});

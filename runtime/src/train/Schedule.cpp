@@ -1,4 +1,5 @@
 #include "train/Schedule.h"
+#include "base/Checked.h"
 
 #include <algorithm>
 #include <cmath>
@@ -126,6 +127,7 @@ void BatchPlan::setSequences(int64_t count) {
 }
 
 void BatchPlan::plan() {
+  checkedMultiply(sequences, given, "sequences of the run");
   starts.clear();
   if (!rampFrom)
     return;

@@ -43,7 +43,7 @@ private:
 class BatchPlan {
 public:
   BatchPlan() = default;
-  BatchPlan(int64_t sequences, int64_t microBatch, int64_t steps) : sequences(sequences), microBatch(microBatch), given(steps) {}
+  BatchPlan(int64_t sequences, int64_t microBatch, int64_t steps) : sequences(sequences), microBatch(microBatch), given(steps) { plan(); }
   /// From `from` sequences linearly in tokens to all of them when the share `until` of the run's tokens was read, rounded down to whole micro-batches. The run
   /// reads as many tokens as it would without, so it has more steps.
   void setRamp(int64_t from, double until, const std::string &where);
@@ -56,7 +56,7 @@ public:
   /// Sequences of step `step` (from 1), and of all steps before it.
   int64_t at(int64_t step) const;
   int64_t before(int64_t step) const;
-  /// Sequences of the whole run.
+  /// Sequences of the whole run; 64 bits hold them.
   int64_t total() const { return sequences * given; }
 
 private:

@@ -95,7 +95,6 @@ private:
           *options.learningRate;
     checkedMultiply(checkedMultiply(spec.batch.most(), spec.sequenceLength + 1, "tokens of a step"), 4,
                     "tokens of a step");
-    checkedMultiply(checkedMultiply(spec.batch.most(), options.steps.value_or(1), "sequences of the run"), spec.sequenceLength + 1, "tokens of the run");
     checkedMultiply(spec.batch.total(), spec.sequenceLength, "tokens of the run");
   }
 
