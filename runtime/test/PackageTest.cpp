@@ -210,14 +210,14 @@ TEST(Package, RefusesIndicesThatNobodyChecked) {
       "buffer 1 holds no indices that split_tokens or dispatch has written",
       [&](Json &, Json &p) { eval(p)["commands"][2]["args"][0] = 1; }, true);
   expectRefusal(
-      "buffer 2 holds no token ids",
+      "buffer 2 holds no indices",
       [&](Json &, Json &p) { std::swap(eval(p)["commands"][0], eval(p)["commands"][2]); }, true);
   expectRefusal(
       "only split_tokens and dispatch write indices (buffer 2)", [&](Json &, Json &p) { eval(p)["commands"][1]["buffer"] = 2; },
       true);
   expectRefusal("an integer from 1 to 256", [&](Json &, Json &p) { eval(p)["commands"][0]["vocab"] = 257; }, true);
   expectRefusal(
-      "expected room for 1 elements in each of 256 rows, but it has 3 elements",
+      "expected room for 1 elements in each of 256 rows that are looked up, but it has 3 elements",
       [&](Json &, Json &p) {
         eval(p)["buffers"][3]["tensor"] = "model.b";
         eval(p)["buffers"][3]["size"] = 3;

@@ -66,7 +66,7 @@ mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1
 mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
 ^bb0(%c: memref<?x8xf32>, %y: memref<?x8xf32>):
   mhc.phase wide {
-    // expected-error @below {{expected an int "S" of the kernel, which position accesses go by}}
+    // expected-error @below {{expected an int "S" of the kernel, which its accesses go by}}
     %0 = mhc.row.load position %c : memref<?x8xf32> -> !mhc.wide<1x8xf32>
     mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
     mhc.row.yield

@@ -89,8 +89,10 @@ struct Kin {
   int order; ///< Adam's with decay, without, AdamH's, Muon's: parameters with the same states lie together
   double rate, decay;
   std::vector<int64_t> shape; ///< of matrices that are updated as such
+  int64_t ofNorm;             ///< matrices that share one norm
   size_t stack;               ///< the stack's place in the model, or the tensor's
-  bool sameBatch(const Kin &other) const { return order == other.order && rate == other.rate && decay == other.decay && shape == other.shape; }
+  auto batch() const { return std::tie(order, rate, decay, shape, ofNorm); }
+  bool sameBatch(const Kin &other) const { return batch() == other.batch(); }
 };
 
 } // namespace
@@ -112,6 +114,7 @@ static void listStacks(ParameterArena &arena) {
 
 ParameterArena layOutParameters(const LanguageModel &model) {
   ParameterArena arena;
+  const bool wholeStacks = model.training.optimizer.normScope == NormScope::stack;
   std::vector<Kin> kin;
   std::unordered_map<std::string, size_t> stacks;
   for (ParameterInfo &info : parameterTable(model)) {
@@ -124,18 +127,17 @@ ParameterArena layOutParameters(const LanguageModel &model) {
     size_t place = arena.tensors.size();
     if (!info.stack.empty())
       place = stacks.emplace(info.stack, place).first->second;
-    kin.push_back({order, rule.rate, rule.decay, order >= 2 ? info.shape : std::vector<int64_t>(), place});
+    const int64_t ofNorm = wholeStacks && rule.isSphere() && !info.stack.empty() ? model.nRoutedExperts : 1;
+    kin.push_back({order, rule.rate, rule.decay, order >= 2 ? info.shape : std::vector<int64_t>(), ofNorm, place});
     tensor.info = std::move(info);
     arena.tensors.push_back(std::move(tensor));
   }
   std::vector<size_t> sorted(kin.size());
   std::iota(sorted.begin(), sorted.end(), 0);
   std::stable_sort(sorted.begin(), sorted.end(), [&](size_t a, size_t b) {
-    const Kin &x = kin[a], &y = kin[b];
-    return std::tie(x.order, x.rate, x.decay, x.shape, x.stack) < std::tie(y.order, y.rate, y.decay, y.shape, y.stack);
+    return std::tuple_cat(kin[a].batch(), std::tie(kin[a].stack)) < std::tuple_cat(kin[b].batch(), std::tie(kin[b].stack));
   });
 
-  const bool wholeStacks = model.training.optimizer.normScope == NormScope::stack;
   for (size_t i = 0; i < sorted.size(); ++i) {
     ParameterArena::Tensor &tensor = arena.tensors[sorted[i]];
     const Kin &now = kin[sorted[i]];
@@ -171,7 +173,7 @@ ParameterArena layOutParameters(const LanguageModel &model) {
       continue;
     if (wholeStacks && inStack) {
       tensor.radius = arena.radiusElements - 1;
-      last->matricesOfNorm = std::max(last->matricesOfNorm, model.nRoutedExperts);
+      last->matricesOfNorm = now.ofNorm;
     } else {
       tensor.radius = arena.radiusElements++;
     }

@@ -242,7 +242,7 @@ plan.entry @buffer_c4_parameter symbols [] {
 // -----
 
 plan.entry @buffer_state symbols [] {
-  // expected-error @+1 {{expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum or radius, but got 'velocity'}}
+  // expected-error @+1 {{expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum, radius or expert_counts, but got 'velocity'}}
   %a = plan.buffer state f32 <1> {arena = "velocity", begin = 0}
 }
 

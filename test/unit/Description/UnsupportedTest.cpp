@@ -6,7 +6,7 @@ using namespace mhc;
 using namespace mhc::testing;
 
 static std::string router(const std::string &fields) {
-  return "{\"kind\": \"moe_router\", \"hidden_size\": 64, \"score\": \"sigmoid\",\n" + fields + "}";
+  return "{\"kind\": \"moe_router\", \"hidden_size\": 64, \"score\": \"sigmoid\", \"dtype\": \"fp32\",\n" + fields + "}";
 }
 
 TEST(Unsupported, Supported) {
