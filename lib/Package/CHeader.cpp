@@ -86,14 +86,16 @@ constexpr LibrarySignature librarySignatures[] = {
      "(experts + tile - 1) / tile"},
     {"mhc_dispatch_offsets", "first slot of each expert; offsets[experts] slots are used",
      "counts: i32, experts|offsets: i32, experts + 1; written|dropped: i32, 1; written; or 0",
-     "experts: the number of experts|capacity: choices of an expert at most; 0: any", "experts",
+     "experts: the number of experts|tokens: of the choices|most: the bits of a double: capacity factor * tokens; an expert keeps "
+     "ceil(most * (sum of counts / tokens) / experts) choices; 0: any number",
+     "experts",
      "experts < 0 ? 0 : tile"},
     {"mhc_dispatch_scatter", "places of choices: slots ordered by expert, then by choice; -1 in reverse: no slot",
      "index: i32, count|table: i32, blocks for each expert|offsets: i32, experts + 1|gather: i32, count; written: the "
      "token of each slot|order: i32, count; written: the choice of each slot|reverse: i32, count; written: the slot of "
      "each choice",
      "count: choices, tokens * choices of each|choices: of a token|experts: the number of experts|blocks: pieces|"
-     "piece: choices of a piece, a multiple of 256|capacity: choices of an expert at most; 0: any",
+     "piece: choices of a piece, a multiple of 256",
      "blocks", "(blocks + tile - 1) / tile"},
     {"mhc_grouped_matmul_t_",
      "y[r] = x[r] times the transpose of w[e], for the rows r from offsets[e] to offsets[e + 1]; "

@@ -128,7 +128,9 @@ TEST_F(CudaExperts, SortChoices) {
                                               gather = room(count), order = room(count), reverse = room(count),
                                               dropped = room(1);
     DispatchArgs args{index.data(),   counts.data(), offsets.data(), gather.data(), order.data(), reverse.data(),
-                      dropped.data(), c.tokens,      c.choices,      c.experts,     c.capacity};
+                      dropped.data(), c.tokens,      c.choices,      c.experts};
+    if (c.capacity) // of every expert between c.capacity - 1 and c.capacity
+      args.capacity = (static_cast<double>(c.capacity) - 0.5) * static_cast<double>(c.experts) / static_cast<double>(count);
     device->dispatch(args);
     auto check = [&](const char *when) {
       Sorted want(index.host, c.choices, c.experts, c.capacity);

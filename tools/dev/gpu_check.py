@@ -46,6 +46,14 @@ def gradient_models():
         models[f"mla192-{dtype}"] = ({**latent, "dtype": dtype, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "residual": RESIDUALS["mhc"]}, [(2, 200)])
     models["mla-odd-fp32"] = ({**latent, "dtype": "fp32", "kv_lora_rank": 21, "qk_nope_head_dim": 5, "qk_rope_head_dim": 6, "v_head_dim": 7, "q_lora_rank": 9, "attention_gate": "headwise",
                                "residual": RESIDUALS["residual"]}, [(3, 65)])
+    # Experts: all losses, a bias, groups, a shared expert; one expert of many.
+    experts = {"n_routed_experts": 12, "num_experts_per_tok": 4, "n_shared_experts": 1, "moe_intermediate_size": 40, "first_k_dense_replace": 1, "num_hidden_layers": 3}
+    losses = [{"kind": "switch", "weight": 0.05, "scope": "global_batch"}, {"kind": "top1", "weight": 0.02, "tau": 0.7}, {"kind": "z", "weight": 1e-2}]
+    for dtype in ("fp32", "bf16"):
+        models[f"experts-{dtype}"] = ({**wide, "head_dim": 16, **experts, "dtype": dtype, "residual": RESIDUALS["mhc"],
+                                       "router": {"score": "sigmoid", "groups": {"count": 4, "chosen": 2}, "normalize": True, "scale": 2.5, "expert_bias": {"rate": 1e-3}, "losses": losses}}, [(2, 71), (3, 129)])
+        models[f"sparse-{dtype}"] = ({**wide, "head_dim": 16, **experts, "n_routed_experts": 96, "num_experts_per_tok": 1, "n_shared_experts": 0, "dtype": dtype, "residual": RESIDUALS["residual"],
+                                      "router": {"score": "softmax_before_topk", "gate": "sqrt", "losses": [{"kind": "switch", "weight": 0.05, "scope": "sequence"}]}}, [(2, 71)])
     models["gate-bf16"] = ({**wide, "dtype": "bf16", "head_dim": 128, "num_key_value_heads": 2, "attention_gate": "headwise", "qk_norm": True, "residual": RESIDUALS["hc"]}, [(2, 200)])
     return models
 
@@ -55,7 +63,10 @@ def speed_models():
     base = {"kind": "language_model", "dtype": "bf16", "vocab_size": 32000, "hidden_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 16,
             "num_key_value_heads": 4, "head_dim": 64, "intermediate_size": 2816, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False,
             "max_position_embeddings": 1024, "qk_norm": True, "training": training(8, 1024, 8, steps=20, rate=3e-4)}
-    return {"speed-residual": {**base, "residual": RESIDUALS["residual"]}, "speed-mhc": {**base, "residual": RESIDUALS["mhc"]}}
+    experts = {"n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2, "moe_intermediate_size": 352, "first_k_dense_replace": 1,
+               "router": {"score": "sigmoid", "normalize": True, "expert_bias": {"rate": 1e-3}, "losses": [{"kind": "switch", "weight": 1e-3}]}}
+    return {"speed-residual": {**base, "residual": RESIDUALS["residual"]}, "speed-mhc": {**base, "residual": RESIDUALS["mhc"]},
+            "speed-experts": {**base, **experts, "residual": RESIDUALS["residual"]}}
 
 
 def example_models(root):
@@ -65,6 +76,11 @@ def example_models(root):
         for dtype in ("fp32", "bf16"):
             # Micro-batches, so that gradients are summed over several.
             models[f"tiny-{name}-{dtype}"] = {**description, "dtype": dtype, "training": training(8, 128, 4)}
+    # Experts: counts of the step, the bias that follows them, another number of choices from a step on.
+    experts = {"n_routed_experts": 16, "num_experts_per_tok": {"phases": [{"until": 0.5, "k": 3}, {"k": 2}]}, "moe_intermediate_size": 64, "n_shared_experts": 1, "first_k_dense_replace": 1,
+               "router": {"score": "sigmoid", "normalize": True, "expert_bias": {"rate": 1e-3}, "losses": [{"kind": "switch", "weight": 1e-3, "scope": "global_batch"}, {"kind": "z", "weight": 1e-4}]}}
+    for dtype in ("fp32", "bf16"):
+        models[f"tiny-experts-{dtype}"] = {**models[f"tiny-mhc-{dtype}"], **experts}
     return models
 
 
@@ -72,7 +88,8 @@ def example_models(root):
 NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.py", "conventions", "bf16"), ("hyper_connection.py", "shapes"), ("hyper_connection.py", "switches"),
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
             *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual")),
-            *(("optimizer.py", mode) for mode in ("steps", "spheres", "decay", "drift")), ("training.py",)]
+            *(("optimizer.py", mode) for mode in ("steps", "spheres", "decay", "drift")), ("training.py",),
+            *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",)]
 
 
 def numerics(out, programs, workers, **environment):
@@ -286,7 +303,7 @@ class Checks:
             self.say(good, f"{name}: the same bits twice, without graphs, poisoned" if good else f"{name}: bits differ: {[t for t in files if files[t] != files.get('first')]}")
 
     def resume(self):
-        for name in ("tiny-mhc-fp32", "tiny-mhc-bf16", "tiny-residual-fp32"):
+        for name in ("tiny-mhc-fp32", "tiny-mhc-bf16", "tiny-residual-fp32", "tiny-experts-fp32"):
             whole, folder = self.work / f"{name}.whole.safetensors", self.work / f"{name}.killed"
             metrics = self.train(name, "whole", f"--save={whole}")
             # Killed while it trains, at some step after the fourth; then resumed from the newest file.
@@ -316,7 +333,7 @@ class Checks:
         if not tool:
             return print("skip sanitizer: compute-sanitizer was not found")
         runs = []
-        for name in ("mhc-fp32", "residual-bf16", "heads192-bf16"):
+        for name in ("mhc-fp32", "residual-bf16", "heads192-bf16", "experts-fp32", "experts-bf16"):
             b, s = gradient_models()[name][1][-1]
             # initcheck does not see what kernels of cuBLASLt and cuDNN store by bulk copies (bf16 on Hopper): there the poisoned runs of `determinism` stand for it.
             for check in ("memcheck", "racecheck") + (("initcheck",) if name.endswith("fp32") else ()):
@@ -367,7 +384,7 @@ class Checks:
                 print("\n".join("     " + line[-1500:] for line in said), flush=True)
 
     def speed(self):
-        for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("speed-residual", 20), ("speed-mhc", 20)):
+        for name, steps in (("tiny-residual-bf16", 60), ("tiny-hc-bf16", 60), ("tiny-mhc-bf16", 60), ("tiny-mhc-fp32", 60), ("tiny-experts-bf16", 60), ("speed-residual", 20), ("speed-mhc", 20), ("speed-experts", 20)):
             for environment in ({}, {"MHC_CUDA_GRAPH": "0"}):
                 metrics = self.train(name, f"speed{len(environment)}", f"--steps={steps}", **environment)
                 if not metrics:
@@ -377,7 +394,7 @@ class Checks:
                     rates = [json.loads(line)["tokens_per_second"] for line in file if "tokens_per_second" in line]
                 curve = losses(metrics)
                 print(f"     {name}: {statistics.median(rates[steps // 2:]):.0f} tokens/s {'without graphs' if environment else 'by graphs'}, loss {curve[0]:.3f} .. {curve[-1]:.3f}", flush=True)
-        for name in ("speed-residual", "speed-mhc"):
+        for name in ("speed-residual", "speed-mhc", "speed-experts"):
             table = self.run(["bench", self.out / f"{name}.mhcpkg", "loss_and_gradients", "--device=cuda", "--shape=B=8,S=1024", "--repeat=5", "--warmup=2"]).stdout
             print("\n".join(table.splitlines()[:32]), flush=True)
 

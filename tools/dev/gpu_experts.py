@@ -11,6 +11,7 @@ import json
 import pathlib
 import re
 import statistics
+import struct
 import subprocess
 import sys
 
@@ -91,8 +92,11 @@ class Kernels:
         counts, offsets, gather, order, reverse, dropped, table = results
         self.start(SORT[0], blocks, index, table, count, experts, blocks, piece)
         self.start(SORT[1], experts, table, counts, blocks)
-        self.start(SORT[2], 1, counts, offsets, dropped, experts, capacity)
-        self.start(SORT[3], blocks, index, table, offsets, gather, order, reverse, count, choices, experts, blocks, piece, capacity)
+        now = int(((index >= 0) & (index < experts)).sum()) // (count // choices) if capacity else 1
+        # Of every expert between capacity - 1 and capacity: that is, capacity.
+        most = struct.unpack("<q", struct.pack("<d", (capacity - 0.5) * experts / now if capacity else 0.0))[0]
+        self.start(SORT[2], 1, counts, offsets, dropped, experts, count // choices, most)
+        self.start(SORT[3], blocks, index, table, offsets, gather, order, reverse, count, choices, experts, blocks, piece)
 
     def product(self, what, x, w, offsets, y, groups, accumulate=0):
         """y of plain and transposed; for outer x [rows, k], w [rows, n], y [groups, k, n]"""

@@ -4,15 +4,16 @@
 // waits for a count). The choices are cut into `blocks` pieces of `piece`; table [experts, blocks]:
 //   mhc_dispatch_count(index, table; count, experts, blocks, piece)   choices of each expert in each piece
 //   mhc_dispatch_prefix(table, counts; blocks)                        sums along a row of the table; counts [experts]
-//   mhc_dispatch_offsets(counts, offsets, dropped; experts, capacity) offsets [experts + 1]
-//   mhc_dispatch_scatter(index, table, offsets, gather, order, reverse; count, choices, experts, blocks, piece,
-//   capacity)
+//   mhc_dispatch_offsets(counts, offsets, dropped; experts, tokens, most) offsets [experts + 1]
+//   mhc_dispatch_scatter(index, table, offsets, gather, order, reverse; count, choices, experts, blocks, piece)
 // count = tokens * choices. A choice's rank among those of its expert is the table's entry plus its rank in the piece:
 // one warp goes through a piece in order, 32 choices at a time, and lanes of the same expert are ranked by the word
 // that says which lanes these are. The only atomics are counters, which any order leaves alike.
 //
-// Capacity (0: none) cuts an expert off after that many choices, the first ones being kept: a dropped choice has
-// reverse -1 and no slot, as have those outside [0, experts). So offsets, gather and order speak of kept choices alone
+// A capacity cuts an expert off after ceil(most k / experts) choices, the first ones being kept; `most` is the bits of
+// the fp64 number capacity factor * tokens (0: any number), k = sum of counts / tokens, which may be less than
+// `choices` in a phase of the training and is known here alone. A dropped choice has reverse -1 and no slot, as have
+// those outside [0, experts). So offsets, gather and order speak of kept choices alone
 // and all that follows need not know of capacities; counts are those before the cut, and dropped (if not null) is their
 // sum less offsets[experts]. Slots from offsets[experts] on have gather = order = 0: a place that exists.
 //
@@ -77,25 +78,30 @@ public:
 
   /// One block.
   void offsets(StringRef name) {
-    begin(name, 3, 2, {1, threads, warps * 4});
+    begin(name, 3, 3, {1, threads, warps * 4});
     Type i32Type = b.getI32Type();
-    Value counts = argument(0), offsets = argument(1), dropped = argument(2), experts = argument(3),
-          capacity = argument(4);
-    Value most = narrow32(min(select(isZero(capacity), i64(INT32_MAX), capacity), i64(INT32_MAX)));
-    SmallVector<Value> sums =
-        loop(i64(0), experts, i64(threads), {i32(0), i32(0)}, [&](Value base, ValueRange carried) {
-          Value expert = add(base, widen64(thread)), inside = less(expert, experts);
-          Value all = guarded(inside, i32(0), [&] { return load(i32Type, address(counts, i32Type, expert), 4); });
-          Value kept = min(all, most);
-          auto [before, keptSum] = scanBlock(kept);
-          auto [unused, allSum] = scanBlock(all);
-          when(inside, [&] { store(add(carried[0], before), address(offsets, i32Type, expert), 4); });
-          return SmallVector<Value>{add(carried[0], keptSum), add(carried[1], allSum)};
-        });
+    Value counts = argument(0), offsets = argument(1), dropped = argument(2), experts = argument(3);
+    // over(body): body(expert's number, whether it is one, its count) for all experts, with what it carries
+    auto over = [&](ArrayRef<Value> start, auto body) {
+      return loop(i64(0), experts, i64(threads), start, [&](Value base, ValueRange carried) {
+        Value expert = add(base, widen64(thread)), inside = less(expert, experts);
+        Value all = guarded(inside, i32(0), [&] { return load(i32Type, address(counts, i32Type, expert), 4); });
+        return body(expert, inside, all, carried);
+      });
+    };
+    Value sum = over({i32(0)}, [&](Value, Value, Value all, ValueRange carried) {
+                  return SmallVector<Value>{add(carried[0], scanBlock(all).second)};
+                }).front();
+    Value most = mostOf(sum, experts, argument(4), argument(5));
+    Value kept = over({i32(0)}, [&](Value expert, Value inside, Value all, ValueRange carried) {
+                   auto [before, keptSum] = scanBlock(min(all, most));
+                   when(inside, [&] { store(add(carried[0], before), address(offsets, i32Type, expert), 4); });
+                   return SmallVector<Value>{add(carried[0], keptSum)};
+                 }).front();
     when(compare(arith::CmpIPredicate::eq, thread, i32(0)), [&] {
-      store(sums[0], address(offsets, i32Type, experts), 4);
+      store(kept, address(offsets, i32Type, experts), 4);
       Value wanted = LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), dropped);
-      when(compare(arith::CmpIPredicate::ne, wanted, i64(0)), [&] { store(sub(sums[1], sums[0]), dropped, 4); });
+      when(compare(arith::CmpIPredicate::ne, wanted, i64(0)), [&] { store(sub(sum, kept), dropped, 4); });
     });
     end();
   }
@@ -103,11 +109,11 @@ public:
   /// A warp for each piece. The word of an expert is the rank of its next choice.
   void scatter(StringRef name) {
     constexpr int64_t ahead = 8; // loads in flight before the first is needed
-    begin(name, 6, 6, {1, warpSize, range * 4});
+    begin(name, 6, 5, {1, warpSize, range * 4});
     Type i32Type = b.getI32Type();
     Value index = argument(0), table = argument(1), experts = argument(8), blocks = argument(9), piece = argument(10);
     offsetsOf = argument(2), gather = argument(3), order = argument(4), reverse = argument(5);
-    placeCount = argument(6), choices = argument(7), limit = argument(11);
+    placeCount = argument(6), choices = argument(7);
     Value block = widen64(blockIndex), me = widen64(thread), start = mul(block, piece);
     used = widen64(load(i32Type, address(offsetsOf, i32Type, experts), 4));
     loop(i64(0), experts, i64(range), [&](Value base) {
@@ -135,7 +141,19 @@ public:
   }
 
 private:
-  Value isZero(Value x) { return compare(arith::CmpIPredicate::eq, x, i64(0)); }
+  /// The most choices that an expert keeps.
+  Value mostOf(Value sum, Value experts, Value tokens, Value most) {
+    Type f64 = b.getF64Type();
+    auto number = [&](Value x) { return arith::SIToFPOp::create(b, loc, f64, x).getResult(); };
+    Value choices = arith::DivUIOp::create(b, loc, widen64(sum), arith::MaxUIOp::create(b, loc, tokens, i64(1)));
+    Value all = arith::MulFOp::create(b, loc, arith::BitcastOp::create(b, loc, f64, most), number(choices));
+    Value each = arith::DivFOp::create(b, loc, all, number(experts));
+    Value bound = arith::ConstantOp::create(b, loc, b.getF64FloatAttr(INT32_MAX - 1));
+    each = arith::MinimumFOp::create(b, loc, each, bound);
+    Value whole = arith::FPToSIOp::create(b, loc, b.getI32Type(), each); // towards zero
+    Value rest = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, number(whole), each);
+    return select(compare(arith::CmpIPredicate::eq, most, i64(0)), i32(INT32_MAX), select(rest, add(whole, 1), whole));
+  }
   Value widenUnsigned(Value x) { return arith::ExtUIOp::create(b, loc, b.getI64Type(), x); }
   Value word(Value i) { return address(shared, b.getI32Type(), i); }
   Value entry(Value table, Value expert, Value blocks, Value block) {
@@ -198,8 +216,8 @@ private:
     barrier();
     when(counts, [&] {
       rank = add(before, rank);
-      Value kept = arith::OrIOp::create(b, loc, isZero(limit), less(widen64(rank), limit));
       Value slot = add(load(i32Type, address(offsetsOf, i32Type, add(base, expert)), 4), rank);
+      Value end = load(i32Type, address(offsetsOf, i32Type, add(add(base, expert), 1)), 4), kept = less(slot, end);
       store(select(kept, slot, i32(-1)), address(reverse, i32Type, place), 4);
       when(kept, [&] {
         store(narrow32(divide(place, choices)), address(gather, i32Type, widen64(slot)), 4);
@@ -208,7 +226,7 @@ private:
     });
   }
 
-  Value offsetsOf, gather, order, reverse, placeCount, choices, limit, used; // of scatter
+  Value offsetsOf, gather, order, reverse, placeCount, choices, used; // of scatter
 };
 
 } // namespace

@@ -65,9 +65,6 @@ int64_t mostOfTopk(const LanguageModel &model) {
       most = std::max(most, k);
   return most;
 }
-bool changesTopk(const LanguageModel &model) {
-  return std::any_of(model.topk.begin(), model.topk.end(), [&](const LanguageModel::TopkPhase &phase) { return phase.k != model.topk.front().k; });
-}
 
 Limits limitsOf(const LanguageModel &model) {
   Limits limits = {
@@ -83,8 +80,6 @@ Limits limitsOf(const LanguageModel &model) {
        "a head whose parts have so small a divisor in common with half of 'qk_rope_head_dim' (more than 128 parts of this size)"},
       {"n_routed_experts", model.nRoutedExperts > mostExperts, "more than 65536 experts"},
       {"num_experts_per_tok", mostOfTopk(model) > mostChoices, "more than 64 experts a token"},
-      {"router.groups", model.router.groupCount > 1 && changesTopk(model), "another number of experts a token in another phase, with groups"},
-      {"router.capacity_factor", model.router.capacityFactor && changesTopk(model), "a capacity with another number of experts a token in another phase"},
   };
   for (Limit &limit : limitsOf(model.residual, "residual."))
     limits.push_back(std::move(limit));

@@ -87,8 +87,10 @@ struct EmbeddingBackwardArgs {
 /// Sorts the choices index [tokens, choices] of experts by expert, those of one expert by their place t * choices + j.
 /// Expert e then has the slots offsets[e] .. offsets[e + 1]. A choice outside [0, experts) is none (fewer choices than
 /// the most, at run time): it has no slot and counts nowhere. With a capacity, an expert's choices beyond its first
-/// `capacity` are dropped: they have no slot either, but stay in `counts`. A choice below -1 says that the token's logits are not finite: an error, now or at synchronize(). `gather` and `order` of slots from
-/// offsets[experts] on are 0, so that they may be used as indices; grouped products leave their rows out.
+/// ceil(capacity tokens k / experts) are dropped: they have no slot either, but stay in `counts`; k = sum of counts /
+/// tokens. A choice below -1 says that the token's logits are not finite: an error, now or at synchronize(). `gather`
+/// and `order` of slots from offsets[experts] on are 0, so that they may be used as indices; grouped products leave
+/// their rows out.
 struct DispatchArgs {
   const int32_t *index = nullptr;
   int32_t *counts = nullptr;                    ///< [experts]
@@ -98,7 +100,7 @@ struct DispatchArgs {
   int32_t *reverse = nullptr;                   ///< [tokens, choices] slot of each choice; -1: it has none
   int32_t *dropped = nullptr;                   ///< [1] choices beyond the capacity; may be null
   int64_t tokens = 0, choices = 0, experts = 0; ///< tokens * choices < 2^31
-  int64_t capacity = 0;                         ///< of each expert; 0: any number
+  double capacity = 0;                          ///< of each expert, by the mean of all; 0: any number
 };
 
 /// total = previous + counts, share = total / the sum of totals (0 where that is 0). previous and total may be one.

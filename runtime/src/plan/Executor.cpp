@@ -374,10 +374,7 @@ void Executor::command(const Command &command) {
     dispatch.tokens = values.rows;
     dispatch.choices = command.choices;
     dispatch.experts = command.experts;
-    if (command.capacity > 0) { // at most all tokens: no expert has more
-      double each = std::ceil(command.capacity * static_cast<double>(values.rows) * static_cast<double>(command.choices) / static_cast<double>(command.experts));
-      dispatch.capacity = each < static_cast<double>(values.rows) ? std::max<int64_t>(1, static_cast<int64_t>(each)) : std::max<int64_t>(1, values.rows);
-    }
+    dispatch.capacity = command.capacity;
     return device.dispatch(dispatch);
   }
   case Op::GroupedMatmul: {

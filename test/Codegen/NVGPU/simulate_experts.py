@@ -8,6 +8,7 @@ usage: simulate_experts.py MHC_OPT [WORD]           with a word only the checks 
 import ctypes
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,9 @@ def check_dispatch(sim, case, rng):
         index[:] = -1
     elif kind == "absent":
         index[rng.random(index.shape) < 0.3] = rng.choice([-1, experts, 2**31 - 1, -2**31])
-    count = index.size
+    count, now = index.size, ((index >= 0) & (index < experts)).sum() // max(tokens, 1)
+    # Of every expert between capacity - 1 and capacity: that is, capacity.
+    most = struct.unpack("<q", struct.pack("<d", (capacity - 0.5) * experts / now if capacity else 0.0))[0]
     for longer in (1, 3) if experts < 1000 else (1,):
         piece = UNIT * longer
         blocks = -(-count // piece)
@@ -88,8 +91,8 @@ def check_dispatch(sim, case, rng):
         gather, order, reverse = (Tensor("i32", count) for _ in range(3))
         sim.blocks("mhc_dispatch_count", blocks, [given, table, count, experts, blocks, piece])
         sim.blocks("mhc_dispatch_prefix", experts, [table, counts, blocks])
-        sim.blocks("mhc_dispatch_offsets", 1, [counts, offsets, dropped if longer == 1 else 0, experts, capacity])
-        sim.blocks("mhc_dispatch_scatter", blocks, [given, table, offsets, gather, order, reverse, count, choices, experts, blocks, piece, capacity])
+        sim.blocks("mhc_dispatch_offsets", 1, [counts, offsets, dropped if longer == 1 else 0, experts, tokens, most])
+        sim.blocks("mhc_dispatch_scatter", blocks, [given, table, offsets, gather, order, reverse, count, choices, experts, blocks, piece])
         results = {"counts": counts, "offsets": offsets, "gather": gather, "order": order, "reverse": reverse}
         if longer == 1:
             results["dropped"] = dropped

@@ -35,15 +35,23 @@ func.func @route_c3(%z: tensor<?x8xf32>, %b: tensor<7xf32>) {
 // -----
 
 func.func @route_c4(%z: tensor<?x8xf32>) {
-  // expected-error @+1 {{expected phases of 1 to 2 choices, and scalars with them alone}}
+  // expected-error @+1 {{expected phases of 1 to 2 choices, multiples of 1, and scalars with them alone}}
   %w, %i = mhc.route logits %z {score = #mhc<score sigmoid>, phases = array<i64: 2, 1>} : (tensor<?x8xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }
 
 // -----
 
+func.func @route_c4_groups(%z: tensor<?x8xf32>, %s: tensor<64xf32>) {
+  // expected-error @+1 {{expected phases of 1 to 4 choices, multiples of 2, and scalars with them alone}}
+  %w, %i = mhc.route logits %z scalars %s {score = #mhc<score sigmoid>, groups = 4 : i64, chosen = 2 : i64, phases = array<i64: 4, 3>} : (tensor<?x8xf32>, tensor<64xf32>) -> (tensor<?x4xf32, #mhc.narrow>, tensor<?x4xi32, #mhc.narrow>)
+  return
+}
+
+// -----
+
 func.func @route_c4_most(%z: tensor<?x8xf32>, %s: tensor<64xf32>) {
-  // expected-error @+1 {{expected phases of 1 to 2 choices, and scalars with them alone}}
+  // expected-error @+1 {{expected phases of 1 to 2 choices, multiples of 1, and scalars with them alone}}
   %w, %i = mhc.route logits %z scalars %s {score = #mhc<score sigmoid>, phases = array<i64: 1, 1>} : (tensor<?x8xf32>, tensor<64xf32>) -> (tensor<?x2xf32, #mhc.narrow>, tensor<?x2xi32, #mhc.narrow>)
   return
 }

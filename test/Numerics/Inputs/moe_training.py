@@ -5,12 +5,13 @@ usage: moe_training.py
 import copy
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 
 import numpy as np
 
-from mhcref import TARGET, load, save
+from mhcref import DEVICE, Package, load, save
 
 EXPERTS, SEQUENCES, LENGTH, MICRO, STEPS, RATE = 6, 8, 16, 4, 12, 1e-3
 MODEL = {
@@ -20,6 +21,7 @@ MODEL = {
     "residual": {"topology": "mhc", "hc_mult": 2},
     "training": {"optimizer": {"kind": "adamw", "learning_rate": 3e-3}, "batch": {"sequences": SEQUENCES, "sequence_length": LENGTH, "steps": STEPS, "micro_batch": MICRO}}}
 CHOICES = SEQUENCES * LENGTH
+ON = [f"--device={DEVICE}"] if DEVICE else []
 
 
 def run(*command):
@@ -28,10 +30,9 @@ def run(*command):
 
 def train(folder, name, model, *options):
     path = lambda ending: os.path.join(folder, name + ending)
-    with open(path(".json"), "w") as f:
-        json.dump(model, f)
-    run("mhc-compile", path(".json"), "-o", path(".mhcpkg"), *([f"--target={TARGET}"] if TARGET else []))
-    run("mhc-run", "train", path(".mhcpkg"), f"--data={folder}/text", f"--metrics={path('.jsonl')}", f"--save={path('.safetensors')}", *options)
+    package = Package(model)
+    shutil.copyfile(package.path, path(".mhcpkg"))
+    run("mhc-run", "train", path(".mhcpkg"), f"--data={folder}/text", f"--metrics={path('.jsonl')}", f"--save={path('.safetensors')}", *ON, *options)
     with open(path(".jsonl")) as f:
         lines = [json.loads(line) for line in f]
     return [line for line in lines if "loss" in line], path(".safetensors")
@@ -39,6 +40,21 @@ def train(folder, name, model, *options):
 
 def biases(weights):
     return [weights[f"model.layers.{block}.mlp.gate.e_score_correction_bias"] for block in (1, 2)]
+
+
+def phases_with_groups():
+    """What a phase computes is what a model with its number of choices does: groups, whose scores depend on the number, and a capacity."""
+    model = lambda k: {**MODEL, "n_routed_experts": 12, "num_experts_per_tok": k, "router": {**MODEL["router"], "groups": {"count": 4, "chosen": 2}, "capacity_factor": 1.25}}
+    rng = np.random.default_rng(9)
+    phased, tokens = Package(model({"phases": [{"until": 0.5, "k": 4}, {"k": 2}]})), (rng.integers(0, MODEL["vocab_size"], (3, LENGTH + 1)), "I32")
+    weights = {name: ((w + 0.1 * rng.standard_normal(w.shape)).astype(np.float32), "F32") for name, w in phased.call("init", {"seed": (np.array([4]), "I64")}).items()}
+    for phase, k in enumerate((4, 2)):
+        got = phased.call("loss_and_gradients", {**weights, "tokens": tokens, "phase": (np.array([phase]), "I32")})
+        want = Package(model(k)).call("loss_and_gradients", {**weights, "tokens": tokens})
+        assert np.array_equal(got["expert_counts"], want["expert_counts"]) and got["expert_counts"].sum() == 2 * 3 * LENGTH * k
+        for name in want:
+            assert np.abs(got[name] - want[name]).max() <= 1e-5 * np.abs(want[name]).max() + 1e-7, f"phase {phase}: {name} differs"
+    print("phases: with groups and a capacity as models of 4 and of 2 choices")
 
 
 def main():
@@ -64,8 +80,8 @@ def main():
         again, other = train(folder, "again", MODEL, "--threads=1")
         assert open(checkpoint, "rb").read() == open(other, "rb").read()
         os.mkdir(os.path.join(folder, "steps"))
-        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--save={folder}/steps/", "--save-every=5")
-        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--resume={folder}/steps/step-00000005.safetensors", f"--save={folder}/resumed.safetensors")
+        run("mhc-run", "train", *ON, f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--save={folder}/steps/", "--save-every=5")
+        run("mhc-run", "train", *ON, f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--resume={folder}/steps/step-00000005.safetensors", f"--save={folder}/resumed.safetensors")
         resumed = load(f"{folder}/resumed.safetensors")
         assert all(np.array_equal(weights[name], resumed[name]) for name in weights)
         print("bits: the same with one thread and resumed")
@@ -73,7 +89,7 @@ def main():
         # A checkpoint without the bias starts from zeros.
         bare = {name: (array, "F32") for name, array in weights.items() if not name.startswith("optimizer.") and "e_score" not in name}
         save(f"{folder}/bare.safetensors", bare)
-        run("mhc-run", "train", f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--initial={folder}/bare.safetensors", "--steps=1", f"--save={folder}/one.safetensors")
+        run("mhc-run", "train", *ON, f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--initial={folder}/bare.safetensors", "--steps=1", f"--save={folder}/one.safetensors")
         assert np.abs(biases(load(f"{folder}/one.safetensors"))).max() <= np.float32(RATE)
 
         # Another k in each phase, of a block and over time.
@@ -99,4 +115,5 @@ def main():
 
 
 main()
+phases_with_groups()
 print("passed")

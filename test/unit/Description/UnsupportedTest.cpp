@@ -69,8 +69,6 @@ TEST(Unsupported, Refused) {
       {model("\"attention\": \"mla\", @\"kv_lora_rank\": 129, \"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, "
              "\"v_head_dim\": 16"),
        "'kv_lora_rank': a rank that"},
-      {experts("{\"phases\": [{\"until\": 0.5, \"k\": 2}, {\"k\": 1}]}", "\"score\": \"sigmoid\", @\"capacity_factor\": 1.5"),
-       "'router.capacity_factor': a capacity with another number"},
       {residual(mhc + "\"convention\": {\"sinkhorn\": {@\"iterations\": 501}}"),
        "'residual.convention.sinkhorn.iterations'"},
   };

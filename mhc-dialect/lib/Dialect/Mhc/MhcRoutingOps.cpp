@@ -58,9 +58,9 @@ LogicalResult RouteOp::verify() {
   if (getBias() && !isStatic(getBias(), experts))
     return emitOpError("expected a bias of ") << experts << " elements, but got " << getBias().getType(); // C3
   ArrayRef<int64_t> phases = getPhases();
-  auto fits = [&](int64_t choices) { return choices >= 1 && choices <= k && (groups == 1 || choices == k); };
+  auto fits = [&](int64_t choices) { return choices >= 1 && choices <= k && choices % chosen == 0; };
   bool most = phases.empty() || llvm::is_contained(phases, k);
-  return expect(*this, llvm::all_of(phases, fits) && most && !phases.empty() == bool(getScalars()), "expected phases of 1 to " + Twine(k) + " choices, and scalars with them alone"); // C4
+  return expect(*this, llvm::all_of(phases, fits) && most && !phases.empty() == bool(getScalars()), "expected phases of 1 to " + Twine(k) + " choices, multiples of " + Twine(chosen) + ", and scalars with them alone"); // C4
 }
 LogicalResult RouteVjpOp::verify() {
   if (!plainRows(getLogits()) || tensor(getLogits()).getShape() != tensor(getDlogits()).getShape())

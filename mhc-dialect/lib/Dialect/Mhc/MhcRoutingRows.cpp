@@ -100,10 +100,10 @@ Value pick(RowContext &c, Value value, int64_t j) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-/// The choice of experts, on the logits as [groups, E/groups].
+/// The choice of experts, on the logits as [groups, E/groups]. `limit`: the number of choices in the present phase, null where it is always the same.
 class Chooser {
 public:
-  Chooser(RowContext &c, RouteOp op, Value z, const std::optional<Softmax> &softmax) : c(c), op(op), z(z), softmax(softmax), groups(wideOf(z).getStreams()), inGroup(wideOf(z).getChannels()) {
+  Chooser(RowContext &c, RouteOp op, Value z, const std::optional<Softmax> &softmax, Value limit) : c(c), op(op), z(z), softmax(softmax), limit(limit), groups(wideOf(z).getStreams()), inGroup(wideOf(z).getChannels()) {
     SmallVector<double> first;
     for (int64_t g = 0; g < groups; ++g)
       first.push_back(g * inGroup);
@@ -183,13 +183,20 @@ private:
       if (i + 1 < best)
         taken.index = lowest(left, taken.value, groups);
     }
+    if (limit)
+      sums.push_back(limit);
     Value mask = c.narrowCode(sums, c.narrow({groups}), [&](OpBuilder &b, Location l, ValueRange v) {
       Scalar s = scalar(c, b, l);
+      // Of each group as many count as are chosen from a group in the present phase.
+      auto counted = [&](int64_t i, int64_t g) {
+        Value value = v[i * groups + g];
+        return limit ? s.select(s.less(s.constant(i * chosen), v.back()), value, s.constant(0)) : value;
+      };
       SmallVector<Value> score, kept(groups, s.constant(0));
       for (int64_t g = 0; g < groups; ++g) {
         Value sum = v[g];
         for (int64_t i = 1; i < best; ++i)
-          sum = s.add(sum, v[i * groups + g]);
+          sum = s.add(sum, counted(i, g));
         score.push_back(sum);
       }
       for (int64_t i = 0; i < chosen; ++i) {
@@ -213,6 +220,7 @@ private:
   RouteOp op;
   Value z;
   const std::optional<Softmax> &softmax;
+  Value limit;
   int64_t groups, inGroup;
   Value firsts, key;
   Place previous;
@@ -224,6 +232,17 @@ static int64_t streamsOf(RouteOp op) { return op.getGroupsAttr().getInt() == row
 
 // A row that the kernel has just computed could not be seen as streams of groups.
 OperandUse RouteOp::operandUse(unsigned index) { return index == 0 && streamsOf(*this) > 1 ? OperandUse::lookup : OperandUse::row; }
+
+/// The number of choices in the present phase; that of the last one from there on.
+static Value choicesOf(RowContext &c, ArrayRef<int64_t> phases, Value phase) {
+  return c.narrowCode({phase}, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) {
+    Scalar s = scalar(c, b, l);
+    Value limit = s.constant(phases.back());
+    for (int64_t p = (int64_t)phases.size() - 1; p-- > 0;)
+      limit = s.select(s.less(v[0], s.constant(p + 0.5)), s.constant(phases[p]), limit);
+    return SmallVector<Value>{limit};
+  })[0];
+}
 
 void RouteOp::buildRow(RowContext &c) {
   int64_t k = rowElements(getIndex().getType()), groups = streamsOf(*this), experts = rowElements(getLogits().getType());
@@ -241,11 +260,14 @@ void RouteOp::buildRow(RowContext &c) {
   SmallVector<Value> inputs{c.reduceAdd(map(c, z, unrounded(c, z), [&](Scalar s, ValueRange v) { return s.sub(v[0], v[0]); }), 1)};
   if (softmax)
     inputs.append({softmax->top, softmax->sum});
-  bool phased = !getPhases().empty();
-  if (phased)
-    inputs.push_back(pick(c, c.uniform(getScalars(), NarrowType::get(getContext(), {64}, cast<ShapedType>(getScalars().getType()).getElementType())), phaseSlot));
+  Value limit;
+  if (!getPhases().empty()) {
+    Value phase = pick(c, c.uniform(getScalars(), NarrowType::get(getContext(), {64}, cast<ShapedType>(getScalars().getType()).getElementType())), phaseSlot);
+    limit = choicesOf(c, getPhases(), phase);
+    inputs.push_back(limit);
+  }
 
-  Chooser chooser(c, *this, z, softmax);
+  Chooser chooser(c, *this, z, softmax, limit);
   SmallVector<Value> chosen, logits;
   bool byLogits = !getBias() && getGroups() == 1;
   SmallVector<double> first;
@@ -274,18 +296,16 @@ void RouteOp::buildRow(RowContext &c) {
   SmallVector<Value> results = c.narrowCode(inputs, types, [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
     ValueRange index = v.slice(before, k), z = v.slice(before + k, k);
-    Value zero = s.constant(0), limit;
-    if (phased) { // choices of the present phase; the last one's from there on
-      limit = s.constant(getPhases().back());
-      for (int64_t p = (int64_t)getPhases().size() - 1; p-- > 0;)
-        limit = s.select(s.less(v[before - 1], s.constant(p + 0.5)), s.constant(getPhases()[p]), limit);
-    }
-    auto open = [&](int64_t j) { return s.less(s.constant(j), limit); };
+    Value zero = s.constant(0);
+    const bool phased = bool(limit);
+    auto open = [&](int64_t j) { return s.less(s.constant(j), v[before - 1]); };
     SmallVector<Value> g;
     bool after = getScore() == Score::softmax_after_topk;
     Value highest = z[0];
-    for (Value each : z.drop_front()) // with a bias the first need not be the highest
-      highest = s.max(highest, each);
+    for (int64_t j = 1; j < k; ++j) { // with a bias the first need not be the highest
+      Value higher = s.max(highest, z[j]);
+      highest = phased ? s.select(open(j), higher, highest) : higher;
+    }
     for (int64_t j = 0; j < k; ++j) {
       SmallVector<Value> of{z[j]};
       if (softmax)

@@ -2,6 +2,8 @@
 #include "hal/cpu/CpuDevice.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace mhcrt {
 
@@ -15,14 +17,17 @@ void CpuDevice::dispatch(const DispatchArgs &args) {
     if (isChoice(args.index[i]))
       ++args.counts[args.index[i]];
   }
+  int32_t most = INT32_MAX;
+  if (args.capacity > 0 && slots > 0) {
+    const int64_t choices = std::accumulate(args.counts, args.counts + args.experts, int64_t(0)) / args.tokens;
+    const double each = std::ceil(args.capacity * static_cast<double>(args.tokens) * static_cast<double>(choices) / static_cast<double>(args.experts));
+    most = static_cast<int32_t>(std::min<double>(each, INT32_MAX));
+  }
   std::vector<int32_t> next(args.experts), end(args.experts);
   int32_t offset = 0, dropped = 0;
   for (int64_t e = 0; e < args.experts; ++e) {
-    int32_t taken = args.counts[e];
-    if (args.capacity > 0 && taken > args.capacity) {
-      dropped += taken - static_cast<int32_t>(args.capacity);
-      taken = static_cast<int32_t>(args.capacity);
-    }
+    const int32_t taken = std::min(args.counts[e], most);
+    dropped += args.counts[e] - taken;
     args.offsets[e] = next[e] = offset;
     end[e] = offset += taken;
   }

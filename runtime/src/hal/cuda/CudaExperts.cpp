@@ -11,6 +11,7 @@
 #include <mhc/Package/Allocator.h>
 
 #include <algorithm>
+#include <bit>
 
 namespace mhcrt {
 
@@ -32,15 +33,16 @@ void CudaDevice::dispatch(const DispatchArgs &args) {
   const int64_t piece = unit * std::max<int64_t>({1, wanted, mhc::ceilDivide(count, unit * most)});
   const int64_t blocks = mhc::ceilDivide(count, piece);
   void *memory = scratch(DispatchTable, checkedMultiply(args.experts, blocks, "dispatch") * sizeof(int32_t));
-  const uint64_t table = pointer(memory), experts = args.experts, capacity = args.capacity;
+  const uint64_t table = pointer(memory), experts = args.experts, tokens = args.tokens;
+  const uint64_t kept = std::bit_cast<uint64_t>(args.capacity * static_cast<double>(args.tokens));
   const uint64_t pieces = blocks, length = piece, all = count;
   startBlocks("mhc_dispatch_count", blocks, {pointer(args.index), table, all, experts, pieces, length});
   startBlocks("mhc_dispatch_prefix", args.experts, {table, pointer(args.counts), pieces});
   startBlocks("mhc_dispatch_offsets", 1,
-              {pointer(args.counts), pointer(args.offsets), pointer(args.dropped), experts, capacity});
+              {pointer(args.counts), pointer(args.offsets), pointer(args.dropped), experts, tokens, kept});
   startBlocks("mhc_dispatch_scatter", blocks,
               {pointer(args.index), table, pointer(args.offsets), pointer(args.gather), pointer(args.order),
-               pointer(args.reverse), all, static_cast<uint64_t>(args.choices), experts, pieces, length, capacity});
+               pointer(args.reverse), all, static_cast<uint64_t>(args.choices), experts, pieces, length});
 }
 
 namespace {

@@ -19,12 +19,12 @@ def Mhc_RouteOp : Mhc_LookupRow<"route", [AttrSizedOperandSegments, Differentiab
     `softmax_after_topk` z + bias. Of `groups` G, each of E/G experts one after the other, the `chosen` ones of which the best k/`chosen` s + bias have the highest sum are chosen from.
 
     weight[t, j] = scale gate(g_j): g is s of the chosen expert (`softmax_after_topk`: softmax over the chosen logits), with `normalize` g / (sum g + 1e-20); the gate is g, with `sqrt_gate` its root.
-    `phases`: the number of choices in each phase of the training, of which scalars[20] says the present one; a choice beyond has index -1 and weight 0.
+    `phases`: the number of choices in each phase of the training, of which scalars[20] says the present one; a choice beyond has index -1 and weight 0, and k in the score of a group is that number.
     A token with a logit that is not finite has index -2: `mhc.dispatch` refuses it.
 
     All in the compute type. Backward needs logits and index.
-    (C1) logits [T, E], index [T, k] i32, weight [T, k] narrow; (C2) groups divide E, chosen of them divide k, and k/chosen <= E/groups; (C3) bias has E elements; (C4) phases: scalars, and 1 to k choices each, k the most;
-    with several groups all the same.
+    (C1) logits [T, E], index [T, k] i32, weight [T, k] narrow; (C2) groups divide E, chosen of them divide k, and k/chosen <= E/groups; (C3) bias has E elements; (C4) phases: scalars, and 1 to k choices each, k the most,
+    all of them divided by `chosen`.
 
     ```mlir
     %weight, %index = mhc.route logits %z bias %b {score = #mhc<score sigmoid>, normalize}
