@@ -74,6 +74,7 @@ struct ExpandNewtonSchulzPass : impl::ExpandNewtonSchulzPassBase<ExpandNewtonSch
       if (auto view = dyn_cast<ViewOp>(user)) {
         Type type = withElementType(view.getResult().getType(), cast<ShapedType>(to.getType()).getElementType());
         replaceUses(b, view.getResult(), ViewOp::create(b, view.getLoc(), type, to));
+        view.erase();
       } else if (isa<DescendOp, AddScaledOp>(user)) {
         use.set(to);
       } else {

@@ -61,6 +61,24 @@ module attributes {mhc.targets = [#mhc.target<name = "sm_90a", units = 132, onCh
 
 // -----
 
+// A stack that shares one norm reads the same memory with longer rows, in bf16 too.
+module attributes {mhc.targets = [#mhc.target<name = "sm_90a", units = 132, onChipBytes = 494592, copyRate = 4300, fmaRate = 67000>]} {
+  // CHECK-LABEL: func.func @stack_on_gpus
+  // CHECK-COUNT-14: mhc.matmul
+  // CHECK:         %[[O:.*]] = mhc.matmul {{.*}} -> tensor<?x24xbf16>
+  // CHECK-NEXT:    %[[LONG:.*]] = mhc.view %[[O]] : (tensor<?x24xbf16>) -> tensor<?x48xbf16>
+  // CHECK-NEXT:    mhc.add_scaled %arg1, %[[LONG]], %arg2
+  // CHECK-NOT:     mhc.view
+  func.func @stack_on_gpus(%u: tensor<?x24xf32>, %w: tensor<?x48xf32>, %r: tensor<?x1xf32, #mhc.narrow>) -> tensor<?x48xf32> {
+    %0 = mhc.newton_schulz %u {rows = 4, columns = 6, eps = 1.0e-7} : (tensor<?x24xf32>) -> tensor<?x24xf32>
+    %1 = mhc.view %0 : (tensor<?x24xf32>) -> tensor<?x48xf32>
+    %2 = mhc.add_scaled %w, %1, %r : (tensor<?x48xf32>, tensor<?x48xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x48xf32>
+    return %2 : tensor<?x48xf32>
+  }
+}
+
+// -----
+
 // 4099 is a prime: no part divides the row. Streams and sums beside rows stay as they are, too.
 // CHECK-LABEL: func.func @not_split
 // CHECK-NEXT:    mhc.dot_rows %arg0, %arg0 : (tensor<?x4099xf32>, tensor<?x4099xf32>)

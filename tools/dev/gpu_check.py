@@ -102,7 +102,7 @@ def numerics(out, programs, workers, **environment):
         result = subprocess.run([sys.executable, tests / mode[0], *mode[1:]], capture_output=True, text=True, env=environment)
         # Of a traceback the last line alone.
         said = [line for line in (result.stdout + result.stderr).splitlines() if line and not line.startswith((" ", "Traceback"))]
-        return " ".join(mode), result.returncode == 0 and said[-1:] == ["passed"], said[-6:]
+        return " ".join(mode), result.returncode == 0 and result.stdout.splitlines()[-1:] == ["passed"], said[-6:]
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         yield from pool.map(one, NUMERICS)
@@ -273,8 +273,8 @@ class Checks:
                 for key, x in want.items():
                     if key.startswith("grad."):
                         limit = (3e-2 if low else 1e-4) * np.linalg.norm(x) + (1e-3 if low else 2e-7) * everything
-                    else:
-                        limit = (1e-3 if low else 1e-5) * np.linalg.norm(x)
+                    else: # in bf16 a token's experts may be others, where they are nearly as good
+                        limit = (5e-2 if low and key == "expert_counts" else 1e-3 if low else 1e-5) * np.linalg.norm(x)
                     error = np.linalg.norm(got[key].astype(np.float64) - x)
                     share = error / limit if limit else float(error > 0)
                     if not share <= worst:  # NaN too

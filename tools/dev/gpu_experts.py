@@ -39,7 +39,7 @@ def kernels():
     for c, i, _, _ in MODELS.values():
         sizes += [(c, i, "bf16"), (i, c, "bf16"), (c, 2 * i, "bf16"), (2 * i, c, "bf16")]
     sizes += [(1280, 896, "f32"), (896, 1280, "f32")]
-    return SORT + sorted({product(what, kind, k, n) for k, n, kind in sizes for what in ("plain", "transposed", "outer")})
+    return ["mhc_route_check", *SORT] + sorted({product(what, kind, k, n) for k, n, kind in sizes for what in ("plain", "transposed", "outer")})
 
 
 def prepare(out, programs):
