@@ -161,7 +161,15 @@ private:
     return segment;
   }
 
-  /// Moves ops whose result is larger than what they read to the segment of their earliest user, users first.
+  /// Whether another op than `but` reads the rows of `v` in that segment.
+  bool readsRows(int64_t segment, Value v, Operation *but) const {
+    return llvm::any_of(v.getUsers(), [&](Operation *user) {
+      Operation *at = block.findAncestorOpInBlock(*user);
+      return at != but && fusible(at) && segments.lookup(at) == segment && domains.of(at) == domains.of(but);
+    });
+  }
+
+  /// Moves ops whose result is larger than what is read for them alone to the segment of their earliest user, users first.
   void sink() {
     for (Operation &op : llvm::reverse(block)) {
       if (!fusible(&op) || op.use_empty())
@@ -194,7 +202,8 @@ private:
       int64_t read = 0, written = 0;
       auto row = dyn_cast<RowOpInterface>(op);
       for (OpOperand &operand : op.getOpOperands())
-        if (!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) // tables lie in memory anyway
+        // Tables lie in memory anyway, and rows that the later segment reads are read once.
+        if ((!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) && !readsRows(latest, operand.get(), &op))
           read += hasRows(operand.get().getType()) ? rowBytes(operand.get().getType()) : 0;
       for (Value v : op.getResults())
         written += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
