@@ -62,6 +62,8 @@ constexpr LibrarySignature librarySignatures[] = {
     {"mhc_widen_bf16", "dst[i] = src[i]", "src: bf16, size|dst: f32, size; written", sizeInts, "size", sizeBlocks},
     {"mhc_round_bf16", "dst[i] = src[i], to nearest even", "src: f32, size|dst: bf16, size; written", sizeInts, "size",
      sizeBlocks},
+    {"mhc_part_bf16", "dst[i] = the bf16 number nearest to src[i] less its parts before: the sum of parts 0, 1 and 2 is src[i]",
+     "src: f32, size|dst: bf16, size; written", "size: elements|part: 0, 1 or 2", "size", sizeBlocks},
     {"mhc_split_tokens",
      "inputs are the tokens of each row but the last, targets those but the first (without targets: inputs are all)",
      "tokens: i32, columns for each row|inputs: i32, columns - 1 for each row; written|targets: i32, columns - 1 for "

@@ -69,6 +69,11 @@ def speed_models():
             "speed-experts": {**base, **experts, "residual": RESIDUALS["residual"]}}
 
 
+# So large that the runtime multiplies bf16 and fp32 in parts, by tensor cores.
+LARGE_ROUTER = {"kind": "moe_router", "hidden_size": 2048, "num_experts": 256, "num_experts_per_tok": 8, "dtype": "bf16", "score": "sigmoid"}
+LARGE_TOKENS = 8192
+
+
 def example_models(root):
     models = {}
     for name in RESIDUALS:
@@ -201,6 +206,7 @@ def prepare(out, programs):
             subprocess.run([runner, "call", out / f"{name}.mhcpkg", "loss_and_gradients", f"--inputs={out}/{name}-{b}x{s}.in", f"--outputs={out}/{name}-{b}x{s}.cpu"], check=True)
     for name, description in speed_models().items():
         compile_package(name, description)
+    compile_package("large-router", LARGE_ROUTER)
     gpu_boundary.prepare(out, programs)
     gpu_shapes.prepare(out, programs)
     gpu_experts.prepare(out, programs)
@@ -371,6 +377,30 @@ class Checks:
     def huge(self):
         gpu_shapes.huge(self)
 
+    def products(self):
+        rng = np.random.default_rng(8)
+        x = rng.standard_normal((LARGE_TOKENS, LARGE_ROUTER["hidden_size"]), np.float32).view(np.uint32) & 0xffff0000
+        router = rng.standard_normal((x.shape[1], LARGE_ROUTER["num_experts"]), np.float32) * 0.02
+        dweight = rng.standard_normal((LARGE_TOKENS, LARGE_ROUTER["num_experts_per_tok"]), np.float32)
+        bits, exact = (x >> 16).astype(np.uint16), x.view(np.float32).astype(np.float64)
+        calls = {"forward": {}, "backward": {"dweight": dweight, "dlosses": np.zeros(0, np.float32)}}
+        results = {}
+        for entry, more in calls.items():
+            arrays = create(self.work / "in", {"x": ("BF16", x.shape), **{n: ("F32", a.shape) for n, a in {"router": router, **more}.items()}})
+            for name, a in {"x": bits, "router": router, **more}.items():
+                arrays[name][...] = a
+            if self.run(["call", self.out / "large-router.mhcpkg", entry, "--device=cuda", f"--inputs={self.work}/in", f"--outputs={self.work}/{entry}.out"], MHC_POISON="1").returncode:
+                return self.say(False, f"large products: {entry} failed")
+            results |= {n: np.array(a) for n, a in read(self.work / f"{entry}.out").items()}
+        logits = exact @ router.astype(np.float64)
+        error = (np.abs(results["logits"] - logits) / np.maximum(1, np.abs(logits).max(1, keepdims=True))).max()
+        self.say(error <= 1e-5, f"large products: logits within {error:.1e} of the token's largest")
+        dlogits = results["dlogits"].astype(np.float64)
+        dx, want = (results["dx"].astype(np.uint32) << 16).view(np.float32).astype(np.float64), dlogits @ router.astype(np.float64).T
+        for name, got, wanted, limit in (("drouter", results["drouter"], exact.T @ dlogits, 1e-6), ("dx", dx, want, 3e-3)):
+            error = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
+            self.say(error <= limit, f"large products: {name} within {error:.1e} of its norm")
+
     def experts(self):
         gpu_experts.run(self.out, self.say)
 
@@ -404,7 +434,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "experts", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "products", "experts", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -122,10 +122,12 @@ std::vector<std::string> listLibraryKernels(ModuleOp module) {
         .Case([&](plan::SequenceLoadOp) { names.insert("mhc_sequence_load"); })
         .Case([&](plan::UpdateBiasOp op) { names.insert("mhc_update_bias_" + text(typeOf(op.getCounts()))); })
         .Case([&](plan::GemmOp op) {
-          // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32).
+          // cuBLASLt multiplies bf16 by bf16 and f32 by f32 (into f32); a large f32 operand beside a bf16 one goes in parts.
           bool a = typeOf(op.getA()).isBF16(), b = typeOf(op.getB()).isBF16(), c = typeOf(op.getC()).isBF16();
           if (a != b || (!a && c && (op.getAccumulate() || op.getD())))
             names.insert("mhc_widen_bf16");
+          if (a != b)
+            names.insert("mhc_part_bf16");
           if (!(a && b) && c)
             names.insert("mhc_round_bf16");
         })

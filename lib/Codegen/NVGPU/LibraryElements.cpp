@@ -1,7 +1,7 @@
 //===- LibraryElements.cpp - kernels over elements --------------------------===//
 //
 // mhc_sum_partials_f32(partials, out; size, count, accumulate), mhc_add_<type>(src, dst; size),
-// mhc_widen_bf16(src, dst; size), mhc_round_bf16(src, dst; size). One element a thread and step; a block takes 1024
+// mhc_widen_bf16(src, dst; size), mhc_round_bf16(src, dst; size), mhc_part_bf16(src, dst; size, part). One element a thread and step; a block takes 1024
 // elements, so that a thread has four independent ones.
 //
 //===----------------------------------------------------------------------===//
@@ -50,6 +50,27 @@ public:
     }
     end();
   }
+
+  /// dst[i] = the bf16 number nearest to what the parts before left of src[i]. Three parts are all of an f32: 3 x 8 bits.
+  void part(StringRef name, Type from, Type to) {
+    constexpr int64_t each = 4;
+    begin(name, 2, 2, {threads * each, threads, 0});
+    Value src = argument(0), dst = argument(1), size = argument(2), part = argument(3);
+    Value first = add(mul(widen64(blockIndex), threads * each), widen64(thread));
+    for (int64_t n = 0; n < each; ++n) {
+      Value i = add(first, n * threads);
+      when(less(i, size), [&] {
+        Value left = load(from, address(src, from, i), 4), chosen;
+        for (int64_t p = 0; p < 3; ++p) {
+          auto [bits, rounded] = round(left, to);
+          chosen = p == 0 ? bits : select(compare(arith::CmpIPredicate::eq, part, i64(p)), bits, chosen);
+          left = arith::SubFOp::create(b, loc, left, rounded);
+        }
+        store(chosen, address(dst, to, i), 2);
+      });
+    }
+    end();
+  }
 };
 
 } // namespace
@@ -66,6 +87,8 @@ bool emitElementKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef na
     kernel.move(name, bf16, f32, /*addsUp=*/false);
   } else if (name == "mhc_round_bf16") {
     kernel.move(name, f32, bf16, /*addsUp=*/false);
+  } else if (name == "mhc_part_bf16") {
+    kernel.part(name, f32, bf16);
   } else {
     return false;
   }

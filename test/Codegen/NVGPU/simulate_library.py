@@ -169,6 +169,11 @@ def check_elements(sim, rng):
     wide = Tensor("f32", size)
     sim.run("mhc_widen_bf16", size, [narrow[0], wide, size])
     say(not np.array_equal(wide.values, narrow[1]) or not wide.intact(), "widen")
+    x, parts = tensor("f32", rng.normal(size=size) * 2.0 ** rng.integers(-60, 60, size)), [Tensor("bf16", size) for _ in range(3)]
+    for number, part in enumerate(parts):
+        sim.run("mhc_part_bf16", size, [x[0], part, size, number])
+    exact = np.array_equal(sum(part.values.astype(np.float64) for part in parts), x[1].astype(np.float64)) and np.array_equal(parts[0].values, stored("bf16", x[1])[1].astype(np.float32))
+    say(not exact or not all(part.intact() for part in parts), "parts")
     x, y = tensor("f32", rng.normal(size=size)), Tensor("bf16", size)
     sim.run("mhc_round_bf16", size, [x[0], y, size])
     say(not np.array_equal(y.values, stored("bf16", x[1])[1].astype(np.float32)) or not y.intact(), "round")
@@ -216,7 +221,7 @@ def check_tokens(sim, rng):
 
 def main():
     word = sys.argv[2] if len(sys.argv) > 2 else ""
-    names = ["mhc_add_f32", "mhc_add_bf16", "mhc_widen_bf16", "mhc_round_bf16", "mhc_split_tokens", "mhc_embedding_backward_f32", "mhc_embedding_backward_bf16"]
+    names = ["mhc_add_f32", "mhc_add_bf16", "mhc_widen_bf16", "mhc_round_bf16", "mhc_part_bf16", "mhc_split_tokens", "mhc_embedding_backward_f32", "mhc_embedding_backward_bf16"]
     cases = [a for a in ATTENTION if word in f"attention {a[0]} {a[1]}/{a[2]}"]
     for kind, hd, vd, *_ in cases:
         names += [f"mhc_attention{part}_{kind}_{hd}_{vd}" for part in ("", "_dq", "_dkv")] + [f"mhc_attention_delta_{kind}_{vd}"]

@@ -88,6 +88,7 @@ private:
   enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
+  void gemmInParts(GemmArgs product, void *workspace);
   void clearStatus();
 
   CudaContext context;

@@ -45,6 +45,23 @@ const void *CudaDevice::widened(const void *data, DType type, int64_t count, Slo
   return target;
 }
 
+/// The product of an f32 and a bf16 operand: the f32 one as three bf16 numbers, which are all of its bits, smallest
+/// first, so that tensor cores multiply, and exactly: c is f32. One part is there at a time.
+void CudaDevice::gemmInParts(GemmArgs product, void *workspace) {
+  const bool ofA = product.typeA == DType::F32;
+  const void *&wide = ofA ? product.a : product.b;
+  const int64_t count = product.batch * product.k * (ofA ? product.m : product.n);
+  const uint64_t whole = pointer(wide);
+  wide = scratch(ofA ? WidenedA : WidenedB, count * sizeof(uint16_t));
+  product.typeA = product.typeB = DType::BF16;
+  for (uint64_t part = 3; part-- > 0;) {
+    startLibrary("mhc_part_bf16", count, {whole, pointer(wide), static_cast<uint64_t>(count), part});
+    blas->gemm(product, workspace, context.stream);
+    product.accumulate = true;
+    product.d = nullptr;
+  }
+}
+
 /// cuBLASLt multiplies operands of one type; with f32 ones the result is f32. Everything else goes through f32, which
 /// changes no bit of an operand and leaves one rounding at the end.
 void CudaDevice::gemm(const GemmArgs &args) {
@@ -63,20 +80,30 @@ void CudaDevice::gemm(const GemmArgs &args) {
   if (!blas)
     blas = std::make_unique<CublasLt>();
   GemmArgs product = args;
-  bool direct = args.typeA == args.typeB && (args.typeA == DType::BF16 || args.typeC == DType::F32);
-  if (!direct) {
-    product.a = widened(args.a, args.typeA, args.batch * args.m * args.k, WidenedA);
-    product.b = widened(args.b, args.typeB, args.batch * args.k * args.n, WidenedB);
+  const bool mixed = args.typeA != args.typeB;
+  // Below, to take an operand apart costs more than multiplications by scalar instructions.
+  constexpr double largeProduct = 4e9;
+  const bool inParts = mixed && static_cast<double>(countC) * static_cast<double>(args.k) >= largeProduct;
+  if (mixed || (args.typeA == DType::F32 && args.typeC == DType::BF16)) {
+    if (!inParts) {
+      product.a = widened(args.a, args.typeA, args.batch * args.m * args.k, WidenedA);
+      product.b = widened(args.b, args.typeB, args.batch * args.k * args.n, WidenedB);
+      product.typeA = product.typeB = DType::F32;
+    }
     if (args.d)
       product.d = widened(args.d, args.typeC, countC, WidenedD);
-    product.typeA = product.typeB = product.typeC = DType::F32;
+    product.typeC = DType::F32;
     if (args.typeC == DType::BF16) {
       product.c = scratch(UnroundedC, countC * sizeof(float));
       if (args.accumulate)
         widened(args.c, args.typeC, countC, UnroundedC);
     }
   }
-  blas->gemm(product, scratch(Workspace, CublasLt::workspaceBytes), context.stream);
+  void *workspace = scratch(Workspace, CublasLt::workspaceBytes);
+  if (inParts)
+    gemmInParts(product, workspace);
+  else
+    blas->gemm(product, workspace, context.stream);
   if (product.typeC != args.typeC)
     startLibrary("mhc_round_bf16", countC, {pointer(product.c), pointer(args.c), static_cast<uint64_t>(countC)});
 }
