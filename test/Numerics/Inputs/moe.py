@@ -5,12 +5,13 @@ usage: moe.py routers | losses | hard | layers
 The reference is written from the formulas with loops over tokens; choices (piecewise constant) and counts are held fixed in the differences, which is what they are to the gradient. Gradients are compared along
 random directions, at tokens whose choices are clear.
 """
+import os
 import subprocess
 import sys
 
 import numpy as np
 
-from mhcref import WITHOUT_FP64, Package, save
+from mhcref import DEVICE, WITHOUT_FP64, Package, save
 
 FILE = {"fp64": "F64", "fp32": "F32", "bf16": "BF16"}
 # Of honest fp32 code: weights 1e-5 max(1, scale) max(1, logit / 4), losses 1e-5 (|loss| + 0.1 weight), gradients 1e-4 of the norm (bf16: also 2^-8); fp64 exact to 1e-9.
@@ -223,7 +224,7 @@ SCORES = ["softmax_before_topk", "softmax_after_topk", "sigmoid", "sqrt_softplus
 
 def routers():
     """every E and k, score, gate, groups, bias; E = 257 in phases of no whole vectors"""
-    shapes = [(63, 1, None), (72, 8, (8, 4)), (96, 3, None), (257, 8, None), (8, 2, (4, 2)), (96, 6, (8, 3)), (5, 5, None), (63, 7, None)]
+    shapes = [(63, 1, None), (72, 8, (8, 4)), (96, 3, None), (257, 8, None), (8, 2, (4, 2)), (96, 6, (8, 3)), (5, 5, None), (63, 7, None), (257, 4, None), (72, 2, (6, 2))]
     for i, (E, k, groups) in enumerate(shapes):
         for j, score in enumerate(SCORES):
             if k == 1 and score == "softmax_after_topk":
@@ -254,34 +255,44 @@ def hard():
     ones = lambda T, C: np.ones((T, C))
     one = lambda C, E: np.eye(1, C).T @ np.where(np.arange(E) == E // 2, 30.0, np.linspace(-1, 1, E))[None]
     for score in SCORES:
-        for bias in ({}, {"expert_bias": {"rate": 1e-3}}):
-            yield Case({"num_experts": 63, "num_experts_per_tok": 6, "score": score, "losses": ALL[2:]}, 9, x=integers, router=zeros)  # all equal
-            if not bias:
-                yield Case({"num_experts": 63, "num_experts_per_tok": 6, "score": score}, 17, x=integers, router=ties)
-                yield Case({"num_experts": 9, "num_experts_per_tok": 2, "score": score, "losses": ALL}, 21, x=ones, router=one)  # all tokens on the same experts
+        for more in ({}, {"expert_bias": {"rate": 1e-3}}, {"groups": {"count": 9, "chosen": 3}}):
+            yield Case({"num_experts": 63, "num_experts_per_tok": 6, "score": score, "losses": ALL[2:], **more}, 9, x=integers, router=zeros)  # all equal
+        yield Case({"num_experts": 63, "num_experts_per_tok": 6, "score": score}, 17, x=integers, router=ties)
+        yield Case({"num_experts": 9, "num_experts_per_tok": 2, "score": score, "losses": ALL}, 21, x=ones, router=one)  # all tokens on the same experts
+    # The same with experts behind it: one group of all rows and empty ones before and after it; equal logits, so the lowest experts.
+    layer = {"kind": "moe_layer", "moe_intermediate_size": 20, "score": "softmax_before_topk", "losses": ALL[2:]}
+    for dtype in ["fp32", "bf16"]:
+        yield Case({**layer, "num_experts": 96, "num_experts_per_tok": 1, "dtype": dtype}, 45, x=ones, router=one)
+        yield Case({**layer, "num_experts": 63, "num_experts_per_tok": 6, "dtype": dtype}, 9, x=integers, router=zeros)
 
 
 def layers():
-    for i, (E, k, shared, gate) in enumerate([(6, 2, 0, "plain"), (7, 3, 1, "sqrt"), (5, 1, 2, "plain"), (16, 4, 1, "plain")]):
+    for i, (E, k, shared, gate) in enumerate([(6, 2, 0, "plain"), (7, 3, 1, "sqrt"), (5, 1, 2, "plain"), (16, 4, 1, "plain"), (63, 8, 0, "sqrt"), (257, 3, 0, "plain")]):
         for dtype in ["fp32", "bf16"] + ([] if WITHOUT_FP64 else ["fp64"]):
-            d = {"kind": "moe_layer", "num_experts": E, "num_experts_per_tok": k, "moe_intermediate_size": 20, "n_shared_experts": shared, "gate": gate, "score": SCORES[[0, 1, 2, 3][i]], "dtype": dtype,
+            d = {"kind": "moe_layer", "num_experts": E, "num_experts_per_tok": k, "moe_intermediate_size": 20, "n_shared_experts": shared, "gate": gate, "score": SCORES[i % 4], "dtype": dtype,
                  "losses": ALL[2:3] if i % 2 else [], "normalize": i == 3}
             if i == 2:
                 d["expert_bias"] = {"rate": 1e-3}
-            yield Case(d, [11, 1, 0, 30][i] or 0, seed=i)
+            yield Case(d, [11, 1, 0, 30, 17, 9][i], seed=i)
 
 
 def not_finite():
-    d = {"kind": "moe_router", "hidden_size": 8, "num_experts": 6, "num_experts_per_tok": 2, "dtype": "fp32", "score": "sigmoid"}
-    package = Package(d)
-    for value in (np.nan, np.inf):
-        x = np.ones((5, 8))
-        x[3, 2] = value
-        try:
-            package.call("forward", {"x": (x, "F32"), "router": (np.ones((8, 6)), "F32")})
-        except subprocess.CalledProcessError:
-            continue
-        raise AssertionError(f"logits of {value} were accepted")
+    """a NaN or an infinity in one token's logits: the call fails, names op and token, and writes nothing"""
+    router = {"kind": "moe_router", "hidden_size": 8, "num_experts": 6, "num_experts_per_tok": 2, "dtype": "fp32", "score": "sigmoid"}
+    for d in (router, {**router, "kind": "moe_layer", "moe_intermediate_size": 4}, {**router, "groups": {"count": 3, "chosen": 2}, "expert_bias": {"rate": 0.0}}):
+        package = Package(d)
+        for value, where in ((np.nan, "x"), (np.inf, "x"), (-np.inf, "x"), (np.nan, "router")):
+            inputs = {"x": np.ones((5, 8)), "router": np.ones((8, 6))}
+            inputs[where][3 if where == "x" else 0, 2] = value
+            if d["kind"] == "moe_layer":
+                inputs.update({"w_gate": np.ones((6, 8, 4)), "w_up": np.ones((6, 8, 4)), "w_down": np.ones((6, 4, 8))})
+            if "expert_bias" in d:
+                inputs["expert_bias"] = np.zeros(6)
+            i, o = (os.path.join(package.folder.name, name) for name in ("hostile.safetensors", "never.safetensors"))
+            save(i, {name: (array, "F32") for name, array in inputs.items()})
+            ended = subprocess.run(["mhc-run", "call", package.path, "forward", f"--inputs={i}", f"--outputs={o}", *([f"--device={DEVICE}"] if DEVICE else [])], capture_output=True, text=True)
+            message = f"route: the router's logits of token {3 if where == 'x' else 0} are not finite"
+            assert ended.returncode == 1 and message in ended.stderr and not os.path.exists(o), f"{d}, {value} in {where}: {ended}"
 
 
 if __name__ == "__main__":

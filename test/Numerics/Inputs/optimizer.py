@@ -171,6 +171,13 @@ def drift():
     state = load(saved)
     radii = {name[len("optimizer.radius."):]: float(value[0]) for name, value in state.items() if name.startswith("optimizer.radius.")}
     assert len(radii) == 8, sorted(radii)
+    # They are those of the initial values, the weights have moved far from these, and no step was left out.
+    assert int(state["optimizer.step"][0]) == 10000
+    initial = package.call("init", {"seed": (np.array([1]), "I64")})
+    for name, radius in radii.items():
+        first, last = initial[name].astype(np.float64), state[name].astype(np.float64)
+        assert abs(np.linalg.norm(first) / radius - 1) < 1e-6, f"{name}: the radius is not the initial norm"
+        assert (first * last).sum() < 0.9 * radius ** 2, f"{name} has hardly moved"
     exact = [abs(np.linalg.norm(state[name].astype(np.float64)) / radius - 1) for name, radius in radii.items()]
     rounded = []
     for name, radius in radii.items():
