@@ -11,8 +11,8 @@ import chart
 import experiment
 
 OPTIONS = [
-    ("experts", 96, "in each block, one a token"), ("blocks", 6, "all with experts"), ("width", 64, "hidden size; experts have half of it"), ("steps", 400, "of each run"), ("sequences", 64, "in a step"),
-    ("length", 64, "of a sequence"), ("micro_batch", 16, "sequences"), ("weight", 0.01, "of the balancing loss"), ("tau", 1.0, "temperature of Top-1 LBL"), ("rate", 0.003, "learning rate"),
+    ("experts", 96, "in each block, one a token"), ("blocks", 6, "all with experts"), ("width", 64, "hidden size; experts have half of it"), ("steps", 600, "of each run"), ("sequences", 64, "in a step"),
+    ("length", 64, "of a sequence"), ("weight", 0.01, "of the balancing loss"), ("tau", 0.1, "temperature of Top-1 LBL"), ("rate", 0.003, "learning rate"),
     ("early", [8, 4, 2], "experts a token of the first blocks under progressive sparsification, until 90% of the training"), ("seeds", 2, "runs of each kind"), ("eval_batches", 16, "of held-out text")]
 VARIANTS = {"switch": "LBL", "top1": "Top-1 LBL", "progressive": "LBL, progressive sparsification"}
 
@@ -27,7 +27,7 @@ def description(settings, variant):
         "router": {"losses": [loss]},
         "training": {
             "optimizer": {"kind": "adamw", "learning_rate": settings["rate"], "weight_decay": 0.1}, "schedule": {"kind": "cosine", "warmup_steps": 20, "final_fraction": 0.1}, "clip": 1.0,
-            "batch": {"sequences": settings["sequences"], "sequence_length": settings["length"], "steps": settings["steps"], "micro_batch": settings["micro_batch"]}}}
+            "batch": {"sequences": settings["sequences"], "sequence_length": settings["length"], "steps": settings["steps"]}}}
 
 
 def prepare(settings):
@@ -43,10 +43,11 @@ def deviations(counts):
 
 def measure(run, lines):
     steps = [line for line in lines if "expert_counts" in line]
-    # The last tenth: after the switch to one expert a token, where there is one.
-    late = steps[-max(1, len(steps) // 10):]
-    total = [[sum(some) for some in zip(*blocks)] for blocks in zip(*(line["expert_counts"] for line in late))]
-    return {"validation": lines[-1]["validation_loss"], "late": deviations(total), "late_shares": [sorted((round(count / sum(block), 6) for count in block), reverse=True) for block in total],
+    # The last tenth of the steps comes after the switch to one expert a token, where there is one.
+    tenth = max(1, len(steps) // 10)
+    sums = lambda some: [[sum(counts) for counts in zip(*blocks)] for blocks in zip(*(line["expert_counts"] for line in some))]
+    total = sums(steps[-tenth:])
+    return {"validation": lines[-1]["validation_loss"], "before": deviations(sums(steps[-2 * tenth:-tenth])), "late": deviations(total), "late_shares": [sorted((round(count / sum(block), 6) for count in block), reverse=True) for block in total],
             "steps": [{"step": line["step"], "loss": round(line["cross_entropy"], 5), "balancing": round(line["loss"] - line["cross_entropy"], 7), "deviations": deviations(line["expert_counts"])} for line in steps]}
 
 
@@ -57,9 +58,10 @@ def evaluate(settings, records):
         some = [record for record in records if record["variant"] == variant]
         out[variant] = {
             "validation": [record["validation"] for record in some],
-            # By block, means over the seeds.
-            "most": [mean([record["late"][block][0] for record in some]) for block in range(settings["blocks"])],
-            "least": [mean([record["late"][block][1] for record in some]) for block in range(settings["blocks"])],
+            # By block, means over the seeds; of the last tenth of the steps, and of the tenth before it.
+            **{name: [mean([record[when][block][which] for record in some]) for block in range(settings["blocks"])]
+               for name, when, which in (("most", "late", 0), ("least", "late", 1), ("most_before", "before", 0), ("least_before", "before", 1))},
+            "unused": mean([sum(share == 0 for share in shares) for record in some for shares in record["late_shares"]]),
             "balancing_loss": mean([record["steps"][-1]["balancing"] / settings["weight"] / settings["blocks"] for record in some])}
     return {"settings": settings, "variants": out}
 
@@ -89,10 +91,11 @@ def draw(settings, results, records):
     for i, record in enumerate(seed):
         panel.line(range(1, settings["experts"] + 1), percent(record["late_shares"][0]), VARIANTS[record["variant"]], i)
     panels.append(panel)
-    text = ["| | validation loss | block 0: most, least | last block: most, least | LBL at the end, 1 at its lowest |", "|---|---|---|---|---|"]
+    text = ["| | validation loss | block 0: most, least | a tenth of the steps earlier | last block: most, least | experts without a token, of a block | loss over its weight, 1 at its lowest |", "|---|---|---|---|---|---|---|"]
     for variant, title in VARIANTS.items():
         r = results["variants"][variant]
-        text.append(f"| {title} | {', '.join(f'{v:.4f}' for v in r['validation'])} | {r['most'][0]:+.0%}, {r['least'][0]:+.0%} | {r['most'][-1]:+.0%}, {r['least'][-1]:+.0%} | {r['balancing_loss']:.3f} |")
+        text.append(f"| {title} | {', '.join(f'{v:.4f}' for v in r['validation'])} | {r['most'][0]:+.0%}, {r['least'][0]:+.0%} | {r['most_before'][0]:+.0%}, {r['least_before'][0]:+.0%} | "
+                    f"{r['most'][-1]:+.0%}, {r['least'][-1]:+.0%} | {r['unused']:.1f} | {r['balancing_loss']:.3f} |")
     return {"expert-load.svg": chart.svg(panels)}, "\n".join(text)
 
 

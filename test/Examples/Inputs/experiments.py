@@ -94,7 +94,7 @@ def learning_rates(text):
 
 def expert_balance(text):
     example, folder = "expert-balance", os.path.join(FOLDER, "balance")
-    script(example, "prepare", folder, f"--text={text}", "--experts=12", "--blocks=2", "--width=16", "--steps=10", "--sequences=4", "--length=16", "--micro-batch=2", "--seeds=1", "--early=4", "--eval-batches=1")
+    script(example, "prepare", folder, f"--text={text}", "--experts=12", "--blocks=2", "--width=16", "--steps=10", "--sequences=4", "--length=16", "--seeds=1", "--early=4", "--eval-batches=1")
     script(example, "train", folder, "--jobs=2", "--threads=1")
     runs = {run["name"]: run for run in lines(folder, "runs.jsonl")}
     assert sorted(runs) == ["progressive-1", "switch-1", "top1-1"]
