@@ -12,13 +12,13 @@ import chart
 import experiment
 
 OPTIONS = [
-    ("depths", [2, 4, 8], "blocks"), ("width", 64, "hidden size"), ("steps", 300, "of each run"), ("sequences", 16, "in a step"), ("length", 64, "of a sequence"), ("warmup", 10, "steps"),
-    ("seeds", 2, "runs of each point"), ("lowest", 0.0005, "learning rate"), ("points", 9, "learning rates, each sqrt(2) times the one before"), ("eval_batches", 32, "of held-out text")]
+    ("depths", [2, 4, 8], "blocks"), ("widths", [64, 64, 64], "hidden size at each of the depths"), ("steps", 300, "of each run"), ("sequences", 16, "in a step"), ("length", 64, "of a sequence"), ("warmup", 10, "steps"),
+    ("seeds", 2, "runs of each point"), ("lowest", 0.0005, "learning rate"), ("points", 9, "learning rates"), ("factor", 1.41421, "from one learning rate to the next"), ("eval_batches", 32, "of held-out text")]
 VARIANTS = {"with": "with 1/sqrt(2d) and sqrt(8/d)", "without": "without"}
 
 
 def description(settings, variant, depth):
-    width = settings["width"]
+    width = settings["widths"][settings["depths"].index(depth)]
     model = {
         "kind": "language_model", "dtype": "fp32", "vocab_size": 256, "hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": max(1, width // 16), "intermediate_size": 3 * width,
         "max_position_embeddings": settings["length"], "qk_norm": True, "tie_word_embeddings": True,
@@ -33,10 +33,12 @@ def description(settings, variant, depth):
 
 
 def rates(settings):
-    return [float(f"{settings['lowest'] * math.sqrt(2) ** i:.4g}") for i in range(settings["points"])]
+    return [float(f"{settings['lowest'] * settings['factor'] ** i:.4g}") for i in range(settings["points"])]
 
 
 def prepare(settings):
+    if len(settings["widths"]) != len(settings["depths"]):
+        sys.exit("--widths: expected a hidden size for each depth")
     descriptions = {f"{variant}-{depth}": description(settings, variant, depth) for variant in VARIANTS for depth in settings["depths"]}
     # Deep ones first: they take longest.
     runs = [{"name": f"{variant}-{depth}-{rate:g}-{seed}", "package": f"{variant}-{depth}", "variant": variant, "depth": depth, "rate": rate,
@@ -72,7 +74,7 @@ def evaluate(settings, records):
             best[str(depth)] = {"optimum": fitted and round(math.exp(fitted), 6), "of_seeds": [x and round(math.exp(x), 6) for x in single], "grid_point": grid[lowest],
                                 "validation": means[lowest], "means": [m if math.isfinite(m) else None for m in means]}
         optima = [b["optimum"] for b in best.values()]
-        moved = None if None in optima else math.log(max(optima) / min(optima), math.sqrt(2))
+        moved = None if None in optima else math.log(max(optima) / min(optima), settings["factor"])
         out[variant] = {"depths": best, "moves_by_grid_steps": moved and round(moved, 2)}
     return {"settings": settings, "rates": grid, "variants": out}
 
@@ -89,7 +91,7 @@ def draw(settings, results, records):
         panels.append(panel)
     for variant in VARIANTS:
         moved = results["variants"][variant]["moves_by_grid_steps"]
-        text.append(f"\n{variant}: " + ("an optimum is at the end of the grid" if moved is None else f"the optimum moves by {moved:.2f} grid steps (of sqrt 2)"))
+        text.append(f"\n{variant}: " + ("an optimum is at the end of the grid" if moved is None else f"the optimum moves by {moved:.2f} grid steps"))
     return {"learning-rates.svg": chart.svg(panels, same_y=True)}, "\n".join(text)
 
 

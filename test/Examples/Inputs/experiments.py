@@ -48,7 +48,7 @@ def chart(*path):
 def learning_rates(text):
     example, folder = "learning-rate-transfer", os.path.join(FOLDER, "rates")
     assert "not prepared" in script(example, "train", folder, status=1)
-    script(example, "prepare", folder, f"--text={text}", "--depths=1,2", "--width=16", "--steps=3", "--sequences=2", "--length=16", "--warmup=1", "--seeds=1", "--points=2", "--lowest=0.004", "--eval-batches=2")
+    script(example, "prepare", folder, f"--text={text}", "--depths=1,2", "--widths=16,16", "--steps=3", "--sequences=2", "--length=16", "--warmup=1", "--seeds=1", "--points=2", "--lowest=0.004", "--eval-batches=2")
     # The descriptions differ in what they should: the rules of depth.
     first, second = (json.loads(read(folder, f"{name}-2.json")) for name in ("with", "without"))
     assert second.pop("residual")["branch_scale"] == 1 and second["training"]["parametrization"].pop("base_depth") == 2 and first == second
@@ -75,7 +75,7 @@ def learning_rates(text):
 
     # Losses whose optimum is known: a parabola over log(rate) is found exactly; one variant drifts, in the other a run has diverged.
     rates = module(example)
-    settings = {"lowest": 0.001, "points": 9, "depths": [2, 8], "seeds": 2}
+    settings = {"lowest": 0.001, "points": 9, "factor": math.sqrt(2), "depths": [2, 8], "seeds": 2}
     grid = rates.rates(settings)
     assert abs(grid[2] / grid[0] - 2) < 1e-3
     optimum = {("with", 2): 0.004, ("with", 8): 0.0044, ("without", 2): 0.0061, ("without", 8): 0.0031}
