@@ -7,8 +7,9 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 430, 320, 58, 14, 34, 46
 
 
 class Panel:
-    def __init__(self, title, x, y, log_x=False):
-        self.title, self.x, self.y, self.log_x, self.series = title, x, y, log_x, []
+    def __init__(self, title, x, y, log_x=False, top=math.inf):
+        """top: what is higher is drawn there"""
+        self.title, self.x, self.y, self.log_x, self.top, self.series = title, x, y, log_x, top, []
 
     def line(self, xs, ys, label=None, colour=0, marks=False, dashed=False):
         """None among the ys leaves a gap"""
@@ -36,7 +37,7 @@ def panel_svg(panel, limits):
     points = [p for series in panel.series for p in series[0]]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x0, x1 = min(xs), max(xs)
-    y0, y1 = limits or (min(ys), max(ys))
+    y0, y1 = limits or (min(ys), min(max(ys), panel.top))
     if x0 == x1:
         x0, x1 = (x0 / 2, x1 * 2) if panel.log_x else (x0 - 1, x1 + 1)
     margin = (y1 - y0) * 0.05 or abs(y0) * 0.05 or 1

@@ -3,6 +3,7 @@
 
     run.py prepare FOLDER [--target=cpu|sm_90a]     run.py train FOLDER [--device=cpu|cuda] [--jobs=N]     run.py plot FOLDER
 """
+import math
 import os
 import sys
 
@@ -61,6 +62,7 @@ def evaluate(settings, records):
             # By block, means over the seeds; of the last tenth of the steps, and of the tenth before it.
             **{name: [mean([record[when][block][which] for record in some]) for block in range(settings["blocks"])]
                for name, when, which in (("most", "late", 0), ("least", "late", 1), ("most_before", "before", 0), ("least_before", "before", 1))},
+            "spread": mean([math.sqrt(sum((share * len(shares) - 1) ** 2 for share in shares) / len(shares)) for record in some for shares in record["late_shares"]]),
             "unused": mean([sum(share == 0 for share in shares) for record in some for shares in record["late_shares"]]),
             "balancing_loss": mean([record["steps"][-1]["balancing"] / settings["weight"] / settings["blocks"] for record in some])}
     return {"settings": settings, "variants": out}
@@ -76,7 +78,7 @@ def draw(settings, results, records):
     percent = lambda values: [100 * value for value in values]
     panels = []
     for block in blocks:
-        panel = chart.Panel(f"most and least loaded expert, block {block}", "step", "relative deviation, %")
+        panel = chart.Panel(f"most and least loaded expert, block {block}", "step", "relative deviation, %", top=1000)
         for i, record in enumerate(seed):
             steps, window = record["steps"], max(1, len(record["steps"]) // 50)
             for which in (0, 1):
@@ -91,11 +93,12 @@ def draw(settings, results, records):
     for i, record in enumerate(seed):
         panel.line(range(1, settings["experts"] + 1), percent(record["late_shares"][0]), VARIANTS[record["variant"]], i)
     panels.append(panel)
-    text = ["| | validation loss | block 0: most, least | a tenth of the steps earlier | last block: most, least | experts without a token, of a block | loss over its weight, 1 at its lowest |", "|---|---|---|---|---|---|---|"]
+    text = ["| | validation loss | block 0: most, least | the tenth of the steps before | last block: most, least | standard deviation of the loads | experts without a token, of a block | loss over its weight, 1 at its lowest |",
+            "|---|---|---|---|---|---|---|---|"]
     for variant, title in VARIANTS.items():
         r = results["variants"][variant]
         text.append(f"| {title} | {', '.join(f'{v:.4f}' for v in r['validation'])} | {r['most'][0]:+.0%}, {r['least'][0]:+.0%} | {r['most_before'][0]:+.0%}, {r['least_before'][0]:+.0%} | "
-                    f"{r['most'][-1]:+.0%}, {r['least'][-1]:+.0%} | {r['unused']:.1f} | {r['balancing_loss']:.3f} |")
+                    f"{r['most'][-1]:+.0%}, {r['least'][-1]:+.0%} | {r['spread']:.0%} | {r['unused']:.1f} | {r['balancing_loss']:.3f} |")
     return {"expert-load.svg": chart.svg(panels)}, "\n".join(text)
 
 
