@@ -12,7 +12,7 @@ import chart
 import experiment
 
 OPTIONS = [
-    ("depths", [2, 4, 8], "blocks"), ("widths", [32, 64, 128], "hidden size at each of the depths"), ("steps", 300, "of each run"), ("sequences", 16, "in a step"), ("length", 64, "of a sequence"), ("warmup", 10, "steps"),
+    ("depths", [2, 4, 8], "blocks"), ("widths", [16, 32, 64], "hidden size at each of the depths"), ("steps", 300, "of each run"), ("sequences", 16, "in a step"), ("length", 64, "of a sequence"), ("warmup", 10, "steps"),
     ("seeds", 2, "runs of each point"), ("lowest", 0.0005, "learning rate"), ("points", 7, "learning rates"), ("factor", 2.0, "from one learning rate to the next"), ("eval_batches", 32, "of held-out text")]
 VARIANTS = {"with": "with 1/sqrt(2d) and sqrt(8/d)", "without": "without"}
 
