@@ -28,7 +28,7 @@ std::string drawHeatMap(const HeatMap &map, int cell) {
       out += std::string("<rect class=\"cell ") + (share < 0 ? "neg" : "pos") + "\"" + at("x", x) + at("y", y) + at("width", cell) + at("height", cell) + " fill-opacity=\"" + opacity + "\"><title>" +
              escaped(map.rowName) + " " + std::to_string(r) + ", " + escaped(map.columnName) + " " + std::to_string(c) + ": " + shortNumber(value, 6) + "</title></rect>";
       if (map.numbers)
-        out += "<text class=\"value\" text-anchor=\"middle\" pointer-events=\"none\"" + at("x", x + cell / 2) + at("y", y + cell / 2 + 4) + ">" + shortNumber(value, 2) + "</text>";
+        out += std::string("<text class=\"value") + (std::abs(share) > 0.6 ? " strong" : "") + "\" text-anchor=\"middle\" pointer-events=\"none\"" + at("x", x + cell / 2) + at("y", y + cell / 2 + 4) + ">" + shortNumber(value, 2) + "</text>";
       out += "\n";
     }
   return out + "</svg></figure>\n";

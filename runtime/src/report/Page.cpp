@@ -31,7 +31,7 @@ svg text { fill: var(--soft); font-size: 12px; }
 .legend { display: flex; flex-wrap: wrap; gap: .15rem .8rem; font-size: .78rem; color: var(--soft); } .legend i { display: inline-block; width: .9rem; height: .2rem; margin-right: .3rem; vertical-align: middle; }
 .tip { position: absolute; pointer-events: none; background: var(--paper); border: 1px solid var(--line); border-radius: .35rem; padding: .2rem .5rem; font-size: .78rem; white-space: pre; display: none; z-index: 2; }
 .maps { display: flex; flex-wrap: wrap; gap: .7rem; align-items: flex-start; } .maps figure { padding: .4rem .5rem; } .maps svg { width: auto; max-width: 100%; } .maps figcaption { font-size: .78rem; }
-.map .cell { stroke: var(--card); stroke-width: 1; } .map .pos { fill: var(--accent); } .map .neg { fill: var(--low); } .map text { font-size: 10px; } .map .value { fill: var(--ink); }
+.map .cell { stroke: var(--card); stroke-width: 1; } .map .pos { fill: var(--accent); } .map .neg { fill: var(--low); } .map text { font-size: 10px; } .map .value { fill: var(--ink); } .map .strong { fill: var(--card); }
 .tabs > input { position: absolute; opacity: 0; } .tabs > label { display: inline-block; padding: .15rem .7rem; margin: 0 .3rem .5rem 0; border: 1px solid var(--line); border-radius: 1rem; cursor: pointer; font-size: .85rem; }
 .tabs > div { display: none; } .tabs > input:checked + label { background: var(--accent); border-color: var(--accent); color: var(--paper); } .tabs > input:focus-visible + label { outline: 2px solid var(--ink); }
 details { margin: .6rem 0; } summary { cursor: pointer; } .scroll { overflow-x: auto; }

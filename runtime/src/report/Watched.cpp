@@ -84,8 +84,11 @@ static std::string mixingMaps(const StepTensors &sample, const std::string &kind
   const size_t n = mean->shape[1], size = n * mean->shape[2];
   std::string out;
   double range = 1;
-  for (double value : mean->data)
+  bool negative = false;
+  for (double value : mean->data) {
     range = std::isfinite(value) ? std::max(range, std::abs(value)) : range;
+    negative |= value < -1e-6;
+  }
   for (size_t l = 0; l < static_cast<size_t>(mean->shape[0]); ++l) {
     HeatMap map;
     const std::string number = std::to_string(l);
@@ -101,7 +104,7 @@ static std::string mixingMaps(const StepTensors &sample, const std::string &kind
     map.numbers = n <= 4;
     out += drawHeatMap(map, n <= 4 ? 32 : 18);
   }
-  return "<p>Full colour is " + shortNumber(range, 3) + (range > 1 ? ", blue above and red below zero" : "") + "; below each name the forward and the backward gain.</p>\n<div class=\"maps\">\n" + out + "</div>\n";
+  return "<p>Full colour is " + shortNumber(range, 3) + (negative ? ", blue above and red below zero" : "") + "; below each name the forward and the backward gain.</p>\n<div class=\"maps\">\n" + out + "</div>\n";
 }
 
 /// Gains over the sublayers, at a few steps.
