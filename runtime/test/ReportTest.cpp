@@ -11,7 +11,7 @@ namespace {
 
 struct Metrics {
   Folder folder;
-  Run read(const std::string &text) { return readRun(folder.write("m.jsonl", text)); }
+  RunRecord read(const std::string &text) { return readRun(folder.write("m.jsonl", text)); }
 };
 
 std::string stepLine(int step, double loss, const std::string &more = "") { return concat("{\"step\": ", step, ", \"loss\": ", loss, more, "}\n"); }
@@ -27,7 +27,7 @@ size_t countOf(const std::string &text, const std::string &part) {
 
 TEST(Report, ReadsStepsAndWhatTheyLack) {
   Metrics m;
-  Run run = m.read("{\"package\": \"p\", \"steps\": 9}\n" + stepLine(1, 3) + "{\"step\": 2, \"loss\": null, \"norm\": 7}\n\n{\"step\": 2, \"validation_loss\": 4.5}\n" + stepLine(3, 1) + "{\"hello\": 1}\n");
+  RunRecord run = m.read("{\"package\": \"p\", \"steps\": 9}\n" + stepLine(1, 3) + "{\"step\": 2, \"loss\": null, \"norm\": 7}\n\n{\"step\": 2, \"validation_loss\": 4.5}\n" + stepLine(3, 1) + "{\"hello\": 1}\n");
   EXPECT_EQ(run.header["steps"], 9);
   EXPECT_EQ(run.steps, (std::vector<double>{1, 2, 3}));
   EXPECT_EQ(run.scalars["loss"][0], 3);
@@ -50,7 +50,7 @@ TEST(Report, ResumedStepsTakeThePlaceOfTheEarlierOnes) {
   text += "{\"step\": 5, \"validation_loss\": 50}\n{\"package\": \"p\", \"resumed_after_step\": 2}\n";
   for (int step = 3; step <= 4; ++step)
     text += stepLine(step, 10 * step, watched(step, 10 * step));
-  Run run = m.read(text);
+  RunRecord run = m.read(text);
   EXPECT_EQ(run.steps, (std::vector<double>{1, 2, 3, 4}));
   EXPECT_EQ(run.scalars["loss"], (std::vector<double>{1, 2, 30, 40}));
   EXPECT_TRUE(run.validation.empty());
@@ -79,7 +79,7 @@ TEST(Report, NamesTheLineThatIsWrong) {
   EXPECT_ERROR(m.read(stepLine(1, 1, ", \"monitor\": {\"z\": [1, [2]]}")), "line.monitor.z[1]: expected lists of one");
   EXPECT_ERROR(m.read(std::string(200, '[') + "\n"), "m.jsonl:1: expected at most 64 levels of nesting");
   EXPECT_ERROR(readRun(m.folder.file("nowhere")), "nowhere");
-  Run run = m.read(good + "{\"step\": 2, \"lo");
+  RunRecord run = m.read(good + "{\"step\": 2, \"lo");
   EXPECT_EQ(run.steps.size(), 1u);
   ASSERT_EQ(run.notes.size(), 1u);
   EXPECT_EQ(run.notes[0], "line 2 is not finished, as a run that was killed leaves it: left out");
@@ -136,7 +136,7 @@ TEST(Report, ThePageHoldsWhatTheRunHasAndNoMarkupOfOthers) {
   Metrics m;
   std::string monitor = ", \"monitor\": {\"attention_z\": [2.5], \"mixing\": {\"forward_gain\": [1, 1], \"backward_gain\": [1, 1.25], \"deviation\": [0, 0], \"mean\": [[[1, 0], [0, 1]], [[0.75, 0.25], [-0.5, null]]]}, "
                         "\"weights\": {\"<script>x\": {\"norm\": 3, \"angle\": 0.5}}}, \"expert_counts\": [[3, 1], [0, 0]]";
-  Run run = m.read("{\"package\": \"<img src=x>\", \"device\": \"cpu\"}\n" + stepLine(1, 3, monitor) + stepLine(2, 2, monitor));
+  RunRecord run = m.read("{\"package\": \"<img src=x>\", \"device\": \"cpu\"}\n" + stepLine(1, 3, monitor) + stepLine(2, 2, monitor));
   std::string html = reportPage(run, "a & b");
   EXPECT_EQ(countOf(html, "<script>"), 1u);
   EXPECT_EQ(html.find("<img"), std::string::npos);

@@ -26,7 +26,7 @@ int reportCommand(const std::vector<std::string> &arguments) {
     throw UsageError("expected mhc-run report METRICS.jsonl [-o FILE.html] [--title=TEXT] (see mhc-run --help)");
   const std::string &metrics = options.positional()[0], output = options.value("output", besideMetrics(metrics));
   refuseOverwriting("-o", output, "the metrics", metrics);
-  const Run run = readRun(metrics);
+  const RunRecord run = readRun(metrics);
   std::string title = "Training run";
   if (auto package = run.header.find("package"); package != run.header.end() && package->is_string())
     title = package->get<std::string>().substr(package->get<std::string>().find_last_of('/') + 1);

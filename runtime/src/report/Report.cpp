@@ -10,7 +10,7 @@ namespace {
 constexpr size_t rowsOfTable = 40;
 
 /// A single number of each step.
-Series scalar(const Run &run, const std::string &key, const std::string &name) {
+Series scalar(const RunRecord &run, const std::string &key, const std::string &name) {
   Series series{name, {}, {}, {}, {}};
   auto found = run.scalars.find(key);
   if (found != run.scalars.end()) {
@@ -20,11 +20,11 @@ Series scalar(const Run &run, const std::string &key, const std::string &name) {
   return thinned(std::move(series), mostPoints);
 }
 
-std::string scalarChart(const Run &run, const std::string &key, const std::string &title, const std::string &note = "") {
+std::string scalarChart(const RunRecord &run, const std::string &key, const std::string &title, const std::string &note = "") {
   return drawChart({title, note, "step", {scalar(run, key, title)}});
 }
 
-std::string lossChart(const Run &run) {
+std::string lossChart(const RunRecord &run) {
   Chart chart{"Loss", "nats a token; each point the mean of its steps, the band from the least to the most", "step", {scalar(run, "loss", "loss")}};
   if (run.steps.size() <= mostPoints)
     chart.note = "nats a token";
@@ -48,12 +48,12 @@ std::string lossChart(const Run &run) {
   return drawChart(chart);
 }
 
-std::string lastOf(const Run &run, const std::string &key) {
+std::string lastOf(const RunRecord &run, const std::string &key) {
   auto found = run.scalars.find(key);
   return found == run.scalars.end() ? "–" : shortNumber(found->second.back());
 }
 
-std::string cards(const Run &run) {
+std::string cards(const RunRecord &run) {
   std::string out = "<div class=\"cards\">\n";
   auto card = [&](const std::string &name, const std::string &value) { out += "<div><span>" + escaped(name) + "</span><b>" + escaped(value) + "</b></div>\n"; };
   auto word = [&](const char *key) {
@@ -90,7 +90,7 @@ std::string cards(const Run &run) {
   return out + "</div>\n";
 }
 
-std::string notes(const Run &run) {
+std::string notes(const RunRecord &run) {
   if (run.notes.empty())
     return "";
   std::string out = "<div class=\"notes\">\n";
@@ -101,7 +101,7 @@ std::string notes(const Run &run) {
   return out + "</div>\n";
 }
 
-std::string numbers(const Run &run) {
+std::string numbers(const RunRecord &run) {
   std::vector<std::string> keys, head{"step"};
   for (const char *key : {"loss", "cross_entropy", "learning_rate", "gradient_norm", "clip_factor", "tokens_per_second", "max_violation", "smallest_deviation", "largest_deviation", "dropped"})
     if (run.has(key)) {
@@ -157,7 +157,7 @@ std::vector<size_t> chosen(size_t count, size_t most) {
   return out;
 }
 
-std::string reportPage(const Run &run, const std::string &title) {
+std::string reportPage(const RunRecord &run, const std::string &title) {
   std::string curves = lossChart(run) + scalarChart(run, "learning_rate", "Learning rate", "after the schedule, before a parameter's multiplier") +
                        scalarChart(run, "gradient_norm", "Gradient norm", "of all gradients together, before clipping") + scalarChart(run, "clip_factor", "Clip factor", "what gradients were multiplied by") +
                        scalarChart(run, "tokens_per_second", "Tokens a second");

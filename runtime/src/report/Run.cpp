@@ -69,7 +69,7 @@ class Reader {
 public:
   explicit Reader(const std::string &path) : loads(mostSamples), watched(mostSamples) { run.source = path; }
 
-  Run read() {
+  RunRecord read() {
     eachLine(run.source, [&](const std::string &text, size_t number, bool finished) { line(text, number, finished); });
     if (run.steps.empty())
       fail(run.source, lines ? ": expected lines with 'step' and 'loss', but found none" : ": expected metrics, but the file is empty");
@@ -170,7 +170,7 @@ private:
         fail(where, ": expected '", name, "' of the same shape as in the steps before");
   }
 
-  Run run;
+  RunRecord run;
   Samples loads, watched;
   std::map<std::string, std::vector<int64_t>> shapes, loadShapes;
   size_t lines = 0, others = 0, firstOther = 0;
@@ -205,6 +205,6 @@ std::vector<StepTensors> Samples::take() {
   return std::move(kept);
 }
 
-Run readRun(const std::string &path) { return Reader(path).read(); }
+RunRecord readRun(const std::string &path) { return Reader(path).read(); }
 
 } // namespace mhcrt

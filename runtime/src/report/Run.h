@@ -45,7 +45,7 @@ private:
   std::vector<StepTensors> last; ///< one at most
 };
 
-struct Run {
+struct RunRecord {
   std::string source;
   Json header = Json::object(); ///< the first line that names a package
   std::vector<double> steps;
@@ -60,7 +60,7 @@ struct Run {
 
 /// Reads JSON lines. An unfinished last line and lines that say nothing of a step are left out with a note; all else that is wrong is an
 /// error that names the line. Steps that come again (a run resumed from a checkpoint) take the place of the earlier ones.
-Run readRun(const std::string &path);
+RunRecord readRun(const std::string &path);
 
 } // namespace mhcrt
 

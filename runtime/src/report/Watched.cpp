@@ -40,7 +40,7 @@ static std::string loadMap(const StepTensors &sample) {
 }
 
 /// MaxVio of each block, from the counts.
-static std::vector<StepTensors> violations(const Run &run) {
+static std::vector<StepTensors> violations(const RunRecord &run) {
   std::vector<StepTensors> out;
   for (const StepTensors &sample : run.loads) {
     const NumberTensor &counts = *sample.find("expert_counts");
@@ -58,7 +58,7 @@ static std::vector<StepTensors> violations(const Run &run) {
   return out;
 }
 
-std::string expertSection(const Run &run) {
+std::string expertSection(const RunRecord &run) {
   if (run.loads.empty() || run.loads[0].find("expert_counts")->data.empty())
     return "";
   auto scalar = [&](const char *key, const char *name) { return thinned({name, run.steps, run.has(key) ? run.scalars.at(key) : std::vector<double>(run.steps.size(), missing), {}, {}}, mostPoints); };
@@ -108,7 +108,7 @@ static std::string mixingMaps(const StepTensors &sample, const std::string &kind
 }
 
 /// Gains over the sublayers, at a few steps.
-static std::string profile(const Run &run, const std::string &list, const std::string &title, const std::string &note, const std::string &xName) {
+static std::string profile(const RunRecord &run, const std::string &list, const std::string &title, const std::string &note, const std::string &xName) {
   Chart chart{title, note, xName, {}, true};
   for (size_t i : chosen(run.watched.size(), 4))
     if (const NumberTensor *tensor = run.watched[i].find(list)) {
@@ -120,7 +120,7 @@ static std::string profile(const Run &run, const std::string &list, const std::s
   return drawChart(chart);
 }
 
-std::string mixingSection(const Run &run) {
+std::string mixingSection(const RunRecord &run) {
   if (run.watched.empty() || !run.watched.back().find("mixing.mean"))
     return "";
   const char *rows = "largest |row sum|, mean over the tokens", *columns = "largest |column sum|, mean over the tokens";
@@ -146,7 +146,7 @@ std::string mixingSection(const Run &run) {
 
 //===- Activations, weights -----------------------------------------------===//
 
-std::string activationSection(const Run &run) {
+std::string activationSection(const RunRecord &run) {
   const auto &w = run.watched;
   std::string charts = listChart(w, "attention_z", "Z of attention", "mean of the squared log-sum-exp of the scores, over tokens and heads", "block") +
                        listChart(w, "router_z", "Z of the routers", "mean of the squared log-sum-exp of the logits, over tokens", "expert block");
@@ -169,7 +169,7 @@ static std::pair<std::string, int64_t> kindOf(const std::string &name) {
   return {name.substr(dot + 1), std::stoll(digits)};
 }
 
-std::string weightSection(const Run &run) {
+std::string weightSection(const RunRecord &run) {
   if (run.watched.empty())
     return "";
   // by kind and layer
