@@ -20,7 +20,7 @@ p { margin: .3rem 0 .6rem; color: var(--soft); max-width: 62rem; }
 .cards div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .45rem .8rem; min-width: 7.5rem; }
 .cards b { display: block; font-size: 1.1rem; overflow-wrap: anywhere; }
 .cards span { color: var(--soft); font-size: .8rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: .8rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(23rem, 100%), 1fr)); gap: .8rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .7rem .4rem; position: relative; min-width: 0; }
 figcaption { font-weight: 600; font-size: .9rem; }
 figcaption small { display: block; font-weight: 400; color: var(--soft); }
