@@ -193,12 +193,12 @@ private:
     scalars[scalar::GradientScale] = static_cast<float>(1.0 / static_cast<double>(stepRun.microBatches));
     scalars[scalar::Clip] = static_cast<float>(spec.clip);
     scalars[scalar::Phase] = static_cast<float>(phase(share));
-    if (isWatched(number)) {
-      const int64_t watched = spec.batch.ofMicroBatch(), columns = spec.sequenceLength + 1;
-      monitor->before(batch.data() + (rows - watched) * columns, watched, columns, phase(share), arenas);
-      started = Clock::now(); // what is watched is not the step's own time
-    }
     try {
+      if (isWatched(number)) {
+        const int64_t watched = spec.batch.ofMicroBatch(), columns = spec.sequenceLength + 1;
+        monitor->before(batch.data() + (rows - watched) * columns, watched, columns, phase(share), arenas);
+        started = Clock::now(); // watching is not the step's own time
+      }
       stepExecutor->run(stepRun);
     } catch (const Error &problem) {
       fail("step ", number, ": ", problem.what());
