@@ -125,7 +125,7 @@ private:
   FunctionImporter &f;
   OpBuilder &b;
   const ::mhc::LanguageModel &model;
-  Value scalars, product;
+  Value scalars, product, left; ///< left: sublayers before those that the product is of
 };
 /// Entry `weight_change`: of each matrix, and of each of a stack, the products of weights before a step and their change.
 void importWeightChange(FunctionImporter &f, const ::mhc::ParameterArena &arena);

@@ -11,6 +11,8 @@ using namespace mlir::mhc;
 
 /// From where on an element stands out of its token, in standard deviations (math.md 2.4).
 constexpr double outlierDeviations = 5.0;
+/// The slot of the scalars that says where products of mixing matrices begin (docs/design/package.md).
+constexpr int64_t firstSublayer = 21;
 
 SmallVector<NamedAttribute> mlir::mhc::arenaRange(OpBuilder &b, StringRef arena, int64_t begin, std::optional<int64_t> rows) {
   SmallVector<NamedAttribute> attributes{b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin))};
@@ -57,7 +59,9 @@ SmallVector<Outcome> ModelMonitor::row(Location loc, StringRef what, Value x, in
 }
 
 SmallVector<Outcome> ModelMonitor::mixing(Location loc, Value res, int64_t sublayer) {
-  product = ComposeOp::create(b, loc, res.getType(), res, scalars, product, b.getI64IntegerAttr(sublayer));
+  left = left ? SumOp::create(b, loc, number(), ValueRange{left, ConstantRowsOp::create(b, loc, number(), res, ArrayRef<double>{-1.0})}).getResult()
+              : TokenWeightOp::create(b, loc, number(), res, scalars, b.getDenseI64ArrayAttr({firstSublayer}), b.getF64FloatAttr(1.0)).getResult();
+  product = ComposeOp::create(b, loc, res.getType(), res, left, product);
   SmallVector<Outcome> outcomes;
   int64_t count = 2 * model.numHiddenLayers;
   for (auto [name, matrix] : {std::pair<StringRef, Value>("mixing", res), std::pair<StringRef, Value>("composite", product)}) {

@@ -66,25 +66,25 @@ func.func @mixing_gains_c2(%h: tensor<?x4x4xf32, #mhc.narrow>) {
 
 // -----
 
-func.func @compose_c1(%h: tensor<?x4x4xf32>, %s: tensor<64xf32>) {
+func.func @compose_c1(%h: tensor<?x4x4xf32>, %s: tensor<?x1xf32, #mhc.narrow>) {
   // expected-error @+1 {{expected narrow square matrices, but got 'tensor<?x4x4xf32>'}}
-  %0 = mhc.compose %h, %s {index = 0} : (tensor<?x4x4xf32>, tensor<64xf32>) -> tensor<?x4x4xf32, #mhc.narrow>
+  %0 = mhc.compose %h, %s : (tensor<?x4x4xf32>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>
   return
 }
 
 // -----
 
-func.func @compose_c2(%h: tensor<?x4x4xf32, #mhc.narrow>, %s: tensor<64xf32>, %p: tensor<?x2x2xf32, #mhc.narrow>) {
+func.func @compose_c2(%h: tensor<?x4x4xf32, #mhc.narrow>, %s: tensor<?x1xf32, #mhc.narrow>, %p: tensor<?x2x2xf32, #mhc.narrow>) {
   // expected-error @+1 {{expected the product and the result to have h's shape}}
-  %0 = mhc.compose %h, %s product %p {index = 1} : (tensor<?x4x4xf32, #mhc.narrow>, tensor<64xf32>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>
+  %0 = mhc.compose %h, %s product %p : (tensor<?x4x4xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>
   return
 }
 
 // -----
 
-func.func @compose_c3(%h: tensor<?x4x4xf32, #mhc.narrow>, %s: tensor<?xf32>) {
-  // expected-error @+1 {{expected 64 scalars}}
-  %0 = mhc.compose %h, %s {index = 0} : (tensor<?x4x4xf32, #mhc.narrow>, tensor<?xf32>) -> tensor<?x4x4xf32, #mhc.narrow>
+func.func @compose_c3(%h: tensor<?x4x4xf32, #mhc.narrow>, %s: tensor<?x2xf32, #mhc.narrow>) {
+  // expected-error @+1 {{expected one narrow element a row}}
+  %0 = mhc.compose %h, %s : (tensor<?x4x4xf32, #mhc.narrow>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>
   return
 }
 

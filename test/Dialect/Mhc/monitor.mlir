@@ -6,8 +6,8 @@
 
 // ROUND-LABEL: func.func @watched
 // ROUND: mhc.sublayer "a" %{{.*}}({{.*}}) connection {{.*}} mixing :
-// ROUND: mhc.compose %{{.*}}, %{{.*}} {index = 0 : i64}
-// ROUND: mhc.compose %{{.*}}, %{{.*}} product %{{.*}} {index = 1 : i64}
+// ROUND: mhc.compose %{{.*}}, %{{.*}} : 
+// ROUND: mhc.compose %{{.*}}, %{{.*}} product %{{.*}} : 
 // ROUND: mhc.mixing_gains
 // ROUND: mhc.mean_tokens
 
@@ -26,8 +26,9 @@ func.func @watched(%x: tensor<?x2x8xf32> {mhc.name = "x"}, %p: tensor<?x2x2xf32,
   ^bb0(%u: tensor<?x8xf32>):
     mhc.yield %u : tensor<?x8xf32>
   }
-  %first = mhc.compose %p, %s {index = 0} : (tensor<?x2x2xf32, #mhc.narrow>, tensor<64xf32>) -> tensor<?x2x2xf32, #mhc.narrow>
-  %product = mhc.compose %h, %s product %first {index = 1} : (tensor<?x2x2xf32, #mhc.narrow>, tensor<64xf32>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x2xf32, #mhc.narrow>
+  %left = mhc.token_weight %p, %s {indices = array<i64: 21>} : (tensor<?x2x2xf32, #mhc.narrow>, tensor<64xf32>) -> tensor<?x1xf32, #mhc.narrow>
+  %first = mhc.compose %p, %left : (tensor<?x2x2xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x2x2xf32, #mhc.narrow>
+  %product = mhc.compose %h, %left product %first : (tensor<?x2x2xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x2xf32, #mhc.narrow>
   %g = mhc.mixing_gains %product : (tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x3xf32, #mhc.narrow>
   %gains = mhc.mean_tokens %g, %s : (tensor<?x3xf32, #mhc.narrow>, tensor<64xf32>) -> tensor<3xf32>
   %mean = mhc.mean_tokens %product, %s : (tensor<?x2x2xf32, #mhc.narrow>, tensor<64xf32>) -> tensor<4xf32>

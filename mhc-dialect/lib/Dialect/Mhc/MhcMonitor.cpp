@@ -13,8 +13,8 @@ using namespace mlir::mhc;
 
 namespace {
 using Scalar = ScalarBuilder;
-/// Slots of the step's scalars (docs/design/package.md).
-constexpr int64_t inverseTokens = 10, firstSublayer = 21, scalarCount = 64;
+/// Of the step's scalars (docs/design/package.md).
+constexpr int64_t inverseTokens = 10, scalarCount = 64;
 
 Scalar scalar(RowContext &c, OpBuilder &b, Location loc) { return {b, loc, c.compute}; }
 RankedTensorType tensor(Value v) { return cast<RankedTensorType>(v.getType()); }
@@ -104,12 +104,12 @@ void MixingGainsOp::buildRow(RowContext &c) {
 
 void ComposeOp::buildRow(RowContext &c) {
   int64_t n = tensor(getH()).getShape().back();
-  SmallVector<Value> inputs{c.input(getH()), scalarOf(c, getScalars(), firstSublayer)};
+  SmallVector<Value> inputs{c.input(getH()), c.input(getLeft())};
   if (getP())
     inputs.push_back(c.input(getP()));
   c.setResult(0, narrow(c, inputs, c.narrow({n, n}), [&](Scalar s, ValueRange v) {
     ValueRange h = v.take_front(n * n), p = v.drop_front(n * n + 1);
-    Value before = s.less(s.constant(getIndex()), v[n * n]);
+    Value before = s.less(s.constant(0), v[n * n]);
     SmallVector<Value> out;
     for (int64_t o = 0; o < n; ++o)
       for (int64_t i = 0; i < n; ++i) {
@@ -162,7 +162,7 @@ LogicalResult ComposeOp::verify() {
     return emitOpError("expected narrow square matrices, but got ") << getH().getType(); // C1
   if (tensor(getResult()).getShape() != tensor(getH()).getShape() || !isSquare(getResult()) || (getP() && (tensor(getP()).getShape() != tensor(getH()).getShape() || !isSquare(getP()))))
     return emitOpError("expected the product and the result to have h's shape"); // C2
-  return expect(*this, areScalars(getScalars()), "expected 64 scalars"); // C3
+  return expect(*this, isNarrowRow(getLeft(), 1), "expected one narrow element a row"); // C3
 }
 LogicalResult SquareRootOp::verify() {
   return expect(*this, tensor(getX()).hasStaticShape() && tensor(getResult()).hasStaticShape() && tensor(getX()).getNumElements() == tensor(getResult()).getNumElements(),

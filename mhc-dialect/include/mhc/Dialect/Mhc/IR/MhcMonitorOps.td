@@ -60,14 +60,14 @@ def Mhc_MixingGainsOp : Mhc_Row<"mixing_gains"> {
 def Mhc_ComposeOp : Mhc_Row<"compose"> {
   let summary = "the product of mixing matrices from a sublayer on";
   let description = [{
-    out[t] = h[t] p[t], where p is the product up to the sublayer before (without p: the identity); the identity if `index` is below scalars[21], the number of the range's first sublayer. A call thus watches any range.
-    h, p [T, n, n] narrow -> the same. Has no VJP. (C1) h is narrow and square; (C2) p and the result have h's shape; (C3) there are 64 scalars.
+    out[t] = h[t] p[t], where p is the product up to the sublayer before (without p: the identity); the identity where left[t] > 0: so many sublayers are still to come before the range begins. That is a number of the run, so that
+    a call watches any range, and all sublayers share one kernel. h, p [T, n, n], left [T, 1] narrow -> [T, n, n]. Has no VJP. (C1) h is narrow and square; (C2) p and the result have h's shape; (C3) `left` is one narrow element a row.
 
-    `%p1 = mhc.compose %h, %scalars product %p {index = 1} : (tensor<?x4x4xf32, #mhc.narrow>, tensor<64xf32>, tensor<?x4x4xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>`
+    `%p1 = mhc.compose %h, %left product %p : (tensor<?x4x4xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>, tensor<?x4x4xf32, #mhc.narrow>) -> tensor<?x4x4xf32, #mhc.narrow>`
   }];
-  let arguments = (ins Mhc_Tensor:$h, Mhc_Tensor:$scalars, Optional<Mhc_Tensor>:$p, I64Attr:$index);
+  let arguments = (ins Mhc_Tensor:$h, Mhc_Tensor:$left, Optional<Mhc_Tensor>:$p);
   let results = (outs Mhc_Tensor:$result);
-  let assemblyFormat = "$h `,` $scalars (`product` $p^)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "$h `,` $left (`product` $p^)? attr-dict `:` functional-type(operands, results)";
 }
 
 def Mhc_SquareRootOp : Mhc_Row<"square_root"> {
