@@ -91,9 +91,13 @@ private:
     Json json;
     try {
       json = parseJson(text, where);
-    } catch (const Error &) {
+    } catch (const Error &problem) {
+      // The text is one line: its number is that of the file.
+      std::string message = problem.what();
+      if (const std::string own = "parse error at line 1, "; message.find(own) != std::string::npos)
+        message.replace(message.find(own), own.size(), "parse error at ");
       if (finished)
-        throw;
+        throw Error(message);
       run.notes.push_back(concat("line ", number, " is not finished, as a run that was killed leaves it: left out"));
       return;
     }
