@@ -128,6 +128,11 @@ TEST(Report, ChartsOfNumbersThatAreMissingOrAlike) {
   std::string gap = drawChart({"a < b", "", "step", {{"s", {1, 2, 3, 4, 5}, {1, 2, missing, 4, 5}, {}, {}}}});
   EXPECT_EQ(countOf(gap, "class=\"curve\""), 2u);
   EXPECT_NE(gap.find("a &lt; b"), std::string::npos);
+  std::string near = drawChart({"t", "", "step", {{"s", {1, 2}, {2.4961, 2.4984}, {}, {}}}});
+  EXPECT_NE(near.find(">2.4965<"), std::string::npos); // marks that differ read differently
+  EXPECT_NE(near.find(">2.498<"), std::string::npos);
+  std::string rounding = drawChart({"t", "", "step", {{"s", {1, 2, 3}, {1, 1 + 1e-7, 1 - 1e-7}, {}, {}}}});
+  EXPECT_NE(rounding.find(">0.95<"), std::string::npos); // noise is drawn as a line
   std::string wide = drawChart({"t", "", "step", {{"s", {1, 2}, {1e-3, 1e3}, {}, {}}}});
   EXPECT_NE(wide.find("logarithmic scale"), std::string::npos);
 }

@@ -27,14 +27,14 @@ struct Axis {
     const double share = logarithmic ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
     return from + share * (to - from);
   }
-  /// Some room around the numbers; a range also where all are equal.
+  /// Some room around the numbers; a range also where all are equal but for their rounding.
   void widen() {
     if (logarithmic) {
       low /= 1.1;
       high *= 1.1;
       return;
     }
-    const double size = high - low, least = 1e-9 * std::max(std::abs(low), std::abs(high));
+    const double size = high - low, least = 1e-5 * std::max(std::abs(low), std::abs(high));
     const double room = size > least ? 0.04 * size : low != 0 ? 0.05 * std::abs(low) : 1;
     const bool positive = low >= 0;
     low -= room;
@@ -61,10 +61,19 @@ std::string colour(size_t index, size_t count, bool ordered) {
 
 std::string attribute(const char *name, double value) { return std::string(" ") + name + "=\"" + number(value) + "\""; }
 
+/// As many digits as tell neighbours apart.
+std::string tickText(double tick, const std::vector<double> &all, bool logarithmic) {
+  if (logarithmic || all.size() < 2 || tick == 0)
+    return shortNumber(tick);
+  const double most = std::max(std::abs(all.front()), std::abs(all.back())), step = all[1] - all[0];
+  return shortNumber(tick, std::clamp(2 + static_cast<int>(std::floor(std::log10(most / step))), 3, 9));
+}
+
 void drawAxes(std::string &out, const Axis &x, const Axis &y, const std::string &xName) {
-  for (double tick : ticks(y.low, y.high, 5, y.logarithmic))
+  const std::vector<double> marks = ticks(y.low, y.high, 5, y.logarithmic);
+  for (double tick : marks)
     out += "<line class=\"grid\"" + attribute("x1", left) + attribute("x2", right) + attribute("y1", y.at(tick)) + attribute("y2", y.at(tick)) + "/><text text-anchor=\"end\"" +
-           attribute("x", left - 6) + attribute("y", y.at(tick) + 4) + ">" + shortNumber(tick) + "</text>\n";
+           attribute("x", left - 6) + attribute("y", y.at(tick) + 4) + ">" + tickText(tick, marks, y.logarithmic) + "</text>\n";
   for (double tick : ticks(x.low, x.high, 6, false))
     out += "<line class=\"axis\"" + attribute("x1", x.at(tick)) + attribute("x2", x.at(tick)) + attribute("y1", bottom) + attribute("y2", bottom + 4) + "/><text text-anchor=\"middle\"" +
            attribute("x", x.at(tick)) + attribute("y", bottom + 17) + ">" + shortNumber(tick) + "</text>\n";

@@ -27,8 +27,10 @@ std::string drawHeatMap(const HeatMap &map, int cell) {
       std::snprintf(opacity, sizeof opacity, "%.3f", std::isfinite(share) ? std::min(1.0, std::abs(share)) : 0.0);
       out += std::string("<rect class=\"cell ") + (share < 0 ? "neg" : "pos") + "\"" + at("x", x) + at("y", y) + at("width", cell) + at("height", cell) + " fill-opacity=\"" + opacity + "\"><title>" +
              escaped(map.rowName) + " " + std::to_string(r) + ", " + escaped(map.columnName) + " " + std::to_string(c) + ": " + shortNumber(value, 6) + "</title></rect>";
-      if (map.numbers)
-        out += std::string("<text class=\"value") + (std::abs(share) > 0.6 ? " strong" : "") + "\" text-anchor=\"middle\" pointer-events=\"none\"" + at("x", x + cell / 2) + at("y", y + cell / 2 + 4) + ">" + shortNumber(value, 2) + "</text>";
+      char text[32];
+      std::snprintf(text, sizeof text, std::abs(value) < 10 ? "%.2f" : "%.2g", value);
+      if (map.numbers && std::isfinite(value))
+        out += std::string("<text class=\"value") + (std::abs(share) > 0.6 ? " strong" : "") + "\" text-anchor=\"middle\" pointer-events=\"none\"" + at("x", x + cell / 2) + at("y", y + cell / 2 + 4) + ">" + text + "</text>";
       out += "\n";
     }
   return out + "</svg></figure>\n";
