@@ -139,7 +139,6 @@ def topologies():
     check(with_residual(BASE, topology="mhc", hc_mult=2, preset="deepseek-v4.1"))
     check(with_residual(BASE, topology="mhc", hc_mult=1))
     check({**with_residual(BASE, topology="mhc", hc_mult=4), "dtype": "bf16"})
-    print("topologies: passed")
 
 
 def experts():
@@ -150,7 +149,6 @@ def experts():
     check(with_residual({**everywhere, "first_k_dense_replace": 0}, topology="hc", hc_mult=2))
     latent = {k: v for k, v in BASE.items() if k not in ("head_dim", "num_key_value_heads")}
     check(with_residual({**latent, "attention": "mla", "attention_gate": "headwise", "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 4}, topology="mhc", hc_mult=2))
-    print("experts: passed")
 
 
 def angle(before, after):
@@ -242,7 +240,6 @@ def training():
         assert line["loss"] is None and line["skipped"] and line["monitor"]["attention_z"][0] is None
         assert line["monitor"]["weights"]["model.layers.0.self_attn.q_proj.weight"] == {"norm": None, "angle": None}
         assert line["monitor"]["weights"]["model.layers.0.self_attn.k_proj.weight"]["angle"] == 0
-    print("training: passed")
 
 
 if __name__ == "__main__":
@@ -250,3 +247,4 @@ if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in modes:
         sys.exit("usage: monitor.py topologies | experts | training")
     modes[sys.argv[1]]()
+    print("passed")
