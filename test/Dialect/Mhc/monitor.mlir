@@ -1,4 +1,4 @@
-// What is watched is row ops like all others: they are read and written, a sublayer gives away its matrices, and one kernel makes the numbers of them.
+// What is watched is row ops like all others: they are read and written, a sublayer gives its matrices away, and they fuse.
 // RUN: mhc-opt %s | mhc-opt | FileCheck %s --check-prefix=ROUND
 // RUN: mhc-opt %s --mhc-phase-optimize --mhc-phase-differentiate --mhc-phase-fuse --mhc-phase-kernels | FileCheck %s
 
@@ -11,14 +11,14 @@
 // ROUND: mhc.mixing_gains
 // ROUND: mhc.mean_tokens
 
-// The sublayer's matrices go into gains and means in the kernel that makes them: no matrix but the product is written.
-// CHECK-LABEL: mhc.kernel
+// Product, gains and both means are one kernel, which writes no matrix.
+// CHECK-LABEL: func.func @watched
+// CHECK: %[[first:.*]]:3 = mhc.launch @boundary_0(
+// CHECK: mhc.launch @[[kernel:.*]](%{{.*}}, %{{.*}}, %[[first]]#0) ": token_weight, compose, mixing_gains, mean_tokens" : {{.*}} -> (tensor<3xf32>, tensor<4xf32>)
+// CHECK: mhc.kernel @[[kernel]]
+// CHECK-NOT: mhc.row.store
 // CHECK: mhc.row.sum_tokens
 // CHECK: mhc.row.sum_tokens
-// CHECK: func.func @watched
-// CHECK-COUNT-2: mhc.launch
-// CHECK-NOT: mhc.launch
-// CHECK: return
 func.func @watched(%x: tensor<?x2x8xf32> {mhc.name = "x"}, %p: tensor<?x2x2xf32, #mhc.narrow> {mhc.name = "p"}, %phi: tensor<16x8xf32> {mhc.name = "phi"}, %alpha: tensor<3xf32> {mhc.name = "alpha"}, %bias: tensor<8xf32> {mhc.name = "bias"})
     -> (tensor<?x2x8xf32> {mhc.name = "y"}, tensor<3xf32> {mhc.name = "gains"}, tensor<4xf32> {mhc.name = "mean"}, tensor<1xf32> {mhc.name = "rms"}) attributes {mhc.entry, mhc.symbols = ["T"]} {
   %s = mhc.scalars : () -> tensor<64xf32>
