@@ -62,7 +62,7 @@ for (const figure of document.querySelectorAll('figure[data-chart]')) {
     if (found.length > 6) found = found.sort((a, b) => a.d - b.d).slice(0, 4);
     const line = at(found[0].x, c.x[0], c.x[1], c.left, c.right, false);
     cursor.setAttribute('x1', line); cursor.setAttribute('x2', line); cursor.style.visibility = 'visible';
-    tip.textContent = c.name + ' ' + found[0].x + found.map(f => '\n' + (c.series.length > 1 ? f.n + ': ' : '') + text(f.v)).join('');
+    tip.textContent = c.name + ' ' + found[0].x + found.map(f => '\n' + (c.series.length > 1 ? f.n + ': ' : '') + text(f.v) + (f.x === found[0].x ? '' : ' (' + c.name + ' ' + f.x + ')')).join('');
     tip.style.display = 'block';
     const left = e.clientX - figure.getBoundingClientRect().left;
     tip.style.left = Math.min(left + 14, figure.clientWidth - tip.offsetWidth - 4) + 'px'; tip.style.top = (e.clientY - figure.getBoundingClientRect().top + 12) + 'px';
