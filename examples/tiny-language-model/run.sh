@@ -23,9 +23,11 @@ for topology in residual hc mhc; do
   build/bin/mhc-compile "$here/$topology.json" -o "$out/$topology.mhcpkg"
   for seed in 1 2 3; do
     echo "== $topology: train, seed $seed"
-    build/bin/mhc-run train "$out/$topology.mhcpkg" --data="$text" --seed=$seed --metrics="$out/$topology-$seed.jsonl" \
+    build/bin/mhc-run train "$out/$topology.mhcpkg" --data="$text" --seed=$seed --metrics="$out/$topology-$seed.jsonl" --monitor=50 \
       --save="$out/$topology-$seed.safetensors" "${steps[@]}" | tee "$out/$topology-$seed.log"
   done
+  echo "== $topology: a page of the first run"
+  build/bin/mhc-run report "$out/$topology-1.jsonl" --title="$topology, seed 1"
 done
 
 echo

@@ -244,6 +244,31 @@ static Json states(const ::mhc::ParameterArena::Tensor &tensor) {
   return json;
 }
 
+/// What entry `monitor` says (docs/metrics.md), a row a sublayer or block.
+static Json monitorOutputs(const ::mhc::LanguageModel &model) {
+  Tensors list;
+  const int64_t blocks = model.numHiddenLayers, sublayers = 2 * blocks, n = model.residual.n;
+  list.addStacked(blocks, "attention_z", "f32", Json::array());
+  if (int64_t experts = ::mhc::expertBlocks(model))
+    list.addStacked(experts, "router_z", "f32", Json::array());
+  for (const char *name : {"output_rms", "output_outliers", "stream_rms", "stream_outliers"})
+    list.addStacked(sublayers, name, "f32", Json::array());
+  if (model.residual.topology != ::mhc::Topology::residual)
+    for (const char *name : {"mixing", "composite"})
+      list.addStacked(sublayers, (name + std::string("_gains")).c_str(), "f32", Json::array({3}))
+          .addStacked(sublayers, (name + std::string("_mean")).c_str(), "f32", Json::array({n, n}));
+  return list.list;
+}
+
+/// Three numbers of each matrix, or of each of a stack.
+static Json weightChangeOutputs(const ::mhc::ParameterArena &arena) {
+  Tensors list;
+  for (const ::mhc::WeightMatrices &watched : ::mhc::weightMatrices(arena))
+    for (const char *what : {"squares.", "product.", "change."})
+      list.addStacked(watched.count, (what + watched.name).c_str(), "f32", Json::array());
+  return list.list;
+}
+
 static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) {
   ::mhc::ParameterArena arena = ::mhc::layOutParameters(model);
   manifest["parameters"] = Json::parse(::mhc::parameterReport(model));
@@ -261,6 +286,7 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
                         {"exp_avg_sq", arena.adamElements},
                         {"momentum", arena.momentumElements},
                         {"radius", arena.radiusElements},
+                        {"previous", arena.elements},
                         {"groups", groups}};
   const int64_t experts = ::mhc::expertBlocks(model), losses = model.router.losses.size();
   if (experts) // for each block the experts' counts, and the choices that were dropped
@@ -316,9 +342,13 @@ static void addLanguageModel(const ::mhc::LanguageModel &model, Json &manifest) 
   entries["loss_and_gradients"] = tokensEntry(1, training, true);
   entries["eval"] = tokensEntry(1, Json::array({crossEntropy}), false);
   if (model.topk.size() > 1) // without it: the last phase
-    for (const char *name : {"forward", "loss_and_gradients", "eval"})
+    for (const char *name : {"forward", "loss_and_gradients", "eval", "monitor"})
       entries[name]["inputs"].push_back({{"name", "phase"}, {"dtype", "i32"}, {"shape", one}, {"scalar", 20}, {"below", model.topk.size()}, {"optional", name != std::string("loss_and_gradients")}});
-  // Its state lives in the runtime: neither parameters nor gradients are the caller's.
+  entries["monitor"] = tokensEntry(0, monitorOutputs(model), false);
+  if (model.residual.topology != ::mhc::Topology::residual)
+    entries["monitor"]["inputs"].push_back({{"name", "first"}, {"dtype", "i32"}, {"shape", one}, {"scalar", 21}, {"below", 2 * model.numHiddenLayers}, {"optional", true}, {"otherwise", 0}});
+  // States of these live in the runtime: neither parameters nor gradients are the caller's.
+  entries["weight_change"] = {{"symbols", Json::array()}, {"inputs", Json::array()}, {"outputs", weightChangeOutputs(arena)}};
   entries["train_step"] = tokensEntry(1, Json::array(), false);
   entries["train_step"].erase("parameters");
 }

@@ -141,6 +141,8 @@ void expand(SublayerOp op) {
                              applied(b, loc, coefficients.getHRes(), *connection));
     if (op.getHPreNext())
       op.getHPreNext().replaceAllUsesWith(coefficients.getHPre());
+    if (op.getHRes())
+      op.getHRes().replaceAllUsesWith(coefficients.getHRes());
   } else {
     next = SumOp::create(b, loc, withElementType(type, compute), ValueRange{x, f});
   }

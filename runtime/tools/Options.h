@@ -54,6 +54,7 @@ int benchCommand(const std::vector<std::string> &arguments);
 int callCommand(const std::vector<std::string> &arguments);
 int generateCommand(const std::vector<std::string> &arguments);
 int infoCommand(const std::vector<std::string> &arguments);
+int reportCommand(const std::vector<std::string> &arguments);
 int trainCommand(const std::vector<std::string> &arguments);
 
 } // namespace mhcrt

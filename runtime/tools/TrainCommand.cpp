@@ -7,7 +7,7 @@ namespace mhcrt {
 int trainCommand(const std::vector<std::string> &arguments) {
   Options options(arguments, {},
                   {"device", "data", "steps", "sequences", "learning-rate", "seed", "initial", "resume", "metrics",
-                   "save", "save-every", "eval-every", "eval-batches", "threads"});
+                   "save", "save-every", "eval-every", "eval-batches", "monitor", "threads"});
   if (options.positional().size() != 1)
     throw UsageError("expected mhc-run train PACKAGE --data=FILE|DIR [options] (see mhc-run --help)");
   TrainOptions train;
@@ -26,10 +26,13 @@ int trainCommand(const std::vector<std::string> &arguments) {
   train.saveEvery = options.integer("save-every", 1).value_or(0);
   train.evalEvery = options.integer("eval-every", 1).value_or(0);
   train.evalBatches = options.integer("eval-batches", 1).value_or(8);
+  train.monitorEvery = options.integer("monitor", 1).value_or(0);
   if (train.initial && train.resume)
     throw UsageError("--initial and --resume exclude each other");
   if (train.saveEvery && !train.save)
     throw UsageError("--save-every needs --save");
+  if (train.monitorEvery && !train.metrics)
+    throw UsageError("--monitor needs --metrics");
   // A checkpoint may take the place of the one that the run began with; metrics may not, nor may either of them take
   // that of what is only read.
   for (const char *name : {"save", "metrics"})

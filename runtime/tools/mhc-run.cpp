@@ -11,6 +11,7 @@ constexpr char help[] =
     R"(usage: mhc-run bench PACKAGE ENTRY [--shape=T=4096,...] [options]
        mhc-run call PACKAGE ENTRY --inputs=FILE --outputs=FILE [--device=cpu|cuda] [--threads=N]
        mhc-run train PACKAGE --data=FILE|DIR [options]
+       mhc-run report METRICS.jsonl [-o FILE.html] [--title=TEXT]
        mhc-run generate PACKAGE --weights=FILE.safetensors [options]
        mhc-run info PACKAGE [--json] [--memory=T=4096,...]
        mhc-run info --libs
@@ -35,6 +36,7 @@ generate  continues a text by a trained language model; what it generates, and n
   --json                   one JSON object at the end instead
   --device=cpu|cuda --threads=N
 info   prints what a package holds; with --memory what its entries need for given sizes.
+report  makes one HTML page of a run's metrics, without anything from the network; default: FILE.html beside the metrics.
 train  trains a language model:
   --data=FILE|DIR          text or bytes (byte models), .bin token files, or a safetensors file with `tokens`
   --steps=N --sequences=N --learning-rate=X   in place of the description's
@@ -42,7 +44,10 @@ train  trains a language model:
   --initial=FILE           parameters (and optionally optimizer state) to start from
   --resume=FILE            continue a run from its checkpoint, bit for bit
   --save=FILE|DIR          checkpoint at the end; --save-every=N also on the way
-  --metrics=FILE.jsonl     one line a step
+  --metrics=FILE.jsonl     one line a step: loss, rate, norm, and of models with experts their counts and MaxVio
+  --monitor=N              at step 1, every N steps and at the last one also Z of attention and routers, RMS and
+                           outliers of branches and streams, gains and means of the mixing matrices and of their
+                           product, weight norms and angles (docs/metrics.md); default: never
   --eval-every=N           loss on the held-out part of a text every N steps; --eval-batches=N batches each time
   --device=cpu|cuda --threads=N
 
@@ -53,7 +58,7 @@ Exit status: 0 success, 1 failure on the input, 2 wrong usage.
 
 int dispatch(const std::vector<std::string> &arguments) {
   if (arguments.empty())
-    throw mhcrt::UsageError("expected a command: bench, call, generate, info or train (see mhc-run --help)");
+    throw mhcrt::UsageError("expected a command: bench, call, generate, info, report or train (see mhc-run --help)");
   const std::string &command = arguments[0];
   std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (command == "--help" || command == "-h" || command == "help") {
@@ -77,6 +82,8 @@ int dispatch(const std::vector<std::string> &arguments) {
     return mhcrt::generateCommand(rest);
   if (command == "info")
     return mhcrt::infoCommand(rest);
+  if (command == "report")
+    return mhcrt::reportCommand(rest);
   if (command == "train")
     return mhcrt::trainCommand(rest);
   throw mhcrt::UsageError("unknown command '" + command + "' (see mhc-run --help)");

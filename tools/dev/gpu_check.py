@@ -94,7 +94,8 @@ NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.p
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
             *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual")),
             *(("optimizer.py", mode) for mode in ("steps", "spheres", "decay", "drift")), ("training.py",),
-            *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",)]
+            *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",),
+            *(("monitor.py", mode) for mode in ("topologies", "experts", "training"))]
 
 
 def numerics(out, programs, workers, **environment):

@@ -38,7 +38,8 @@ def dialect_text(generate, source, dialect):
 def mhc_dialect(generate):
     dialect = "-dialect=mhc"
     parts = ["# Dialect `mhc`\n", dialect_text(generate, MHC / "MhcDialect.td", "mhc")]
-    for title, name in (("Topology and the passes' regions", "Topology"), ("Coefficients and manifolds", "Manifold"), ("Layers, loss and training", "Layer"), ("The row program", "Row")):
+    for title, name in (("Topology and the passes' regions", "Topology"), ("Coefficients and manifolds", "Manifold"), ("Layers, loss and training", "Layer"), ("Mixtures of experts", "Routing"),
+                        ("Optimizers", "Optimizer"), ("Monitors", "Monitor"), ("The row program", "Row")):
         parts += [f"## {title}\n", generate(MHC / f"Mhc{name}Ops.td", "-gen-op-doc", dialect)]
     parts += ["## Attributes\n", generate(MHC / "MhcAttributes.td", "-gen-attrdef-doc", dialect)]
     parts += ["## Types\n", generate(MHC / "MhcDialect.td", "-gen-typedef-doc", dialect)]

@@ -296,6 +296,15 @@ struct ParameterArena {
 };
 ParameterArena layOutParameters(const LanguageModel &);
 
+/// Parameters that are matrices, or stacks of them: what entry `weight_change` watches.
+struct WeightMatrices {
+  std::string name;
+  int64_t count = 1;    ///< matrices
+  int64_t elements = 0; ///< of each
+  int64_t offset = 0;
+};
+std::vector<WeightMatrices> weightMatrices(const ParameterArena &);
+
 /// The words of descriptions.
 const char *name(OptimizerKind);
 const char *name(NormScope);

@@ -198,4 +198,15 @@ ParameterArena layOutParameters(const LanguageModel &model) {
   return arena;
 }
 
+std::vector<WeightMatrices> weightMatrices(const ParameterArena &arena) {
+  std::vector<WeightMatrices> list;
+  for (const ParameterArena::Tensor &tensor : arena.tensors)
+    if (tensor.offset < arena.stateBegin && tensor.info.stack.empty() && tensor.info.shape.size() == 2)
+      list.push_back({tensor.info.name, 1, tensor.elements, tensor.offset});
+  for (const ParameterArena::Stack &stack : arena.stacks)
+    if (stack.shape.size() == 3)
+      list.push_back({stack.name, stack.shape[0], stack.shape[1] * stack.shape[2], stack.offset});
+  return list;
+}
+
 } // namespace mhc

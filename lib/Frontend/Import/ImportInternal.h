@@ -96,6 +96,39 @@ struct WeightResults {
 WeightResults buildWeightStep(FunctionImporter &f, Location loc, const WeightStep &step, const WeightValues &values);
 
 void importOptimizer(FunctionImporter &f, const ::mhc::OptimizerStepKind &kind);
+
+/// A result of a function, and where it goes.
+struct Outcome {
+  Value value;
+  SmallVector<NamedAttribute> attributes;
+};
+/// A range of an arena, of so many rows; without them a tensor of static shape.
+SmallVector<NamedAttribute> arenaRange(OpBuilder &b, StringRef arena, int64_t begin, std::optional<int64_t> rows = std::nullopt);
+
+/// What entry `monitor` says of the sublayers that it comes by; a block or sublayer is a part of one tensor for all.
+class ModelMonitor {
+public:
+  ModelMonitor(FunctionImporter &f, const ::mhc::LanguageModel &model);
+  Outcome attentionZ(Location loc, Value lse, int64_t block);
+  Outcome routerZ(Location loc, Value logits, int64_t block);
+  /// RMS and outliers of a branch's output or of the streams: `what` of the sublayer.
+  SmallVector<Outcome> row(Location loc, StringRef what, Value x, int64_t sublayer);
+  /// Gains and means of h_res, and of its product over the sublayers so far.
+  SmallVector<Outcome> mixing(Location loc, Value res, int64_t sublayer);
+
+private:
+  RankedTensorType vector(int64_t size);
+  Type number();
+  Outcome part(Value value, const Twine &name, int64_t index, int64_t count);
+  Value mean(Location loc, Value x);
+
+  FunctionImporter &f;
+  OpBuilder &b;
+  const ::mhc::LanguageModel &model;
+  Value scalars, product, left; ///< left: sublayers before those that the product is of
+};
+/// Entry `weight_change`: of each matrix, and of each of a stack, the products of weights before a step and their change.
+void importWeightChange(FunctionImporter &f, const ::mhc::ParameterArena &arena);
 void importLanguageModel(FunctionImporter &f, const ::mhc::LanguageModel &model);
 
 } // namespace mlir::mhc

@@ -55,6 +55,22 @@ public:
     f.end();
   }
 
+  /// What the model does on the way to its streams' last state, which nobody reads.
+  void importMonitor() {
+    f.begin("monitor", {"B", "S"});
+    parameters(/*gradients=*/false);
+    Value tokens = tokenArgument(/*shift=*/0);
+    monitor.emplace(f, model);
+    auto split = SplitTokensOp::create(b, f.place("tokens"), TypeRange{rowsOfTokens()}, tokens, model.vocabSize);
+    streams(split.getResult(0));
+    for (const Outcome &outcome : outcomes)
+      f.result(outcome.value, outcome.attributes);
+    f.end();
+    monitor.reset();
+  }
+
+  void importWeightChange() { ::importWeightChange(f, arena); }
+
   /// One optimizer step on the arenas: one range a batch of weights that are updated alike.
   void importUpdate() {
     const ::mhc::Training::Optimizer &o = model.training.optimizer;
@@ -102,13 +118,7 @@ public:
   }
 
 private:
-  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, int64_t rows) {
-    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin)), b.getNamedAttr("mhc.rows", b.getI64IntegerAttr(rows))};
-  }
-  /// A tensor of static shape in an arena.
-  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin) {
-    return {b.getNamedAttr("mhc.state", b.getStringAttr(arena)), b.getNamedAttr("mhc.begin", b.getI64IntegerAttr(begin))};
-  }
+  SmallVector<NamedAttribute> stateAttributes(StringRef arena, int64_t begin, std::optional<int64_t> rows = std::nullopt) { return arenaRange(b, arena, begin, rows); }
 
   int64_t expertBlocks() { return ::mhc::expertBlocks(model); }
 
@@ -250,13 +260,15 @@ private:
     return {view(loc, q, {h * d}), view(loc, k, {h * d}), view(loc, v, {h * value}), h, d, value};
   }
 
-  Value attention(Location loc, Value u, const std::string &block) {
+  Value attention(Location loc, Value u, const std::string &block, int64_t index) {
     std::string at = block + ".self_attn.";
     int64_t h = model.numAttentionHeads;
     Heads in = model.mla ? mla(loc, u, at) : gqa(loc, u, at);
     auto op = AttentionOp::create(b, loc, TypeRange{rows(h * in.valueDim), narrowTensor({h}, f32)}, in.q, in.k, in.v, b.getI64IntegerAttr(h),
                                   b.getI64IntegerAttr(in.keyValueHeads), b.getF64FloatAttr(1.0 / std::sqrt((double)in.headDim)));
     Value out = op.getResult();
+    if (monitor)
+      pending.push_back(monitor->attentionZ(loc, op.getLse(), index));
     if (model.headwiseGate) {
       // one sigmoid a head, from an unrounded matmul
       Value logits = ViewOp::create(b, loc, narrowTensor({1}, f32), linear(loc, u, at + "g_proj.weight", unrounded(h)));
@@ -293,12 +305,6 @@ private:
     return config;
   }
 
-  /// A result of the loss function beside the loss: a state, or an output of the entry.
-  struct Outcome {
-    Value value;
-    SmallVector<NamedAttribute> attributes;
-  };
-
   /// The counts that a block with experts goes on from, as arguments of the function.
   void addCounts(int64_t index) {
     int64_t E = model.nRoutedExperts, blocks = expertBlocks(), number = index - (model.numHiddenLayers - blocks);
@@ -323,6 +329,8 @@ private:
     Value shared;
     if (model.nSharedExperts)
       shared = feedForward(loc, u, at + "shared_experts.", model.nSharedExperts * model.moeIntermediateSize);
+    if (monitor)
+      pending.push_back(monitor->routerZ(loc, routing.logits, number));
     if (training) {
       auto slice = [&](StringRef name) -> SmallVector<NamedAttribute> {
         return {b.getNamedAttr("mhc.name", b.getStringAttr(name)), b.getNamedAttr("mhc.slice", b.getI64IntegerAttr(number)), b.getNamedAttr("mhc.slices", b.getI64IntegerAttr(blocks)),
@@ -362,9 +370,12 @@ private:
     countsBefore = droppedBefore = Value();
     if (training && !isAttention && !dense)
       addCounts(index);
+    bool mixing = monitor && !plain;
     SmallVector<Type> types{x.getType()};
     if (delayed)
       types.push_back(narrowTensor({model.residual.n}, f32));
+    if (mixing)
+      types.push_back(narrowTensor({model.residual.n, model.residual.n}, f32));
     OpBuilder::InsertPoint before = b.saveInsertionPoint();
     Region region;
     Block *body = b.createBlock(&region);
@@ -374,7 +385,10 @@ private:
                         block + (isAttention ? ".input_layernorm.weight" : ".post_attention_layernorm.weight"));
     pending.clear();
     losses.reset();
-    Value y = isAttention ? attention(inner, normed, block) : dense ? feedForward(inner, normed, block + ".mlp.", model.intermediateSize) : experts(inner, normed, block, index);
+    Value y = isAttention ? attention(inner, normed, block, index) : dense ? feedForward(inner, normed, block + ".mlp.", model.intermediateSize) : experts(inner, normed, block, index);
+    int64_t number = 2 * index + !isAttention;
+    if (monitor)
+      llvm::append_range(pending, monitor->row(inner, "output", y, number));
     if (model.branchScale != 1.0)
       y = f.rounded(inner, ScaleOp::create(b, inner, unrounded(model.hiddenSize), y, b.getF64FloatAttr(model.branchScale)), element);
     SmallVector<Value> yields{y};
@@ -384,7 +398,7 @@ private:
     }
     YieldOp::create(b, loc, yields);
     b.restoreInsertionPoint(before);
-    auto op = SublayerOp::create(b, loc, types, where, x, parameters, delayed ? predicted : Value(), plain ? ConnectionAttr() : connectionAttr());
+    auto op = SublayerOp::create(b, loc, types, where, x, parameters, delayed ? predicted : Value(), plain ? ConnectionAttr() : connectionAttr(), mixing);
     op.getBody().takeBody(region);
     predicted = op.getHPreNext();
     for (auto [i, outcome] : llvm::enumerate(pending)) {
@@ -392,6 +406,10 @@ private:
       if (losses == i)
         balance.push_back(op.getExtras()[i]);
     }
+    if (monitor)
+      llvm::append_range(outcomes, monitor->row(loc, "stream", op.getResult(), number));
+    if (mixing)
+      llvm::append_range(outcomes, monitor->mixing(loc, op.getHRes(), number));
     return op.getResult();
   }
 
@@ -427,7 +445,8 @@ private:
     return AggregateOp::create(b, loc, unrounded(C), x, applied(b, loc, w, connectionAttr()));
   }
 
-  Value logits(Value tokens) {
+  /// The streams after the last sublayer.
+  Value streams(Value tokens) {
     cosines = sines = Value();
     int64_t n = model.residual.n, C = model.hiddenSize;
     bool plain = model.residual.topology == ::mhc::Topology::residual;
@@ -443,8 +462,13 @@ private:
       x = sublayer(x, at, block, true);
       x = sublayer(x, at, block, false);
     }
+    return x;
+  }
+
+  Value logits(Value tokens) {
+    Value x = streams(tokens);
     Location end = f.place("model.norm");
-    if (!plain)
+    if (model.residual.topology != ::mhc::Topology::residual)
       x = readout(end, x);
     x = norm(end, x, "model.norm.weight");
     Location head = f.place("lm_head");
@@ -461,6 +485,7 @@ private:
   std::map<std::string, Value> values, matrices;
   Block *entry = nullptr;          ///< of the function at hand
   Value countsBefore, droppedBefore; ///< of the block at hand, in the step so far
+  std::optional<ModelMonitor> monitor; ///< the function is entry `monitor`
   bool training = false;           ///< the function is a loss to be differentiated
   Value scalars;                   ///< read by routers whose number of choices goes by phases
   SmallVector<Value> balance;      ///< balance losses of the blocks so far
@@ -479,4 +504,6 @@ void mlir::mhc::importLanguageModel(FunctionImporter &f, const ::mhc::LanguageMo
   importer.importLoss("eval", false);
   importer.importLoss("loss", true);
   importer.importUpdate();
+  importer.importMonitor();
+  importer.importWeightChange();
 }

@@ -25,7 +25,7 @@ DType dtype(const JsonView &json) {
   return result;
 }
 
-constexpr const char *arenaNames[stateArenas] = {"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts"};
+constexpr const char *arenaNames[stateArenas] = {"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts", "previous"};
 
 std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::string> &symbols) {
   std::vector<TensorSpec> result;
@@ -49,6 +49,8 @@ std::vector<TensorSpec> tensorSpecs(const JsonView &json, const std::set<std::st
       spec.below = item.at("below").integer(1, 1 << 20);
       if (auto optional = item.find("optional"))
         spec.optional = optional->boolean();
+      auto otherwise = item.find("otherwise");
+      spec.otherwise = otherwise ? otherwise->integer(0, spec.below - 1) : spec.below - 1;
       if (spec.dtype != DType::I32)
         fail(item.path(), ": expected type i32 of a scalar");
     }
@@ -137,7 +139,7 @@ std::vector<TensorState> parseStates(const JsonView &json, const ModelTensor &te
   list->members([&](const std::string &key, const JsonView &offset) {
     StateArena arena;
     if (!parseStateArena(key, arena) || arena == StateArena::Parameters || arena == StateArena::Gradients ||
-        arena == StateArena::ExpertCounts)
+        arena == StateArena::ExpertCounts || arena == StateArena::Previous)
       fail(offset.path(), ": unknown state '", key, "'");
     add(arena, offset.integer(0));
   });

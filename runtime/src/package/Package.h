@@ -31,7 +31,8 @@ struct TensorSpec {
   // An input of one number that is written into a slot of the step's scalars, in no buffer.
   int scalar = -1;       ///< the slot; -1: an ordinary tensor
   int64_t below = 0;     ///< it is one of 0 .. below - 1
-  bool optional = false; ///< may be left out: the highest of these
+  bool optional = false; ///< may be left out: it is `otherwise` then
+  int64_t otherwise = 0;
 };
 
 /// symbol = product of other symbols.
@@ -58,8 +59,9 @@ struct Initial {
 };
 
 /// What a model keeps between steps: parameters, gradients, one arena for each of the optimizers' states, and the step's counts of experts' choices (i64).
-enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius, ExpertCounts };
-constexpr size_t stateArenas = 7;
+/// `Previous`: the parameters before the step that is watched; on such runs alone.
+enum class StateArena { Parameters, Gradients, ExpAvg, ExpAvgSq, Momentum, Radius, ExpertCounts, Previous };
+constexpr size_t stateArenas = 8;
 inline DType typeOf(StateArena arena) { return arena == StateArena::ExpertCounts ? DType::I64 : DType::F32; }
 const char *name(StateArena arena);
 bool parseStateArena(const std::string &text, StateArena &arena);

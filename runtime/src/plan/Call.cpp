@@ -27,10 +27,10 @@ HostTensors initialTensors(const Manifest &manifest, int64_t seed, int threads) 
   return outputs;
 }
 
-/// The number that an input gives, or the highest where it is left out.
+/// The number that an input gives, or what it is where it is left out.
 int64_t readScalar(const TensorSpec &spec, const TensorInfos &inputs, const ReadTensor &read) {
   if (!inputs.count(spec.name))
-    return spec.below - 1;
+    return spec.otherwise;
   int32_t value = 0;
   read(spec.name, &value);
   if (value < 0 || value >= spec.below)
@@ -78,8 +78,8 @@ Scalars optimizerScalars(const Manifest &manifest, const HostTensors &inputs, co
 
 void checkCallable(const Manifest &manifest, const std::string &entry) {
   manifest.entry(entry);
-  if (entry == "train_step")
-    fail("entry 'train_step' cannot be called: its state lives in the runtime (use mhc-run train)");
+  if (entry == "train_step" || entry == "weight_change")
+    fail("entry '", entry, "' cannot be called: its state lives in the runtime (use mhc-run train)");
 }
 
 HostTensors callEntry(const Package &package, Device &device, const std::string &target, const std::string &name,

@@ -29,9 +29,10 @@ void TokenEntry::bind(int64_t rows, int64_t columns) {
   }
 }
 
-void TokenEntry::run(const int32_t *host, ModelArenas &arenas) {
+void TokenEntry::run(const int32_t *host, ModelArenas &arenas, Scalars *scalars) {
   device.copyIn(tokens.data(), host, tokenBytes);
   request.arenas = &arenas;
+  request.scalars = scalars;
   executor.run(request);
 }
 

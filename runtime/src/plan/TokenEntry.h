@@ -14,8 +14,8 @@ public:
 
   /// Lays out everything for tokens [rows, columns]. Memory only grows, so that lengths may come in any order.
   void bind(int64_t rows, int64_t columns);
-  /// Runs on as many tokens as were bound.
-  void run(const int32_t *tokens, ModelArenas &arenas);
+  /// Runs on as many tokens as were bound; `scalars`: instead of those that all entries but the step's have.
+  void run(const int32_t *tokens, ModelArenas &arenas, Scalars *scalars = nullptr);
   /// Of the last run's output `name`, `bytes` bytes from byte `offset`.
   void read(const std::string &name, uint64_t offset, void *to, uint64_t bytes);
   /// After a run: the first of its commands that left a NaN or infinity behind; "" if none did.

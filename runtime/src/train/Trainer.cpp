@@ -9,6 +9,7 @@
 #include "train/Data.h"
 #include "train/Init.h"
 #include "train/Metrics.h"
+#include "train/Monitor.h"
 #include "train/TrainingSpec.h"
 
 #include <algorithm>
@@ -50,6 +51,8 @@ public:
       fail(options.data, ": --eval-every needs held-out text: at least ", 20 * (spec.sequenceLength + 1),
            " tokens of bytes or .bin files");
     prepare();
+    if (options.monitorEvery)
+      monitor = std::make_unique<Monitor>(package, *device, target);
   }
 
   void run() {
@@ -103,7 +106,7 @@ private:
     for (size_t i = 0; i < stateArenas; ++i) {
       const auto which = static_cast<StateArena>(i);
       const uint64_t bytes = manifest.bytesOf(which);
-      if (bytes == 0)
+      if (bytes == 0 || (which == StateArena::Previous && !options.monitorEvery))
         continue;
       arenas[which] = DeviceMemory(*device, bytes);
       device->fillBytes(arenas[which].data(), 0, bytes);
@@ -167,6 +170,11 @@ private:
     metrics.write(line);
   }
 
+  /// Steps that are watched: the first and the last of a run, and every so many between.
+  bool isWatched(int64_t number) const {
+    return monitor && (number == 1 || number == spec.batch.steps() || number % options.monitorEvery == 0);
+  }
+
   void step() {
     auto started = Clock::now();
     const int64_t number = progress.step + 1;
@@ -186,6 +194,11 @@ private:
     scalars[scalar::Clip] = static_cast<float>(spec.clip);
     scalars[scalar::Phase] = static_cast<float>(phase(share));
     try {
+      if (isWatched(number)) {
+        const int64_t watched = spec.batch.ofMicroBatch(), columns = spec.sequenceLength + 1;
+        monitor->before(batch.data() + (rows - watched) * columns, watched, columns, phase(share), arenas);
+        started = Clock::now(); // watching is not the step's own time
+      }
       stepExecutor->run(stepRun);
     } catch (const Error &problem) {
       fail("step ", number, ": ", problem.what());
@@ -207,6 +220,8 @@ private:
                  {"tokens_per_second", static_cast<double>(tokenCount) / stepSeconds},
                  {"seconds", stepSeconds}};
     addExperts(line);
+    if (isWatched(number))
+      line["monitor"] = monitor->after(arenas);
     if (!updated) {
       line["skipped"] = true;
       line["skipped_updates"] = ++skippedUpdates;
@@ -242,21 +257,28 @@ private:
     std::vector<int64_t> counts(manifest.elementsOf(StateArena::ExpertCounts));
     device->copyOut(counts.data(), arenas[StateArena::ExpertCounts].data(), counts.size() * sizeof(int64_t));
     const int64_t experts = manifest.experts;
-    Json all = Json::array(), violations = Json::array();
-    double sum = 0;
+    Json all = Json::array(), violations = Json::array(), least = Json::array();
+    double sum = 0, smallest = 0, largest = 0;
     int64_t dropped = 0;
     for (int64_t block = 0; block < manifest.expertBlocks; ++block) {
       auto begin = counts.begin() + block * experts, end = begin + experts;
       all.push_back(std::vector<int64_t>(begin, end));
       double mean = static_cast<double>(std::accumulate(begin, end, int64_t(0))) / static_cast<double>(experts);
-      double violation = mean > 0 ? (static_cast<double>(*std::max_element(begin, end)) - mean) / mean : 0;
+      auto deviation = [&](int64_t count) { return mean > 0 ? (static_cast<double>(count) - mean) / mean : 0.0; };
+      const double violation = deviation(*std::max_element(begin, end)), below = deviation(*std::min_element(begin, end));
       violations.push_back(violation);
+      least.push_back(below);
       sum += violation;
+      largest = std::max(largest, violation);
+      smallest = std::min(smallest, below);
       dropped += counts[manifest.expertBlocks * experts + block];
     }
     line["expert_counts"] = std::move(all);
     line["max_violation"] = sum / static_cast<double>(manifest.expertBlocks);
     line["max_violations"] = std::move(violations);
+    line["largest_deviation"] = largest;
+    line["smallest_deviation"] = smallest;
+    line["smallest_deviations"] = std::move(least);
     line["dropped"] = dropped;
     if (!manifest.phases.empty())
       line["phase"] = static_cast<int64_t>(scalars[scalar::Phase]);
@@ -328,6 +350,7 @@ private:
   ModelArenas arenas;
   std::unique_ptr<Executor> stepExecutor;
   std::unique_ptr<TokenEntry> eval;
+  std::unique_ptr<Monitor> monitor; ///< null: nothing is watched
   std::unique_ptr<DataSource> data;
   Progress progress;
   std::vector<int32_t> batch;

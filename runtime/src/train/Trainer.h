@@ -15,6 +15,7 @@ struct TrainOptions {
   std::optional<double> learningRate;
   std::optional<std::string> initial, resume, save, metrics;
   int64_t saveEvery = 0, evalEvery = 0, evalBatches = 8;
+  int64_t monitorEvery = 0; ///< 0: never
 };
 
 /// Runs to the last step. Progress on stderr, validation losses on stdout.

@@ -137,6 +137,12 @@ def check(model, description):
         assert error <= limit, f"{model.name} {name}: {error:.2e}, at most {limit:.2e}"
     print(f"ok  {model.name} loss_and_gradients: {worst:.2f} of what is allowed", flush=True)
 
+    inputs["tokens"] = tokens[:, :-1]
+    want, got = (model.call(d, "monitor", inputs) for d in ("cpu", "cuda"))
+    for name, x in want.items():
+        assert np.allclose(got[name], x, rtol=3e-2 if low else 2e-5, atol=3e-2 if low else 1e-5), f"{model.name} monitor {name}: {got[name]}, expected {x}"
+    print(f"ok  {model.name} monitor: {len(want)} outputs", flush=True)
+
     wrong = tokens.copy()
     wrong[1, 7] = description["vocab_size"]
     write(f"{model.folder}/in.safetensors", {**weights, "tokens": wrong})
@@ -155,6 +161,12 @@ def check(model, description):
     assert eager == first and "a graph of" not in log
     _, eager, _ = model.train("cuda", FAKE_CUDA_NO_GRAPHS="1")
     assert eager == first
+    _, watched, _ = model.train("cuda", "--monitor=2")
+    assert watched == first, "watching changes the run"
+    with open(f"{model.folder}/train.jsonl") as file:
+        seen = [json.loads(line)["monitor"]["weights"] for line in file if '"monitor"' in line]
+    assert len(seen) == 3 and all(0 <= weight["angle"] < 1 and weight["norm"] > 0 for weights in seen for weight in weights.values()), seen
+    model.train("cuda")
     os.rename(f"{model.folder}/train.safetensors", f"{model.folder}/whole.safetensors")
     model.train("cuda", "--save-every=2", f"--save={model.folder}/parts/") if False else None
     print(f"ok  {model.name} training: losses within {error:.1e}, recorded or not", flush=True)

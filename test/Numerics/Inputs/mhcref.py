@@ -310,7 +310,8 @@ def readout(x, kind, P, c, held, last_pre):
     return np.einsum("ti,tic->tc", applied(w, c, held, "readout"), x)
 
 
-def loss(d, P, tokens, held=None):
+def loss(d, P, tokens, held=None, watch=lambda name, value: None):
+    """`watch` is told of the attention's scores, the routers' logits, each branch's output, h_res [T, out, in] and the streams after each sublayer"""
     B, S = tokens.shape[0], tokens.shape[1] - 1
     C, eps, r = d["hidden_size"], d["rms_norm_eps"], d["residual"]
     h = d["num_attention_heads"]
@@ -339,13 +340,28 @@ def loss(d, P, tokens, held=None):
         q, k, v = (mla if d.get("attention") == "mla" else gqa)(u, at)
         s = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
         s = np.where(np.tril(np.ones((S, S), bool)), s, -np.inf)
+        watch("scores", s)
         p = np.exp(s - s.max(-1, keepdims=True))
         out = np.einsum("bhqk,bkhd->bqhd", p / p.sum(-1, keepdims=True), v)
         if d.get("attention_gate") == "headwise":
             out = out * sigmoid(u @ P[f"{at}.g_proj.weight"].T)[..., None]
         return out.reshape(B, S, -1) @ P[f"{at}.o_proj.weight"].T
 
+    def experts(u, at):
+        z = u.reshape(B * S, C) @ P[f"{at}.gate.weight"].T
+        watch("logits", z)
+        y = np.zeros((B * S, C))
+        for t in range(B * S):
+            chosen = np.argsort(-z[t], kind="stable")[:d["num_experts_per_tok"]]
+            weight = np.exp(z[t, chosen] - z[t, chosen].max())
+            for e, w in zip(chosen, weight / weight.sum()):
+                y[t] += w * dense(u.reshape(B * S, C)[t], f"{at}.experts.{e}")
+        return y.reshape(B, S, C)
+
     def ffn(u, at):
+        return experts(u, at) if f"{at}.gate.weight" in P else dense(u, at)
+
+    def dense(u, at):
         gate, up = u @ P[f"{at}.gate_proj.weight"].T, u @ P[f"{at}.up_proj.weight"].T
         return (gate * sigmoid(gate) * up) @ P[f"{at}.down_proj.weight"].T
 
@@ -358,13 +374,20 @@ def loss(d, P, tokens, held=None):
     for block in range(d["num_hidden_layers"]):
         for layer, name, norm, hc in ((attention, "self_attn", "input_layernorm", "hc_attn"), (ffn, "mlp", "post_attention_layernorm", "hc_ffn")):
             at = f"model.layers.{block}"
-            F = lambda u: scale * layer(rms_norm(u, P[f"{at}.{norm}.weight"], eps), f"{at}.{name}")
+
+            def F(u):
+                y = layer(rms_norm(u, P[f"{at}.{norm}.weight"], eps), f"{at}.{name}")
+                watch("output", y.reshape(B * S, C))
+                return scale * y
             if plain:
                 x = x + F(x)
+                watch("stream", x.reshape(B * S, C))
                 continue
             own = {key: P[f"{at}.{hc}.{tensor}"] for key, tensor in (("phi", "fn"), ("alpha", "scale"), ("bias", "base"), ("norm_weight", "norm_weight"), ("f_bias", "f_bias")) if f"{at}.{hc}.{tensor}" in P}
             own["phi"] = own["phi"].T
-            _, pre, _, _, x = sublayer(x, lambda u: F(u.reshape(B, S, C)).reshape(B * S, C), own, c, held, pre, at=f"{block}.{hc}.")
+            _, pre, _, res, x = sublayer(x, lambda u: F(u.reshape(B, S, C)).reshape(B * S, C), own, c, held, pre, at=f"{block}.{hc}.")
+            watch("mixing", np.swapaxes(res, -1, -2) if c.transposed else res)
+            watch("stream", x.reshape(B * S, c.n * C))
     if not plain:
         preset = r.get("preset") if r["topology"] == "mhc" else None
         kind = r.get("readout", {"deepseek-v4": "head", "deepseek-v4.1": "last_pre"}.get(preset, "mean"))

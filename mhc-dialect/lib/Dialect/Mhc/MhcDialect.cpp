@@ -47,6 +47,10 @@ void MhcDialect::initialize() {
 #define GET_OP_LIST
 #include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.cpp.inc"
       >();
+  addOperations<
+#define GET_OP_LIST
+#include "mhc/Dialect/Mhc/IR/MhcMonitorOps.cpp.inc"
+      >();
 }
 
 void MhcDialect::registerTypes() {

@@ -44,7 +44,9 @@ LogicalResult SublayerOp::verify() {
   bool delayed = isDelayed();
   auto yield = dyn_cast<YieldOp>(getBody().front().back());
   size_t extras = yield && yield.getNumOperands() ? yield.getNumOperands() - 1 : 0;
-  if (bool(getHPre()) != delayed || getOthers().size() != extras + delayed)
+  if (getMixing() && (!connection || getOthers().size() != extras + delayed + 1 || !narrowRow(getHRes(), connection->getStreams() * connection->getStreams())))
+    return emitOpError("expected a connection with 'mixing', and a narrow result of its matrices"); // C6
+  if (bool(getHPre()) != delayed || getOthers().size() != extras + delayed + getMixing())
     return emitOpError("expected h_pre in and out with a delayed connection, and with that alone"); // C4
   if (getResult().getType() != getX().getType())
     return emitOpError("expected the result to have x's type, but got ") << getResult().getType(); // C2

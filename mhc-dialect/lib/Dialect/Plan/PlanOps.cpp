@@ -260,7 +260,7 @@ LogicalResult BufferOp::verify() {
     return emitOpError("expected element type ") << (counts ? "i64" : "f32") << " of a buffer of kind "
            << stringifyBufferKind(kind) << ", but got " << getElementType(); // C4
   if (kind == BufferKind::state &&
-      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts"}, *getArena()))
+      !llvm::is_contained({"parameters", "gradients", "exp_avg", "exp_avg_sq", "momentum", "radius", "expert_counts", "previous"}, *getArena()))
     return emitOpError("expected arena parameters, gradients, exp_avg, exp_avg_sq, momentum, radius or expert_counts, but got '") << *getArena() << "'";
   if (kind == BufferKind::scalars &&
       (!getSize().isConstant() || getSize().getConstant() + static_cast<int64_t>(getBegin().value_or(0)) > 64))

@@ -13,7 +13,7 @@ def Mhc_Dialect : Dialect {
   let summary = "models whose residual topology is learned";
   let description = [{
     Ops come in groups, one file each: topology (`MhcTopologyOps.td`), coefficients and manifolds (`MhcManifoldOps.td`),
-    layers and training (`MhcLayerOps.td`), mixtures of experts (`MhcRoutingOps.td`), and the row program (`MhcRowOps.td`), the form in which kernels are generated.
+    layers and training (`MhcLayerOps.td`), mixtures of experts (`MhcRoutingOps.td`), what a run is watched by (`MhcMonitorOps.td`), and the row program (`MhcRowOps.td`), the form in which kernels are generated.
 
     Tensors are builtin tensors. A tensor whose first dimension is dynamic has a row for each token; with the encoding `#mhc.narrow`
     a row is a handful of coefficients ("narrow"), without it a row is made of channels ("wide"). Tensors of static shape are

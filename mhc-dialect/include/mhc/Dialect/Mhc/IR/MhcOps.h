@@ -16,6 +16,8 @@
 #include "mhc/Dialect/Mhc/IR/MhcRoutingOps.h.inc"
 #define GET_OP_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcOptimizerOps.h.inc"
+#define GET_OP_CLASSES
+#include "mhc/Dialect/Mhc/IR/MhcMonitorOps.h.inc"
 
 namespace mlir::mhc {
 /// A coefficient as it is applied: rounded to the connection's coefficient type, if it has one.

@@ -12,10 +12,11 @@ def Mhc_SublayerOp : Op<Mhc_Dialect, "sublayer", [SingleBlock, RecursiveMemoryEf
     `mhc-expand-topology` rewrites it into `mhc.coefficients`, `mhc.aggregate`, the body, `mhc.combine` (or `mhc.sum`).
 
     The parameters are phi, alpha, bias, then the gain and the bias on f where the connection has them. With a `delayed` connection u is read through `h_pre`, which the sublayer
-    before has predicted, and the second result is what this one predicts. What the body yields after f (a router's losses and counts) are the results after these.
+    before has predicted, and the second result is what this one predicts. With `mixing` h_res is the next result (what monitors look at). What the body yields after f (a router's losses and
+    counts) are the results after these.
 
     (C1) as many parameters as the connection says, none without; (C2) x' has x's type; (C3) the body takes and yields [T, C] of x's element type; (C4) h_pre and the second
-    result are there with a delayed connection, and with that alone; (C5) the other results are what the body yields after f.
+    result are there with a delayed connection, and with that alone; (C5) the other results are what the body yields after f; (C6) `mixing` stands beside a connection alone, and its result is [T, n, n], narrow.
 
     ```mlir
     %x1 = mhc.sublayer "model.layers.0.hc_attn" %x (%phi, %alpha, %bias) connection #c : (tensor<?x4x64xbf16>, ...) -> tensor<?x4x64xbf16> {
@@ -25,18 +26,21 @@ def Mhc_SublayerOp : Op<Mhc_Dialect, "sublayer", [SingleBlock, RecursiveMemoryEf
     }
     ```
   }];
-  let arguments = (ins StrAttr:$place, Mhc_Tensor:$x, Variadic<Mhc_Tensor>:$parameters, Optional<Mhc_Tensor>:$h_pre, OptionalAttr<Mhc_ConnectionAttr>:$connection);
+  let arguments = (ins StrAttr:$place, Mhc_Tensor:$x, Variadic<Mhc_Tensor>:$parameters, Optional<Mhc_Tensor>:$h_pre, OptionalAttr<Mhc_ConnectionAttr>:$connection,
+                       UnitAttr:$mixing);
   let results = (outs Mhc_Tensor:$result, Variadic<Mhc_Tensor>:$others);
   let extraClassDeclaration = [{
     bool isDelayed() { return getConnection() && getConnection()->getDelayed(); }
     /// What a delayed sublayer predicts for the next one, else null.
     ::mlir::Value getHPreNext() { return isDelayed() && !getOthers().empty() ? getOthers().front() : ::mlir::Value(); }
+    /// h_res with `mixing`, else null.
+    ::mlir::Value getHRes() { return getMixing() && getOthers().size() > isDelayed() ? getOthers()[isDelayed()] : ::mlir::Value(); }
     /// What the body yields beside f.
-    ::mlir::ValueRange getExtras() { return getOthers().drop_front(isDelayed() ? 1 : 0); }
+    ::mlir::ValueRange getExtras() { return getOthers().drop_front(isDelayed() + getMixing()); }
   }];
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $place $x (`(` $parameters^ `)`)? (`through` $h_pre^)? (`connection` $connection^)? `:` functional-type(operands, results) attr-dict-with-keyword $body
+    $place $x (`(` $parameters^ `)`)? (`through` $h_pre^)? (`connection` $connection^)? (`mixing` $mixing^)? `:` functional-type(operands, results) attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;
 }
