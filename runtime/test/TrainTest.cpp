@@ -79,6 +79,13 @@ TEST(Train, LearnsAndLogs) {
   EXPECT_EQ(step, 80);
 }
 
+TEST(Train, APackageOfAnEarlierCompilerCannotBeWatched) {
+  Toy s;
+  s.options.metrics = s.folder.file("m.jsonl");
+  s.options.monitorEvery = 1;
+  EXPECT_ERROR(train(s.options), "unknown entry 'monitor'");
+}
+
 TEST(Train, MicroBatchesSeeTheirRows) {
   // One step on given tokens: the loss is the mean over all rows, the gradient norm that of the mean gradient.
   Toy s;
