@@ -118,4 +118,14 @@ void refuseOverwriting(const std::string &name, const std::string &output, const
     throw UsageError(name + ": '" + output + "' is the file of " + inputName + " and would be overwritten");
 }
 
+void refuseInside(const std::string &name, const std::string &output, const std::string &inputName,
+                  const std::string &input) {
+  std::error_code code;
+  if (!std::filesystem::is_directory(input, code))
+    return;
+  const std::filesystem::path folder = std::filesystem::weakly_canonical(input, code), file = std::filesystem::weakly_canonical(output, code);
+  if (std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first == folder.end())
+    throw UsageError(name + ": '" + output + "' lies in the folder of " + inputName + ", all of whose files are input");
+}
+
 } // namespace mhcrt

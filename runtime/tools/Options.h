@@ -49,6 +49,9 @@ std::string jsonText(const Json &json);
 /// it would be lost.
 void refuseOverwriting(const std::string &name, const std::string &output, const std::string &inputName,
                        const std::string &input);
+/// A usage error if `input` is a folder, all of whose files are read, and `output` would be one of them the next time.
+void refuseInside(const std::string &name, const std::string &output, const std::string &inputName,
+                  const std::string &input);
 
 int benchCommand(const std::vector<std::string> &arguments);
 int callCommand(const std::vector<std::string> &arguments);

@@ -39,6 +39,7 @@ int trainCommand(const std::vector<std::string> &arguments) {
     if (auto output = options.value(name)) {
       refuseOverwriting(std::string("--") + name, *output, "the package", train.package);
       refuseOverwriting(std::string("--") + name, *output, "--data", train.data);
+      refuseInside(std::string("--") + name, *output, "--data", train.data);
     }
   if (train.metrics)
     for (const char *name : {"save", "initial", "resume"})
