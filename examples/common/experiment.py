@@ -77,19 +77,25 @@ class Experiment:
         try:
             with open(self.path("experiment.json")) as f:
                 self.document = json.load(f)
-        except FileNotFoundError:
+            self.settings, self.runs = self.document["settings"], self.document["runs"]
+        except (FileNotFoundError, NotADirectoryError):
             sys.exit(f"{self.folder} is not prepared: there is no experiment.json in it")
-        self.settings, self.runs = self.document["settings"], self.document["runs"]
+        except (ValueError, TypeError, KeyError) as error:
+            sys.exit(f"{self.path('experiment.json')}: expected what 'prepare' writes ({error!r}): prepare the folder again")
 
     def done(self, results):
         """name -> line of runs.jsonl"""
         found = {}
         if os.path.exists(results):
             with open(results) as f:
-                for line in f:
-                    if line.endswith("\n"): # else one that a killed run did not finish
+                for number, line in enumerate(f, 1):
+                    if not line.endswith("\n"): # one that a killed run did not finish
+                        continue
+                    try:
                         record = json.loads(line)
                         found[record["name"]] = record
+                    except (ValueError, TypeError, KeyError):
+                        sys.exit(f"{results}:{number}: expected the JSON object of a finished run: remove the line, and the run is done again")
         return found
 
     def train(self, results, device, jobs, threads, measure):

@@ -93,7 +93,7 @@ def draw(settings, results, records):
     for i, record in enumerate(seed):
         panel.line(range(1, settings["experts"] + 1), percent(record["late_shares"][0]), VARIANTS[record["variant"]], i)
     panels.append(panel)
-    text = ["| | validation loss | block 0: most, least | the tenth of the steps before | last block: most, least | standard deviation of the loads | experts without a token, of a block | loss over its weight, 1 at its lowest |",
+    text = ["| | validation loss | block 0: most, least | the tenth of the steps before | last block: most, least | standard deviation of the loads | experts without a token, of a block | loss over its weight, 1 where loads or probabilities are even |",
             "|---|---|---|---|---|---|---|---|"]
     for variant, title in VARIANTS.items():
         r = results["variants"][variant]

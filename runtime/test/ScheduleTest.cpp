@@ -92,6 +92,17 @@ TEST(BatchPlan, Ramp) {
   EXPECT_EQ(plan.total(), 160);
 }
 
+// 48 + 240 (7848 / 9417.6) is 248 exactly, a bit less in doubles.
+TEST(BatchPlan, RampOfWholeNumbers) {
+  BatchPlan plan(288, 8, 109);
+  plan.setRamp(48, 0.3, "ramp");
+  int64_t step = 1;
+  while (plan.before(step) < 7848)
+    ++step;
+  ASSERT_EQ(plan.before(step), 7848);
+  EXPECT_EQ(plan.at(step), 248);
+}
+
 TEST(BatchPlan, RampOfOtherSteps) {
   BatchPlan plan(8, 1, 100);
   plan.setRamp(1, 0.25, "ramp");

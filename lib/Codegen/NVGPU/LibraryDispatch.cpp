@@ -18,7 +18,7 @@
 // sum less offsets[experts]. Slots from offsets[experts] on have gather = order = 0: a place that exists.
 //
 // Traffic: index twice, gather, order and reverse once, the table four times; pieces are as long as the table needs
-// them to stay below the index (CudaLibrary.cpp).
+// them to stay below the index (CudaExperts.cpp).
 //
 //===----------------------------------------------------------------------===//
 
@@ -108,7 +108,7 @@ public:
 
   /// A warp for each piece. The word of an expert is the rank of its next choice.
   void scatter(StringRef name) {
-    constexpr int64_t ahead = 8; // loads in flight before the first is needed
+    constexpr int64_t ahead = 6; // loads in flight before the first is needed
     begin(name, 6, 5, {1, warpSize, range * 4});
     Type i32Type = b.getI32Type();
     Value index = argument(0), table = argument(1), experts = argument(8), blocks = argument(9), piece = argument(10);
@@ -216,8 +216,9 @@ private:
     barrier();
     when(counts, [&] {
       rank = add(before, rank);
-      Value slot = add(load(i32Type, address(offsetsOf, i32Type, add(base, expert)), 4), rank);
-      Value end = load(i32Type, address(offsetsOf, i32Type, add(add(base, expert), 1)), 4), kept = less(slot, end);
+      Value bounds = address(offsetsOf, i32Type, add(base, expert));
+      Value slot = add(load(i32Type, bounds, 4), rank);
+      Value kept = less(slot, load(i32Type, address(bounds, i32Type, i64(1)), 4));
       store(select(kept, slot, i32(-1)), address(reverse, i32Type, place), 4);
       when(kept, [&] {
         store(narrow32(divide(place, choices)), address(gather, i32Type, widen64(slot)), 4);

@@ -2,7 +2,7 @@
 //
 // mhc_expert_load(counts, previous, share, total; experts)                  one block; previous may be null
 // mhc_sequence_load(index, share; length, choices, experts)                 a block a sequence
-// mhc_update_bias_<i32|i64>(bias, counts, factor, out; experts, rate)       a block a row; factor may be null; the bits of an f32
+// mhc_update_bias_<i32|i64>(bias, counts, factor, out; experts, rate)       a block a row; factor may be null; rate: the bits of an f32
 //
 // mhc_route_check(index, status; count, choices)                            a choice a thread
 //

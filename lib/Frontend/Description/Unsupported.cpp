@@ -43,7 +43,12 @@ Limits limitsOf(const MoeRouterKind &kind) {
   return limits;
 }
 
-Limits limitsOf(const OptimizerStepKind &) { return {}; }
+/// Matrices are cut into parts of a few thousand elements, whose numbers are 32 bits wide.
+constexpr int64_t mostOfWeights = int64_t(1) << 40;
+Limits limitsOf(const OptimizerStepKind &kind) {
+  const int64_t elements = std::accumulate(kind.shape.begin(), kind.shape.end(), int64_t(1), std::multiplies<>());
+  return {{"shape", elements > mostOfWeights, "weights of more than 2^40 elements"}};
+}
 
 constexpr int64_t mostOfHeads = 1 << 20; // as the runtime has it
 

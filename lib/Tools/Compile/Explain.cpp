@@ -114,7 +114,7 @@ static std::string shortNumber(double value) {
   return text;
 }
 
-/// "N(0, 0.02^2)", "U(+-0.03125)", "1", "listed".
+/// "N(0, 0.02^2)", "U(+-0.03125)", "1", or the elements, equal ones together: "4 x -1.09861, 4 x 0, 8, 4 x 0, 8".
 static std::string initialText(const llvm::json::Object &init) {
   StringRef kind = init.getString("kind").value_or("");
   if (kind == "normal")
@@ -123,7 +123,17 @@ static std::string initialText(const llvm::json::Object &init) {
     return "U(+-" + shortNumber(init.getNumber("bound").value_or(0)) + ")";
   if (kind == "constant")
     return shortNumber(init.getNumber("value").value_or(0));
-  return "listed";
+  std::string text;
+  size_t shown = 0;
+  const llvm::json::Array *values = init.getArray("values");
+  for (auto it = values->begin(); it != values->end(); ++shown) {
+    auto end = std::find_if(it, values->end(), [&](const llvm::json::Value &value) { return value != *it; });
+    if (shown == 24) // n = 8
+      return text + ", ..";
+    text += (shown ? ", " : "") + (end - it > 1 ? std::to_string(end - it) + " x " : "") + shortNumber(it->getAsNumber().value_or(0));
+    it = end;
+  }
+  return text;
 }
 
 void RemarkLog::describeParameters(StringRef text) {

@@ -4,7 +4,9 @@
 
 #include "base/Error.h"
 
+#include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace mhcrt {
@@ -32,6 +34,15 @@ inline int64_t elementCount(const std::vector<int64_t> &shape, const std::string
     count = checkedMultiply(count, dimension, what);
   }
   return count;
+}
+
+/// Values that came from outside: all finite and at least `least`.
+inline void checkRange(const std::string &what, const float *values, int64_t count, double least) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!std::isfinite(values[i]) || static_cast<double>(values[i]) < least) {
+      const std::string bound = std::isinf(least) ? "finite numbers" : "finite numbers of at least " + std::to_string(static_cast<int64_t>(least));
+      fail(what, ": expected ", bound, ", but element ", i, " is ", values[i]);
+    }
 }
 
 } // namespace mhcrt

@@ -68,6 +68,10 @@ Scalars optimizerScalars(const Manifest &manifest, const HostTensors &inputs, co
   const auto step = value("step", int64_t());
   if (step < 1)
     fail("step: expected a number of at least 1, but got ", step);
+  if (!std::isfinite(rate))
+    fail("lr: expected a finite number, but got ", rate);
+  if (auto radius = inputs.find("radius"); radius != inputs.end())
+    checkRange("radius", reinterpret_cast<const float *>(radius->second.data.data()), radius->second.data.size() / sizeof(float), 0);
   Scalars scalars{};
   JsonView settings = JsonView(manifest.document, source + ": manifest.json").at("optimizer");
   setOptimizerScalars(scalars, OptimizerSettings::parse(settings), rate, step);

@@ -1,8 +1,10 @@
 #include "train/Checkpoint.h"
+#include "base/Checked.h"
 #include "base/Memory.h"
 
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 
 namespace mhcrt {
@@ -73,7 +75,7 @@ std::vector<Stored> storedStates(const Manifest &manifest) {
   return list;
 }
 
-/// Fills arenas from a file. State of the model that it does not have is zero.
+/// Fills arenas from a file. State of the model that it does not have is zero. Numbers that no training writes are refused: what an update makes of them would look like numbers again.
 void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &device, const ModelArenas &arenas) {
   Memory staging;
   for (const Stored &stored : list) {
@@ -86,6 +88,8 @@ void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &
     if (staging.size() < bytes)
       staging = Memory(bytes);
     file.read(source, staging.data());
+    const bool isSize = stored.arena == StateArena::Radius || stored.arena == StateArena::ExpAvgSq;
+    checkRange(file.path() + ": " + stored.name, reinterpret_cast<const float *>(staging.data()), stored.count, isSize ? 0 : -std::numeric_limits<double>::infinity());
     device.copyIn(arenas[stored.arena].data() + stored.offset * sizeof(float), staging.data(), bytes);
   }
 }

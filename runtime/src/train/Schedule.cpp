@@ -136,8 +136,10 @@ void BatchPlan::plan() {
   int64_t done = 0;
   while (done < total() && static_cast<double>(done) < rampEnd) {
     starts.push_back(done);
+    // Roundings may take a whole number just below itself.
+    constexpr double slack = 1 + 1e-12;
     double wanted = static_cast<double>(rampFrom) + static_cast<double>(sequences - rampFrom) * (static_cast<double>(done) / rampEnd);
-    int64_t count = std::min(sequences, static_cast<int64_t>(wanted)) / microBatch * microBatch;
+    int64_t count = std::min(sequences, static_cast<int64_t>(wanted * slack)) / microBatch * microBatch;
     done = std::min(total(), done + count);
     if (starts.size() > most)
       fail(rampWhere, ": expected a ramp of at most ", most, " steps");

@@ -86,6 +86,15 @@ def main():
         assert all(np.array_equal(weights[name], resumed[name]) for name in weights)
         print("bits: the same with one thread and resumed")
 
+        # Numbers that no training writes.
+        for name, value, what in (("exp_avg.model.norm.weight", np.nan, "finite numbers, but element 1 is nan"), ("exp_avg_sq.model.norm.weight", -1, "finite numbers of at least 0, but element 1 is -1")):
+            broken = {n: (np.array(array), "I64" if n == "optimizer.step" else "F32") for n, array in weights.items()}
+            broken["optimizer." + name][0][1] = value
+            save(f"{folder}/broken.safetensors", broken)
+            refused = subprocess.run(["mhc-run", "train", *ON, f"{folder}/plain.mhcpkg", f"--data={folder}/text", f"--resume={folder}/broken.safetensors"], capture_output=True, text=True)
+            assert refused.returncode == 1 and f"optimizer.{name}: expected {what}" in refused.stderr, refused.stderr
+        print("checkpoints: broken numbers are refused")
+
         # A checkpoint without the bias starts from zeros.
         bare = {name: (array, "F32") for name, array in weights.items() if not name.startswith("optimizer.") and "e_score" not in name}
         save(f"{folder}/bare.safetensors", bare)

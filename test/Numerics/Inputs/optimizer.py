@@ -125,12 +125,29 @@ def spheres():
         assert abs(np.linalg.norm(got["w"][1]) / x["radius"][1] - 1) < 1e-6
         state = "momentum" if optimizer == "muonh" else "exp_avg"
         assert got[state][3].any(), "the momentum moves on"
-    d = description("adamw", [4, 4])
+    for optimizer in ("muonh", "muon", "adamh", "adamw"):  # what is no number stays none: it must not look like a step of 0, or like weights of 0
+        d = description(optimizer, [2, 24, 40])
+        for value, of in ((np.nan, "g"), (np.inf, "g"), (1e30, "w")):
+            if value != 1e30 or optimizer in ("muonh", "adamh"):  # whose squares are more than fp32 holds
+                x = example(d, rng)
+                x[of][:] = value
+                got = call(Package(d), x)
+                assert not np.isfinite(got["w"]).any(), f"{optimizer}: {of} of {value} makes weights of {got['w'].ravel()[:3]}"
+
+
+def refusals():
+    """numbers that no update can take"""
+    rng = np.random.default_rng(4)
+    d = description("muonh", [3, 24, 40])
     x, package = example(d, rng), Package(d)
     path = os.path.join(package.folder.name, "in.safetensors")
-    save(path, {k: (v, "I64" if k == "step" else "F32") for k, v in {**x, "step": np.array([0])}.items()})
-    refused = subprocess.run(["mhc-run", "call", package.path, "step", f"--inputs={path}", f"--outputs={path}.out"], capture_output=True, text=True)
-    assert refused.returncode == 1 and "step: expected a number of at least 1, but got 0" in refused.stderr and not os.path.exists(path + ".out"), refused
+    radius = x["radius"].copy()
+    radius[1] = -1
+    for change, message in (({"step": np.array([0])}, "step: expected a number of at least 1, but got 0"), ({"lr": np.array([np.nan])}, "lr: expected a finite number, but got nan"),
+                            ({"radius": radius}, "radius: expected finite numbers of at least 0, but element 1 is -1")):
+        save(path, {k: (v, "I64" if k == "step" else "F32") for k, v in {**x, **change}.items()})
+        refused = subprocess.run(["mhc-run", "call", package.path, "step", f"--inputs={path}", f"--outputs={path}.out"], capture_output=True, text=True)
+        assert refused.returncode == 1 and message in refused.stderr and not os.path.exists(path + ".out"), refused
 
 
 def decay():

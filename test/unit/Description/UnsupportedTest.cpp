@@ -60,6 +60,7 @@ TEST(Unsupported, Refused) {
       {router("\"num_experts\": 128, @\"num_experts_per_tok\": 65"), "'num_experts_per_tok': more than 64 experts a token"},
       {router("@\"num_experts\": 65537, \"num_experts_per_tok\": 2"), "'num_experts': more than 65536 experts"},
       {router("\"num_experts\": 1028, \"num_experts_per_tok\": 2, \"groups\": {@\"count\": 257}"), "'groups.count': more than 256 groups"},
+      {"{\"kind\": \"optimizer\", \"optimizer\": \"muonh\", \"betas\": [0.9], \"eps\": 1e-7, @\"shape\": [1048577, 1048576]}", "'shape': weights of more than 2^40"},
       {convention("\"sinkhorn\": {@\"iterations\": 501}"), "'convention.sinkhorn.iterations': more than 500"},
       {model("@\"dtype\": \"fp64\""), "'dtype'"},
       {model("@\"head_dim\": 1048578"), "'head_dim': a head of more than 1048576"},

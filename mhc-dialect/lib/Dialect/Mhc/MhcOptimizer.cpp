@@ -64,7 +64,7 @@ void AdamDirectionOp::buildRow(RowContext &c) {
       if (result == 2)
         return unlessSkipped(v, v1);
       Value adam = s.div(s.mul(m1, s1), s.add(s.sqrt(s.mul(v1, s2)), eps));
-      return unlessSkipped(zero, s.select(s.less(zero, v1), adam, zero));
+      return unlessSkipped(zero, s.select(s.equal(v1, zero), zero, adam));
     }));
 }
 
@@ -72,13 +72,17 @@ void AdamDirectionOp::buildRow(RowContext &c) {
 // Steps
 //===----------------------------------------------------------------------===//
 
-/// radius / (sqrt(n2) + eps), or radius / sqrt(n2 + eps^2); 0 where the divisor is not above 0.
+/// radius / (sqrt(n2) + eps), or radius / sqrt(n2 + eps^2); 0 where the divisor is 0.
 static Value normScale(Scalar s, Value n2, Value radius, double eps, bool inside) {
-  Value root = inside ? s.sqrt(eps ? s.add(n2, s.constant(eps * eps)) : n2) : s.sqrt(n2);
+  Value zero = s.constant(0), one = s.constant(1);
+  Value above = s.select(s.less(n2, zero), zero, n2); // differences of roundings, where all cancels
+  Value root = inside ? s.sqrt(eps ? s.add(above, s.constant(eps * eps)) : above) : s.sqrt(above);
   if (!inside && eps)
     root = s.add(root, s.constant(eps));
-  Value zero = s.constant(0), one = s.constant(1), some = s.less(zero, root);
-  return s.select(some, s.div(radius ? radius : one, s.select(some, root, one)), zero);
+  Value none = s.equal(root, zero);
+  Value scale = s.select(none, zero, s.div(radius ? radius : one, s.select(none, one, root)));
+  // A norm that is no number, or is none of fp32, makes all NaN; it would make all 0.
+  return s.add(scale, s.sub(n2, n2));
 }
 
 void DescendOp::buildRow(RowContext &c) {
@@ -110,7 +114,7 @@ void AddScaledOp::buildRow(RowContext &c) {
   Value x = c.input(getX());
   c.setResult(0, c.map({x, c.input(getY()), c.input(getW())}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) {
     Scalar s = scalar(c, b, l);
-    Value none = arith::CmpFOp::create(b, l, arith::CmpFPredicate::OEQ, v[2], s.constant(0));
+    Value none = s.equal(v[2], s.constant(0));
     return s.select(none, v[0], s.add(v[0], s.mul(v[2], v[1])));
   }));
 }

@@ -31,7 +31,7 @@ Value narrow(RowContext &c, ValueRange inputs, MapCode code) {
   return c.narrowCode(inputs, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) { return SmallVector<Value>{code(scalar(c, b, l), v)}; })[0];
 }
 Value compare(Scalar s, arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(s.b, s.loc, predicate, x, y); }
-Value equal(Scalar s, Value x, Value y) { return compare(s, arith::CmpFPredicate::OEQ, x, y); }
+Value equal(Scalar s, Value x, Value y) { return s.equal(x, y); }
 Value both(Scalar s, Value x, Value y) { return arith::AndIOp::create(s.b, s.loc, x, y); }
 Value either(Scalar s, Value x, Value y) { return arith::OrIOp::create(s.b, s.loc, x, y); }
 Value integer(Scalar s, int64_t value) { return arith::ConstantOp::create(s.b, s.loc, s.b.getI32IntegerAttr(value)); }
@@ -256,8 +256,14 @@ void RouteOp::buildRow(RowContext &c) {
   std::optional<Softmax> softmax;
   if (needsSoftmax(getScore()))
     softmax.emplace(c, z);
-  // A sum of z - z: NaN if a logit is not finite.
-  SmallVector<Value> inputs{c.reduceAdd(map(c, z, unrounded(c, z), [&](Scalar s, ValueRange v) { return s.sub(v[0], v[0]); }), 1)};
+  // A sum of z - z: NaN if a logit is not finite, or the bias.
+  SmallVector<Value> checked{z};
+  if (getBias())
+    checked.push_back(vectorOf(c, getBias(), groups));
+  SmallVector<Value> inputs{c.reduceAdd(map(c, checked, unrounded(c, z), [&](Scalar s, ValueRange v) {
+    Value zero = s.sub(v[0], v[0]);
+    return v.size() == 1 ? zero : s.add(zero, s.sub(v[1], v[1]));
+  }), 1)};
   if (softmax)
     inputs.append({softmax->top, softmax->sum});
   Value limit;

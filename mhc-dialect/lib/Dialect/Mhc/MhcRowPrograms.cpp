@@ -689,9 +689,9 @@ void AdamwOp::buildRow(RowContext &c) {
       if (result == 2)
         return unlessSkipped(v, v1);
       Value adam = s.div(s.mul(m1, s1), s.add(s.sqrt(s.mul(v1, s2)), eps));
-      Value moving = arith::CmpFOp::create(b, l, arith::CmpFPredicate::OGT, v1, zero);
+      Value still = s.equal(v1, zero); // not where it is NaN
       Value w1 = getDecayed() ? s.sub(w, s.mul(s.mul(lr, decay), w)) : w;
-      w1 = s.sub(w1, s.mul(lr, s.select(moving, adam, zero)));
+      w1 = s.sub(w1, s.mul(lr, s.select(still, zero, adam)));
       return unlessSkipped(w, w1);
     });
   };

@@ -30,6 +30,7 @@ struct ScalarBuilder {
   Value sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
   Value tanh(Value x) { return math::TanhOp::create(b, loc, x); }
   Value sigmoid(Value x) { return div(constant(1), add(constant(1), exp(neg(x)))); }
+  Value equal(Value x, Value y) { return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, x, y); }
   Value less(Value x, Value y) { return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y); }
   Value select(Value c, Value x, Value y) { return arith::SelectOp::create(b, loc, c, x, y); }
   /// Left to right; there is at least one term.

@@ -13,7 +13,7 @@ void CpuDevice::dispatch(const DispatchArgs &args) {
   auto isChoice = [&](int32_t expert) { return expert >= 0 && expert < args.experts; };
   for (int64_t i = 0; i < slots; ++i) {
     if (args.index[i] < -1)
-      fail("route: the router's logits of token ", i / args.choices, " are not finite");
+      fail("route: the router's logits of token ", i / args.choices, " are not finite, or its selection bias");
     if (isChoice(args.index[i]))
       ++args.counts[args.index[i]];
   }

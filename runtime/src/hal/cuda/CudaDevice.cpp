@@ -155,7 +155,7 @@ void CudaDevice::synchronize() {
   TokenStatus found = *hostStatus;
   clearStatus();
   if (found.word == INT64_MAX)
-    fail("route: the router's logits of token ", found.token, " are not finite");
+    fail("route: the router's logits of token ", found.token, " are not finite, or its selection bias");
   int64_t place = found.word >> 32, columns = found.columns;
   fail("tokens: expected token ids from 0 to ", found.vocab - 1, ", but got ", static_cast<int32_t>(found.word), " in row ",
        place / columns, ", column ", place % columns);

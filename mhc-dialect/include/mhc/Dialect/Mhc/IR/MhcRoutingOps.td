@@ -143,7 +143,8 @@ def Mhc_UpdateBiasOp : Mhc_Op<"update_bias", [Pure]> {
 // Tokens to experts and back
 //===----------------------------------------------------------------------===//
 
-def Mhc_DispatchOp : Mhc_Op<"dispatch", [Pure]> {
+// It writes the error flag of what is not finite: nothing leaves it out, even where nobody reads its results.
+def Mhc_DispatchOp : Mhc_Op<"dispatch", [MemoryEffects<[MemWrite]>]> {
   let summary = "sorts the choices by expert, stable by token";
   let description = [{
     index [T, k] i32 -> counts [E], offsets [E+1] i32; of each slot the token (gather [M]) and the choice t*k + j (order [M]); of each choice the slot (reverse [T, k]). Expert e has the slots offsets[e] .. offsets[e+1].
