@@ -161,7 +161,8 @@ def main(title, options, prepare, measure, evaluate, draw):
     for name, default, text in options:
         split = isinstance(default, list)
         parse = (lambda kind: lambda value: [kind(x) for x in value.split(",")])(type(default[0])) if split else type(default)
-        verb.add_argument("--" + name.replace("_", "-"), type=parse, default=default, help=f"{text} (default: {','.join(map(str, default)) if split else default})", metavar="LIST" if split else "N")
+        shown = text.replace("%", "%%") # argparse formats it
+        verb.add_argument("--" + name.replace("_", "-"), type=parse, default=default, help=f"{shown} (default: {','.join(map(str, default)) if split else default})", metavar="LIST" if split else "N")
     verb = verbs.add_parser("train", help="the runs that are not done yet")
     verb.add_argument("folder")
     verb.add_argument("--device", default="cpu", choices=["cpu", "cuda"])

@@ -104,6 +104,7 @@ def expert_balance(text):
         assert all(abs(shares[0] * 12 - 1 - late[0]) < 1e-3 and abs(shares[-1] * 12 - 1 - late[1]) < 1e-3 for shares, late in zip(run["late_shares"], run["late"]))
     # Top-1 LBL is at least 1, where all loads are even; the weight is 0.01, and there are two blocks.
     assert all(step["balancing"] >= 0.02 * (1 - 1e-5) for step in runs["top1-1"]["steps"])
+    assert "90% of the" in " ".join(script(example, "prepare", "--help").split())
     print(script(example, "plot", folder))
     assert chart(folder, "expert-load.svg") == 3 * (2 * 2 + 2 + 1)
     print("expert-balance: 3 runs")

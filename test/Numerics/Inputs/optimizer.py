@@ -206,7 +206,7 @@ def drift():
 
 
 if __name__ == "__main__":
-    modes = {"steps": steps, "spheres": spheres, "decay": decay, "drift": drift}
+    modes = {"steps": steps, "spheres": spheres, "decay": decay, "drift": drift, "refusals": refusals}
     if len(sys.argv) != 2 or sys.argv[1] not in modes:
         sys.exit("usage: optimizer.py " + " | ".join(modes))
     modes[sys.argv[1]]()
