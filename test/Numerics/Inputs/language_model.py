@@ -69,7 +69,7 @@ def check(description, options=(), phase=-1):
         value = P[name]
         g = got["grad." + name].astype(np.float64)
         assert g.shape == value.shape and np.isfinite(g).all(), f"{what}: grad.{name}: {g.shape}, or not finite"
-        for _ in range(2):
+        for _ in range(1 if ".experts." in name else 2):
             direction, h = rng.standard_normal(value.shape), 1e-4
             at = lambda k: loss(description, {**P, name: value + k * h * direction}, tokens, held, phase=phase)
             slope = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h)

@@ -50,7 +50,9 @@ class Router:
                 g = g / (g.sum(1, keepdims=True) + 1e-20)
         return self.d.get("scale", 1.0) * (np.sqrt(g) if self.d.get("gate") == "sqrt" else g)
 
-    def balance(self, z, index, previous):
+    def balance(self, z, index, previous, top=None):
+        """`top`: each token's expert of the largest logit, held in differences"""
+        top = z.argmax(1) if top is None else top
         T, E, out = len(z), self.E, []
         count = lambda rows: np.bincount(rows.reshape(-1), minlength=E).astype(float)
         for loss in self.losses:
@@ -60,7 +62,7 @@ class Router:
                 out.append(loss["weight"] * np.mean((np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1)) ** 2))
             elif loss["kind"] == "top1":
                 q = softmax(z / loss["tau"])
-                out.append(loss["weight"] * E * (q.mean(0) ** 2).sum() / q.max(1).mean())
+                out.append(loss["weight"] * E * (q.mean(0) ** 2).sum() / q[np.arange(T), top].mean())
             else:
                 scope, p, length = loss.get("scope", "micro_batch"), softmax(z), self.d.get("sequence_length", T)
                 if scope == "sequence":
@@ -109,4 +111,4 @@ def layer_of_model(d, P, at, u, block, phase, ffn, held, watch):
         y = y + ffn(x, f"{at}.shared_experts")
         if d["router"].get("gate") == "sqrt":
             y = y / np.sqrt(2)
-    return y.reshape(B, S, C), router.balance(z, index, 0)
+    return y.reshape(B, S, C), router.balance(z, index, 0, held(f"{at}.top", z.argmax(1)))
