@@ -92,8 +92,8 @@ def example_models(root):
 # Modes of the numerics tests: an fp64 reference in numpy and its differences. prepare runs them on the CPU and keeps the packages; no fp64 on GPUs.
 NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.py", "conventions", "bf16"), ("hyper_connection.py", "shapes"), ("hyper_connection.py", "switches"),
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
-            *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual")),
-            *(("optimizer.py", mode) for mode in ("steps", "spheres", "decay", "drift")), ("training.py",),
+            *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual", "experts")),
+            *(("optimizer.py", mode) for mode in ("steps", "spheres", "drift")), ("training.py",),
             *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",),
             *(("monitor.py", mode) for mode in ("topologies", "experts", "training"))]
 

@@ -17,6 +17,8 @@ import tempfile
 
 import numpy as np
 
+from routing import layer_of_model
+
 STORE, TARGET, DEVICE = (os.environ.get(f"MHC_TEST_{name}") for name in ("STORE", "TARGET", "DEVICE"))
 WITHOUT_FP64 = DEVICE == "cuda" or "sm_" in (TARGET or "")  # cases in fp64 are left out
 
@@ -310,12 +312,12 @@ def readout(x, kind, P, c, held, last_pre):
     return np.einsum("ti,tic->tc", applied(w, c, held, "readout"), x)
 
 
-def loss(d, P, tokens, held=None, watch=lambda name, value: None):
-    """`watch` is told of the attention's scores, the routers' logits, each branch's output, h_res [T, out, in] and the streams after each sublayer"""
+def loss(d, P, tokens, held=None, watch=lambda name, value: None, phase=-1):
+    """with the balance losses, of which there are those of one micro-batch; `watch` is told of both, of the attention's scores, the routers' logits, each branch's output, h_res [T, out, in] and the streams after each sublayer"""
     B, S = tokens.shape[0], tokens.shape[1] - 1
     C, eps, r = d["hidden_size"], d["rms_norm_eps"], d["residual"]
     h = d["num_attention_heads"]
-    held = Held() if held is None else held
+    held, balance = Held() if held is None else held, []
 
     def gqa(u, at):
         kv, hd = d["num_key_value_heads"], d["head_dim"]
@@ -348,15 +350,9 @@ def loss(d, P, tokens, held=None, watch=lambda name, value: None):
         return out.reshape(B, S, -1) @ P[f"{at}.o_proj.weight"].T
 
     def experts(u, at):
-        z = u.reshape(B * S, C) @ P[f"{at}.gate.weight"].T
-        watch("logits", z)
-        y = np.zeros((B * S, C))
-        for t in range(B * S):
-            chosen = np.argsort(-z[t], kind="stable")[:d["num_experts_per_tok"]]
-            weight = np.exp(z[t, chosen] - z[t, chosen].max())
-            for e, w in zip(chosen, weight / weight.sum()):
-                y[t] += w * dense(u.reshape(B * S, C)[t], f"{at}.experts.{e}")
-        return y.reshape(B, S, C)
+        y, own = layer_of_model(d, P, at, u, block, phase, dense, held, watch)
+        balance.append(own)
+        return y
 
     def ffn(u, at):
         return experts(u, at) if f"{at}.gate.weight" in P else dense(u, at)
@@ -395,4 +391,7 @@ def loss(d, P, tokens, held=None, watch=lambda name, value: None):
     logits = rms_norm(x, P["model.norm.weight"], eps) @ P["model.embed_tokens.weight" if d.get("tie_word_embeddings") else "lm_head.weight"].T
     top = logits.max(-1, keepdims=True)
     sums = (top + np.log(np.exp(logits - top).sum(-1, keepdims=True)))[..., 0]
-    return float((sums - np.take_along_axis(logits, tokens[:, 1:, None], 2)[..., 0]).mean())
+    cross_entropy = float((sums - np.take_along_axis(logits, tokens[:, 1:, None], 2)[..., 0]).mean())
+    watch("cross_entropy", cross_entropy)
+    watch("balance", np.array(balance))
+    return cross_entropy + float(np.sum(balance))

@@ -12,87 +12,11 @@ import sys
 import numpy as np
 
 from mhcref import DEVICE, WITHOUT_FP64, Package, save
+from routing import Router, dispatch, scores
 
 FILE = {"fp64": "F64", "fp32": "F32", "bf16": "BF16"}
-# Of honest fp32 code: weights 1e-5 max(1, scale) max(1, logit / 4), losses 1e-5 (|loss| + 0.1 weight), gradients 1e-4 of the norm (bf16: also 2^-8); fp64 exact to 1e-9.
+# Of gradients and outputs: 1e-4 of the norm (bf16: also 2^-8); fp64 exact to 1e-9. What the router says has limits of its own (`within`).
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 1e-2}
-
-
-def softmax(z):
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def scores(z, kind):
-    return {"softmax_before_topk": softmax, "softmax_after_topk": lambda z: z, "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-            "sqrt_softplus": lambda z: np.sqrt(np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0))}[kind](z)
-
-
-def best(values, k):
-    """indices of the k highest, the lower one first of equal ones"""
-    return sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
-
-
-class Router:
-    def __init__(self, d):
-        self.d, self.E, self.k = d, d["num_experts"], d["num_experts_per_tok"]
-        self.losses, g = d.get("losses", []), d.get("groups", {"count": 1, "chosen": 1})
-        self.G, self.chosen = g["count"], g["chosen"]
-
-    def choose(self, z, bias):
-        key = z if bias is None and self.G == 1 else scores(z, self.d["score"]) + (0 if bias is None else bias)
-        index = []
-        for row in key:
-            row = row.copy()
-            if self.G > 1:
-                size = self.E // self.G
-                sums = [sum(sorted(row[g * size:(g + 1) * size], reverse=True)[:self.k // self.chosen]) for g in range(self.G)]
-                kept = best(sums, self.chosen)
-                for g in range(self.G):
-                    if g not in kept:
-                        row[g * size:(g + 1) * size] = -np.inf
-            index.append(best(row, self.k))
-        return np.array(index, int).reshape(len(z), self.k)
-
-    def weights(self, z, index):
-        picked = np.take_along_axis(z, index, 1)
-        if self.d["score"] == "softmax_after_topk":
-            g = softmax(picked) if len(z) else picked
-        else:
-            g = np.take_along_axis(scores(z, self.d["score"]), index, 1)
-            if self.d.get("normalize"):
-                g = g / (g.sum(1, keepdims=True) + 1e-20)
-        return self.d.get("scale", 1.0) * (np.sqrt(g) if self.d.get("gate") == "sqrt" else g)
-
-    def balance(self, z, index, previous):
-        T, E, out = len(z), self.E, []
-        count = lambda rows: np.bincount(rows.reshape(-1), minlength=E).astype(float)
-        for loss in self.losses:
-            if T == 0:
-                out.append(0.0)
-            elif loss["kind"] == "z":
-                out.append(loss["weight"] * np.mean((np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1)) ** 2))
-            elif loss["kind"] == "top1":
-                q = softmax(z / loss["tau"])
-                out.append(loss["weight"] * E * (q.mean(0) ** 2).sum() / q.max(1).mean())
-            else:
-                scope, p, length = loss.get("scope", "micro_batch"), softmax(z), self.d.get("sequence_length", T)
-                if scope == "sequence":
-                    parts = [E * (count(index[t:t + length]) / (length * self.k) * p[t:t + length].mean(0)).sum() for t in range(0, T, length)]
-                    out.append(loss["weight"] * np.mean(parts))
-                else:
-                    c = count(index) + (previous if scope == "global_batch" else 0)
-                    out.append(loss["weight"] * E * (c / c.sum() * p.mean(0)).sum())
-        return np.array(out)
-
-
-def dispatch(index, E):
-    flat = index.reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    counts = np.bincount(flat, minlength=E)
-    reverse = np.empty_like(order)
-    reverse[order] = np.arange(len(order))
-    return {"counts": counts, "offsets": np.concatenate([[0], np.cumsum(counts)]), "gather": order // index.shape[1], "reverse": reverse.reshape(index.shape)}
 
 
 def experts(d, x, index, weight, w):
@@ -186,13 +110,20 @@ class Case:
             if name in ("index", "counts", "offsets", "gather", "reverse"):
                 assert np.array_equal(a, b), f"{self.name}: {name}: {a} instead of {b}"
             elif a.size:
-                limit = tolerance * (np.abs(b).max() + 1e-3) if name == "y" else max(1e-10, 1e-5 if self.dtype != "fp64" else 0) * max(1, self.d.get("scale", 1)) * (1 + np.abs(want["logits"]).max(initial=0))
-                assert np.isfinite(a).all() and np.abs(a - b).max() <= limit, f"{self.name}: {name}: off by {np.abs(a - b).max():.3g}, limit {limit:.3g}"
+                limit = tolerance * (np.abs(b).max() + 1e-3) if name == "y" else self.within(name, want)
+                assert np.isfinite(a).all() and (np.abs(a - b) <= limit).all(), f"{self.name}: {name}: off by {np.abs(a - b).max():.3g}, {(np.abs(a - b) / limit).max():.3g} of the limit"
         files.update({"dlosses": (self.cotangents["dlosses"], narrow)})
         given = "dy" if self.layer else "dweight"
         files[given] = (self.cotangents[given], FILE[self.dtype] if self.layer else narrow)
         gradients = package.call("backward", files)
         self.check_gradients(gradients, want["index"])
+
+    def within(self, name, want):
+        """how far fp32 may be off: logits and weights of each token by its largest logit, each loss by itself and its coefficient"""
+        largest, unit = np.abs(want["logits"]).max(1, keepdims=True), 1e-10 if self.dtype == "fp64" else 1e-5
+        if name == "losses":
+            return unit * (np.abs(want["losses"]) + 0.1 * np.abs([loss["weight"] for loss in self.r.losses]))
+        return unit * np.maximum(1, largest) if name == "logits" else unit * max(1, abs(self.d.get("scale", 1))) * np.maximum(1, largest / 4)
 
     def check_gradients(self, got, index):
         tolerance = TOLERANCE[self.dtype]

@@ -151,14 +151,12 @@ def refusals():
 
 
 def decay():
-    """Corollary 1.1: weight decay before the projection changes the result in second order of the rate only"""
+    """Corollary 1.1: weight decay before the projection changes the result in second order of the rate only; of CPUs: a direction in bf16 differs by more than what is asked for"""
     rng = np.random.default_rng(3)
     d = description("muonh", [48, 64])
     x = example(d, rng)
     x["w"] = (x["w"] * (x["radius"] / np.linalg.norm(x["w"]))).astype(np.float32).astype(np.float64)
     package, apart, moved = Package(d), [], []
-    if DEVICE:
-        return # the direction in bf16 differs by more than what is asked for
     for rate in (0.08, 0.04, 0.02):
         x["lr"] = np.array([rate], np.float32).astype(np.float64)
         got = call(package, x)["w"]
