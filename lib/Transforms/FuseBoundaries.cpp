@@ -80,6 +80,10 @@ bool normsAlone(Operation *op) {
   });
 }
 
+bool projectsInClusters(Operation *op) {
+  return isa<ProjectionOp>(op) && llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
+}
+
 class Segments {
 public:
   Segments(Block &block) : block(block), domains(block) {
@@ -144,20 +148,32 @@ private:
   /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
   int64_t earliest(Operation *op) {
     int64_t segment = 0, sublayers = 0;
+    bool projects = false;
     forEachOperandDef(op, [&](Operation *def) {
       bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def);
       int64_t least = segments.lookup(def) + (same && !normsAlone(op) ? 0 : 1);
-      if (least > segment)
+      if (least > segment) {
         sublayers = 0;
+        projects = false;
+      }
       segment = std::max(segment, least);
-      if (least == segment && same)
+      if (least == segment && same) {
         sublayers = std::max(sublayers, recomputed.lookup(def));
+        projects |= projected.contains(def);
+      }
     });
     if (isa<CombineOp>(op) && ++sublayers > recomputedSublayers) {
       ++segment;
       sublayers = 1;
     }
+    if (isa<CombineOp, CombineVjpOp>(op) && projects) {
+      ++segment;
+      sublayers = isa<CombineOp>(op);
+      projects = false;
+    }
     recomputed[op] = sublayers;
+    if (projects || projectsInClusters(op))
+      projected.insert(op);
     return segment;
   }
 
@@ -215,6 +231,9 @@ private:
   Block &block;
   RowDomains domains;
   llvm::DenseMap<Operation *, int64_t> segments;
+  /// Ops that follow a projection in their segment, on targets that have boundaries in clusters: the coefficients come from an exchange, and rows that wait for them are a kernel of their
+  /// own, unless a layer stands between. So a recomputed sublayer is cut as forward is.
+  llvm::DenseSet<Operation *> projected;
   /// Recomputed sublayers in front of an op in its segment.
   llvm::DenseMap<Operation *, int64_t> recomputed;
   /// Recomputed sublayers from an op to the end of its segment.
