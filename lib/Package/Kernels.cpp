@@ -168,7 +168,6 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
         kernel.group = gang->group;
         kernel.boxes = gang->boxes;
         kernel.workspace = gang->workspace;
-        kernel.marked = gang->marked;
       }
     }
     return success();

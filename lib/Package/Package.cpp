@@ -87,7 +87,6 @@ Json kernelList(const TargetCode &code) {
         json["group"] = kernel.group;
         json["boxes"] = kernel.boxes;
         json["workspace"] = kernel.workspace;
-        json["marked"] = kernel.marked;
       }
     }
     json["ints"] = kernel.ints;

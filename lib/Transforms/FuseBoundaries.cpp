@@ -80,8 +80,8 @@ bool normsAlone(Operation *op) {
   });
 }
 
-bool projectsInClusters(Operation *op) {
-  return isa<ProjectionOp>(op) && llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
+bool inClusters(Operation *op) {
+  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
 }
 
 class Segments {
@@ -172,7 +172,7 @@ private:
       projects = false;
     }
     recomputed[op] = sublayers;
-    if (projects || projectsInClusters(op))
+    if (projects || (isa<ProjectionOp>(op) && inClusters(op)))
       projected.insert(op);
     return segment;
   }
@@ -190,10 +190,12 @@ private:
     for (Operation &op : llvm::reverse(block)) {
       if (!fusible(&op) || op.use_empty())
         continue;
+      // A boundary of backward in a group has no warps for the iterations of coefficients, nor registers for one more stream: what is computed again goes in front of it.
+      bool alone = op.hasAttr(recomputedMark) && inClusters(&op);
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
-        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op);
+        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op) && !(alone && !at->hasAttr(recomputedMark));
         latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {
@@ -255,6 +257,24 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
         rebuildStreams(cluster);
     for (Ops &cluster : Segments(block).clusters())
       fuse(cluster);
+    if (inClusters(function))
+      runLate(block);
+  }
+
+  /// Kernels that only compute again run right before what reads their results first, or these would live for longer.
+  static void runLate(Block &block) {
+    auto isRecomputed = [](Operation &op) { return op.hasAttr(recomputedMark); };
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
+      auto fusion = dyn_cast<FusionOp>(op);
+      if (fusion ? !llvm::all_of(fusion.getBody().front().without_terminator(), isRecomputed) : !isRecomputed(op))
+        continue;
+      Operation *first = nullptr;
+      for (Operation *user : op.getUsers())
+        if (Operation *at = block.findAncestorOpInBlock(*user); !first || at->isBeforeInBlock(first))
+          first = at;
+      if (first)
+        op.moveBefore(first);
+    }
   }
 
   static bool contains(const Ops &ops, llvm::function_ref<bool(Operation *)> test) {

@@ -12,8 +12,7 @@ namespace mlir::mhc {
 /// which run at a time; partials are one a group; a tensor map's box has all streams and `boxes` times 64 channels.
 struct GangLaunch {
   int64_t group, boxes;
-  int64_t workspace; ///< bytes of that memory, a group
-  int64_t marked;    ///< its first bytes (of all groups, one after another), which are set to 0xff before a launch
+  int64_t workspace; ///< bytes of that memory, a group; it is set to 0xff before a launch
 };
 void setGangLaunch(LLVM::LLVMFuncOp function, GangLaunch launch);
 /// What the emission of a kernel said; nullopt for all others.

@@ -46,7 +46,7 @@ void GangEmitter::begin() {
   launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
   beginFunction(launch, /*hasWorkspace=*/true);
-  setGangLaunch(function, {plan.blocks, GangPlan::boxes, plan.workspace, plan.marked});
+  setGangLaunch(function, {plan.blocks, GangPlan::boxes, plan.workspace});
   Type i32Type = b.getI32Type();
   Value blockIndex = NVVM::BlockIdXOp::create(b, loc, i32Type);
   rank = remainder(blockIndex, plan.blocks);
@@ -57,10 +57,8 @@ void GangEmitter::begin() {
   Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GangPlan::tokens - 1), i64(GangPlan::tokens));
   Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
   mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(gangs, i32(1))), gang), gangs);
-  exchange = bytes(workspace, mul(widen64(gang), plan.marked));
-  progress = bytes(exchange, plan.exchangeBytes);
-  Value before = add(mul(widen64(gangs), plan.marked), mul(widen64(gang), plan.workspace - plan.marked));
-  lateSums = bytes(workspace, before);
+  exchange = bytes(workspace, mul(widen64(gang), plan.workspace));
+  lateSums = bytes(exchange, plan.exchangeBytes);
 }
 
 void GangEmitter::initBarriers() {
@@ -106,13 +104,18 @@ Value GangEmitter::homeOf(Value wide) {
 // Memory that blocks exchange
 //===----------------------------------------------------------------------===//
 
-void GangEmitter::storeWord(Value value, Value pointer, LLVM::AtomicOrdering ordering) {
-  LLVM::StoreOp::create(b, loc, value, pointer, /*alignment=*/4, /*isVolatile=*/false, /*isNonTemporal=*/false, /*isInvariantGroup=*/false, ordering, "device");
-}
-
-Value GangEmitter::loadWord(Value pointer) {
-  return LLVM::LoadOp::create(b, loc, b.getI32Type(), pointer, /*alignment=*/4, /*isVolatile=*/false, /*isNonTemporal=*/false, /*isInvariant=*/false,
+void GangEmitter::publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity) {
+  when(holds(), [&] {
+    Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
+    Value row = add(mul(add(mul(place, plan.blocks), rank), GangPlan::tokens), token);
+    Value to = bytes(ring, widen64(mul(row, count * 4)));
+    for (Parts &parts : all)
+      forEachSum(parts, [&](int64_t element, Value more, Value sum) {
+        Value word = arith::OrIOp::create(b, loc, bitAnd(arith::BitcastOp::create(b, loc, b.getI32Type(), sum), -2), parity);
+        LLVM::StoreOp::create(b, loc, word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), /*alignment=*/4, /*isVolatile=*/false, /*isNonTemporal=*/false,
                               /*isInvariantGroup=*/false, LLVM::AtomicOrdering::monotonic, "device");
+      });
+  });
 }
 
 SmallVector<Value> GangEmitter::loadWords(Value pointer) {
@@ -183,12 +186,12 @@ void GangEmitter::emitLoader() {
 
 namespace mlir::mhc {
 
-static constexpr llvm::StringLiteral figures[] = {"group", "boxes", "workspace", "marked"};
+static constexpr llvm::StringLiteral figures[] = {"group", "boxes", "workspace"};
 
 void setGangLaunch(LLVM::LLVMFuncOp function, GangLaunch launch) {
   Builder b(function.getContext());
   SmallVector<NamedAttribute> named;
-  int64_t values[] = {launch.group, launch.boxes, launch.workspace, launch.marked};
+  int64_t values[] = {launch.group, launch.boxes, launch.workspace};
   for (auto [name, value] : llvm::zip(figures, values))
     named.push_back(b.getNamedAttr(name, b.getI64IntegerAttr(value)));
   function->setAttr("mhc.gang", b.getDictionaryAttr(named));
@@ -199,7 +202,7 @@ std::optional<GangLaunch> getGangLaunch(LLVM::LLVMFuncOp function) {
   if (!gang)
     return std::nullopt;
   auto number = [&](int i) { return gang.getAs<IntegerAttr>(figures[i]).getInt(); };
-  return GangLaunch{number(0), number(1), number(2), number(3)};
+  return GangLaunch{number(0), number(1), number(2)};
 }
 
 } // namespace mlir::mhc

@@ -9,8 +9,7 @@
 //   products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory
 //   late       tile after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
 //
-// Sums go through a ring in memory whose words carry the parity of their round in the lowest bit: they are their own flags. Late sums have a ring too; that
-// a block has written its part says a counter of its own, with release and acquire.
+// Sums go through rings in memory whose words carry the parity of their round in the lowest bit: they are their own flags.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHC_CODEGEN_NVGPU_GANGEMITTER_H
@@ -56,6 +55,12 @@ private:
   Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }    ///< back
   Value fetched(Value which) { return barrierAt(afterKept() + 2 * GangPlan::givenStages, which); } ///< coefficients of an exchange warp
 
+  /// Products of rows, of the tokens 4 w .. 4 w + 3 of the tile: the lanes of `holds` have sums of a token.
+  struct Parts {
+    RowDotOp dot;
+    int64_t first;
+    SmallVector<SmallVector<Value>> sums; ///< [pair of columns][4]
+  };
   /// Sets the stages that homes lie in.
   void enter(Value tile);
   Value homeOf(Value wide);
@@ -63,10 +68,10 @@ private:
     return bytes(shared, add(mul(stage, plan.stageStreams[ring] * GangPlan::streamBytes), plan.ringAt[ring]));
   }
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
-  /// Words of memory that blocks exchange.
-  void storeWord(Value value, Value pointer, LLVM::AtomicOrdering ordering);
-  Value loadWord(Value pointer);
-  SmallVector<Value> loadWords(Value pointer); ///< four, past the first-level cache
+  /// A block's sums into the place of this round of a ring in memory, by the lanes that hold them: [place][block][token][sum].
+  void publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity);
+  /// Four words of such a ring, past the first-level cache.
+  SmallVector<Value> loadWords(Value pointer);
 
   //===--- Wide code (GangWide.cpp) ------------------------------------------===//
 
@@ -85,12 +90,6 @@ private:
   //===--- Tensor cores (GangProducts.cpp) -----------------------------------===//
 
   LogicalResult emitProducts();
-  /// Products of rows, of the tokens 4 w .. 4 w + 3 of the tile: the lanes of `holds` have sums of a token.
-  struct Parts {
-    RowDotOp dot;
-    int64_t first;
-    SmallVector<SmallVector<Value>> sums; ///< [pair of columns][4]
-  };
   SmallVector<Parts> multiplyRows(ArrayRef<std::pair<RowDotOp, int64_t>> dots);
   Value holds();
   /// Calls `take` with the number of an element (static part, and what the lane adds) and its value.
@@ -106,8 +105,8 @@ private:
   LogicalResult emitExchange();
   LogicalResult emitLate();
   void fetch(Value tile, Value scratch);
-  /// Sums over the blocks, of the lane's token; `wanted`: the words' lowest bit, or none.
-  SmallVector<Value> collect(Value from, int64_t count, Value wanted);
+  /// Sums over the blocks, of the lane's token, once all have the parity of the round; `patient`: nobody waits for them.
+  SmallVector<Value> collect(Value ring, Value place, int64_t count, Value parity, bool patient);
   void give(Value slot, Value given);
   void finishTotals();
   SmallVector<Value> narrowElements(Value narrow) override;
@@ -119,7 +118,7 @@ private:
   Value gang, rank, gangs;
   Value mine;       ///< tiles of this gang
   Value sliceStart; ///< first channel of this block
-  Value exchange, progress, lateSums; ///< this gang's in the workspace
+  Value exchange, lateSums; ///< this gang's in the workspace
   Value stageBase[GangPlan::ringCount];
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box; the box, where it is not part of that place.

@@ -6,13 +6,11 @@
 
 #include "GangEmitter.h"
 
-#include "llvm/ADT/SmallPtrSet.h"
-
 namespace mlir::mhc::nvgpu {
 
-SmallVector<Value> GangEmitter::collect(Value from, int64_t count, Value wanted) {
+SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, Value parity, bool patient) {
   Value token = bitAnd(laneOf, 15), half = shiftRight(laneOf, 4);
-  Value base = bytes(from, widen64(mul(token, count * 4)));
+  Value base = bytes(ring, widen64(mul(add(mul(place, plan.blocks * GangPlan::tokens), token), count * 4)));
   int64_t rounds = llvm::divideCeil(plan.blocks, 2), quads = count / 4, most = std::max<int64_t>(1, 8 / quads);
   SmallVector<Value> sums(count);
   for (int64_t first = 0; first < rounds; first += most) {
@@ -27,24 +25,24 @@ SmallVector<Value> GangEmitter::collect(Value from, int64_t count, Value wanted)
       }
       return words;
     };
-    SmallVector<Value> words;
-    if (!wanted) {
-      words = loadAll();
-    } else {
-      auto again = scf::WhileOp::create(
-          b, loc, SmallVector<Type>(here * count, b.getI32Type()), ValueRange{},
-          [&](OpBuilder &, Location at, ValueRange) {
-            SmallVector<Value> found = loadAll();
-            Value differ = i32(0);
-            for (Value word : found)
-              differ = arith::OrIOp::create(b, at, differ, exclusiveOr(word, wanted));
-            Value missing = arith::CmpIOp::create(b, at, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
-            Value anyMissing = NVVM::VoteSyncOp::create(b, at, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
-            scf::ConditionOp::create(b, at, anyMissing, found);
-          },
-          [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
-      words = llvm::to_vector_of<Value>(again.getResults());
-    }
+    auto again = scf::WhileOp::create(
+        b, loc, SmallVector<Type>(here * count, b.getI32Type()), ValueRange{},
+        [&](OpBuilder &, Location at, ValueRange) {
+          SmallVector<Value> found = loadAll();
+          Value differ = i32(0);
+          for (Value word : found)
+            differ = arith::OrIOp::create(b, at, differ, exclusiveOr(word, parity));
+          Value missing = arith::CmpIOp::create(b, at, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
+          Value anyMissing = NVVM::VoteSyncOp::create(b, at, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
+          scf::ConditionOp::create(b, at, anyMissing, found);
+        },
+        [&](OpBuilder &, Location at, ValueRange) {
+          if (patient)
+            LLVM::InlineAsmOp::create(b, at, TypeRange{}, ValueRange{}, "nanosleep.u32 500;", "", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                      LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+          scf::YieldOp::create(b, at);
+        });
+    SmallVector<Value> words = llvm::to_vector_of<Value>(again.getResults());
     for (int64_t n = 0; n < here; ++n)
       for (int64_t e = 0; e < count; ++e) {
         Value value = arith::BitcastOp::create(b, loc, compute, words[n * count + e]);
@@ -158,29 +156,28 @@ LogicalResult GangEmitter::emitExchange() {
     scalars.clear();
     scratchOf = scratch;
     Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
-    Value from = bytes(exchange, widen64(mul(round, plan.blocks * GangPlan::tokens * plan.sumCount * 4)));
-    bindSums(plan.first, plan.dots, collect(from, plan.sumCount, parity));
+    bindSums(plan.first, plan.dots, collect(exchange, round, plan.sumCount, parity, /*patient=*/false));
     // First what the rows wait for.
     give(givenAt(slot.stage), plan.given);
     syncWarp();
     when(leader, [&] { arriveAlone(given(slot.stage)); });
-    llvm::SmallPtrSet<Operation *, 8> done;
     for (Operation &op : block.without_terminator()) {
       bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
       if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))
         status = emitNarrowOp(op);
     }
-    for (auto [op, place] : plan.sums) {
-      SmallVector<Value> values = narrowElements(op.getValue());
-      when(sums, [&] {
-        for (auto [e, value] : llvm::enumerate(values)) {
-          Value at = bytes(totals, (place + e) * GangPlan::tokens * 4);
-          store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
-        }
-      });
-    }
+    // What is summed over the tokens has been computed: the memory of the coefficients is free.
+    SmallVector<Value> summed;
+    for (auto [op, place] : plan.sums)
+      llvm::append_range(summed, narrowElements(op.getValue()));
     syncWarp();
     when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)), [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
+    when(sums, [&] {
+      for (auto [e, value] : llvm::enumerate(summed)) {
+        Value at = bytes(totals, e * GangPlan::tokens * 4);
+        store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
+      }
+    });
     scratchOf = Value();
   });
   if (plan.totals)
@@ -215,36 +212,15 @@ void GangEmitter::finishTotals() {
 LogicalResult GangEmitter::emitLate() {
   LogicalResult status = success();
   Value finished = bytes(shared, plan.finishedAt), first = less(laneOf, i32(GangPlan::tokens));
-  int64_t counters = plan.blocks * GangPlan::productWarps;
   loop(rank, mine, i32(plan.blocks), [&](Value tile) {
-    // Every warp of products of every block has written its part.
-    scf::WhileOp::create(
-        b, loc, TypeRange{}, ValueRange{},
-        [&](OpBuilder &, Location at, ValueRange) {
-          Value least;
-          for (int64_t done = 0; done < counters; done += warpSize) {
-            Value which = min(add(laneOf, done), i32(counters - 1));
-            Value word = loadWord(bytes(progress, widen64(mul(which, 4))));
-            least = least ? min(least, word) : word;
-          }
-          Value behind = less(least, tile);
-          scf::ConditionOp::create(b, at, NVVM::VoteSyncOp::create(b, at, b.getI1Type(), i32(-1), behind, NVVM::VoteSyncKind::any), ValueRange{});
-        },
-        [&](OpBuilder &, Location at, ValueRange) {
-          LLVM::InlineAsmOp::create(b, at, TypeRange{}, ValueRange{}, "nanosleep.u32 200;", "", /*has_side_effects=*/true, /*is_align_stack=*/false,
-                                    LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
-          scf::YieldOp::create(b, at);
-        });
-    LLVM::FenceOp::create(b, loc, LLVM::AtomicOrdering::acq_rel, "device");
-    syncWarp();
     Value number = add(widen64(firstToken(tile)), widen64(bitAnd(laneOf, 15))), exists = less(number, rows);
     token64 = select(exists, number, sub(rows, i64(1)));
     live = arith::AndIOp::create(b, loc, first, exists);
     beginChunk(1);
     scalars.clear();
     scratchOf = Value();
-    Value from = bytes(lateSums, mul(widen64(bitAnd(tile, plan.lateTiles - 1)), plan.blocks * GangPlan::tokens * plan.lateCount * 4));
-    bindSums(plan.second, plan.lateDots, collect(from, plan.lateCount, Value()));
+    Value parity = bitAnd(divide(tile, plan.lateTiles), 1);
+    bindSums(plan.second, plan.lateDots, collect(lateSums, remainder(tile, plan.lateTiles), plan.lateCount, parity, /*patient=*/true));
     syncWarp();
     when(equal(laneOf, 0), [&] { LLVM::StoreOp::create(b, loc, tile, finished, 4, /*isVolatile=*/true); });
     for (Operation &op : plan.late.getBody().front().without_terminator())

@@ -352,7 +352,7 @@ private:
 
   bool layOut() {
     // The most stages that fit, where rows are waited for most.
-    constexpr int64_t choices[][3] = {{5, 2, 3}, {4, 3, 4}, {4, 3, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
+    constexpr int64_t choices[][3] = {{6, 5, 3}, {5, 4, 3}, {5, 3, 3}, {4, 3, 4}, {4, 3, 3}, {5, 2, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
     for (auto &choice : choices) {
       for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
         plan.stages[ring] = choice[ring];
@@ -379,11 +379,12 @@ private:
     plan.finishedAt = take(16);
     plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] + 2 * GangPlan::givenStages + GangPlan::exchangeWarps));
     plan.sharedBytes = at;
-    // A block may be `stages` tiles ahead of another, and late sums are taken up to one round of the blocks later.
-    plan.lateTiles = llvm::PowerOf2Ceil(plan.blocks + 2 * plan.stages[GangPlan::early] + 2);
+    // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not yet read must not be overwritten. Where rows wait
+    // for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead by what its own share allows, so that two lags come together.
+    plan.lateLag = plan.blocks + 2;
+    plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 1 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
-    plan.marked = llvm::alignTo(plan.exchangeBytes + plan.blocks * GangPlan::productWarps * 4, 256);
-    plan.workspace = plan.marked + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
+    plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
     return at <= sharedLimit;
   }
 

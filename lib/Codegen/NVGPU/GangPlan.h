@@ -74,8 +74,10 @@ struct GangPlan {
 
   /// Shared memory, in bytes: beside the rings.
   int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0, barriers = 0, sharedBytes = 0;
-  /// The workspace: sums under way and progress of the blocks, which begin as ones; late sums of so many tiles.
-  int64_t lateTiles = 0, exchangeBytes = 0, marked = 0, workspace = 0;
+  /// The workspace, which begins as ones: sums under way, then late sums of so many tiles.
+  int64_t lateTiles = 0, exchangeBytes = 0, workspace = 0;
+  /// A block waits before a tile's late sums until it has added up its own share of those so many tiles before.
+  int64_t lateLag = 0;
 
   /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
   static constexpr int64_t partBytes = tokens * 64;

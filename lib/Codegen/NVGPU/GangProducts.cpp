@@ -111,16 +111,12 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
 LogicalResult GangEmitter::emitProducts() {
   int64_t sumsOfStep = plan.pieces * pieceSums;
   Value leader = equal(laneOf, 0), storer = arith::AndIOp::create(b, loc, leader, equal(inRole, GangPlan::productWarps - 1));
-  Value counter = bytes(progress, widen64(mul(add(mul(rank, GangPlan::productWarps), inRole), 4)));
   Value finished = bytes(shared, plan.finishedAt);
   SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
   SmallVector<Value> total = loop(i32(0), mine, i32(1), start, [&](Value tile, ValueRange carried) {
     SmallVector<Value> sums(carried);
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     enter(tile);
-    // The tile before is complete; saying so here, its stores have long left.
-    if (plan.late)
-      when(leader, [&] { storeWord(sub(tile, i32(1)), counter, LLVM::AtomicOrdering::release); });
     wait(full(rows.stage), rows.parity);
     if (plan.first) {
       wait(keptFull(kept.stage), kept.parity);
@@ -143,11 +139,10 @@ LogicalResult GangEmitter::emitProducts() {
     SmallVector<Parts> all = multiplyRows(plan.lateDots);
     if (plan.lateReadsKept)
       leave();
-    when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); });
-    arrive(empty(rows.stage));
+    when(less(inRole, i32(GangPlan::productWarps - 1)), [&] { arrive(empty(rows.stage)); });
     if (plan.late) {
-      // The place of these sums is free when its last round has been added up. No block is more than `stages` tiles ahead, so it is enough to see that this one keeps up.
-      Value behind = sub(sub(tile, i32(plan.lateTiles - early())), rank);
+      // The place of these sums is free when its last round has been added up: see the plan.
+      Value behind = sub(sub(tile, i32(plan.lateLag)), rank);
       when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, behind, i32(0)), [&] {
         Value needed = add(mul(divide(behind, plan.blocks), plan.blocks), rank);
         scf::WhileOp::create(
@@ -159,19 +154,15 @@ LogicalResult GangEmitter::emitProducts() {
             [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
       });
       syncWarp();
-      when(holds(), [&] {
-        Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
-        Value row = add(mul(add(mul(bitAnd(tile, plan.lateTiles - 1), plan.blocks), rank), GangPlan::tokens), token);
-        Value to = bytes(lateSums, mul(widen64(row), plan.lateCount * 4));
-        for (Parts &parts : all)
-          forEachSum(parts, [&](int64_t element, Value more, Value sum) { store(sum, bytes(bytes(to, element * 4), widen64(mul(more, 4))), 4); });
-      });
-      syncWarp();
+      publish(all, lateSums, remainder(tile, plan.lateTiles), plan.lateCount, bitAnd(divide(tile, plan.lateTiles), 1));
     }
+    // The warp whose rows leave waits last, until they have been read.
+    when(equal(inRole, GangPlan::productWarps - 1), [&] {
+      when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); });
+      arrive(empty(rows.stage));
+    });
     return sums;
   });
-  if (plan.late)
-    when(leader, [&] { storeWord(sub(mine, i32(1)), counter, LLVM::AtomicOrdering::release); });
   if (plan.outer)
     storeGradient(total);
   when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });

@@ -96,20 +96,9 @@ LogicalResult GangEmitter::emitFirst() {
         }
       }
     syncWarp();
-    // The block's sums: the round's parity takes the lowest bit.
-    Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1), slot = bitAnd(tile, GangPlan::exchanges - 1);
+    Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
     SmallVector<Parts> all = multiplyRows(plan.dots);
-    when(holds(), [&] {
-      Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
-      Value row = add(mul(add(mul(slot, plan.blocks), rank), GangPlan::tokens), token);
-      Value to = bytes(exchange, widen64(mul(row, plan.sumCount * 4)));
-      for (Parts &parts : all)
-        forEachSum(parts, [&](int64_t element, Value more, Value sum) {
-          Value word = arith::BitcastOp::create(b, loc, b.getI32Type(), sum);
-          word = arith::OrIOp::create(b, loc, bitAnd(word, -2), parity);
-          storeWord(word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), LLVM::AtomicOrdering::monotonic);
-        });
-    });
+    publish(all, exchange, bitAnd(tile, GangPlan::exchanges - 1), plan.sumCount, parity);
     arrive(keptFull(kept.stage));
   });
   return status;

@@ -691,7 +691,7 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
 }
 
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "marked", "ints", "args", "reductions", "elementwise"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "ints", "args", "reductions", "elementwise"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -738,7 +738,6 @@ Kernel readKernel(const JsonView &json) {
     kernel.group = group->integer(1, 1024);
     kernel.boxes = json.at("boxes").integer(1, 4);
     kernel.workspace = json.at("workspace").integer(1, INT32_MAX);
-    kernel.marked = json.at("marked").integer(0, kernel.workspace);
     if (kernel.maps.empty() || kernel.cluster != 1)
       fail(json.path(), ": a group without a cluster needs tensor maps, and no cluster");
   }

@@ -251,7 +251,7 @@ cuda::TensorMap CudaDevice::groupMap(void *address, int64_t channels, int64_t st
 void CudaDevice::launchGroups(const Kernel &kernel, int64_t rows, std::vector<uint64_t> values, std::vector<cuda::TensorMap> maps) {
   int64_t groups = partials(kernel, rows);
   void *memory = scratch(Exchange, checkedMultiply(groups, kernel.workspace, "workspace"));
-  cuda::check(driver.set32(pointer(memory), ~0u, groups * kernel.marked / 4, context.stream), "marking memory");
+  cuda::check(driver.set32(pointer(memory), ~0u, groups * kernel.workspace / 4, context.stream), "marking memory");
   values.push_back(pointer(memory));
   std::vector<void *> parameters;
   for (uint64_t &value : values)
