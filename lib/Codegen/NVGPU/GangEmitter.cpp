@@ -112,7 +112,8 @@ void GangEmitter::publish(MutableArrayRef<Parts> all, Value ring, Value place, i
     for (Parts &parts : all)
       forEachSum(parts, [&](int64_t element, Value more, Value sum) {
         Value word = arith::OrIOp::create(b, loc, bitAnd(arith::BitcastOp::create(b, loc, b.getI32Type(), sum), -2), parity);
-        LLVM::StoreOp::create(b, loc, word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), /*alignment=*/4, /*isVolatile=*/false, /*isNonTemporal=*/false,
+        LLVM::StoreOp::create(b, loc, word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), /*alignment=*/4, /*isVolatile=*/false,
+                              /*isNonTemporal=*/false,
                               /*isInvariantGroup=*/false, LLVM::AtomicOrdering::monotonic, "device");
       });
   });
@@ -121,9 +122,10 @@ void GangEmitter::publish(MutableArrayRef<Parts> all, Value ring, Value place, i
 SmallVector<Value> GangEmitter::loadWords(Value pointer) {
   Type i32Type = b.getI32Type();
   auto four = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, i32Type));
-  Value loaded = LLVM::InlineAsmOp::create(b, loc, four, ValueRange{pointer}, "ld.relaxed.gpu.global.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l,~{memory}",
-                                           /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
-                     .getRes();
+  Value loaded =
+      LLVM::InlineAsmOp::create(b, loc, four, ValueRange{pointer}, "ld.relaxed.gpu.global.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l,~{memory}",
+                                /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
+          .getRes();
   SmallVector<Value> words;
   for (int64_t i = 0; i < 4; ++i)
     words.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
@@ -153,7 +155,8 @@ void GangEmitter::emitLoader() {
     when(less(tile, mine), [&] {
       Value barrier = full(ring.stage), first64 = widen64(firstToken(tile));
       Value count = i32(plan.loadedBytes[GangPlan::early]);
-      // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between them).
+      // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between
+      // them).
       Value valid = min(i64(GangPlan::tokens), sub(rows, first64));
       SmallVector<Value> sizes;
       for (auto [value, place] : plan.coefficients) {
@@ -165,10 +168,12 @@ void GangEmitter::emitLoader() {
       loadRows(GangPlan::early, ring.stage, tile, barrier);
       Value to = bytes(shared, add(mul(ring.stage, plan.coefficientBytes), plan.coefficientsAt));
       for (auto [entry, size] : llvm::zip(plan.coefficients, sizes)) {
-        auto inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(entry.first).getResultNumber()).getDefiningOp<RowLoadOp>();
+        auto inside =
+            plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(entry.first).getResultNumber()).getDefiningOp<RowLoadOp>();
         Value source = pointers[cast<BlockArgument>(inside.getSource()).getArgNumber()];
         int64_t elements = cast<NarrowType>(entry.first.getType()).getNumElements();
-        NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(to, entry.second), address(source, compute, mul(first64, elements)), barrier, size, Value(), Value());
+        NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(to, entry.second), address(source, compute, mul(first64, elements)), barrier,
+                                                         size, Value(), Value());
       }
     });
     if (hasOther()) {

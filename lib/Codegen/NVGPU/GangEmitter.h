@@ -4,10 +4,10 @@
 //
 //   loader     brings rows and coefficients of a tile by the tensor memory accelerator
 //   first      elementwise code of the first wide phase, what it rounds into a ring of its own; products of rows; the block's sums, into memory
-//   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs; sums over the tokens
-//   second     elementwise code of the second phase, in place; the product with phi transposed, whose slice stays in registers as bf16 high and low parts
-//   products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory
-//   late       tile after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
+//   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs; sums
+//   over the tokens second     elementwise code of the second phase, in place; the product with phi transposed, whose slice stays in registers as
+//   bf16 high and low parts products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory late       tile
+//   after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
 //
 // Sums go through rings in memory whose words carry the parity of their round in the lowest bit: they are their own flags.
 //
@@ -43,16 +43,16 @@ private:
   bool hasOther() const { return plan.loadedBytes[GangPlan::other] > 0; }
 
   Value barrierAt(int64_t first, Value index) { return bytes(bytes(shared, plan.barriers + 8 * first), mul(index, 8)); }
-  Value full(Value stage) { return barrierAt(0, stage); }                                       ///< loader to all
-  Value empty(Value stage) { return barrierAt(early(), stage); }                                ///< products to loader
-  Value done(Value stage) { return barrierAt(2 * early(), stage); }                             ///< second to products
-  Value fullOther(Value stage) { return barrierAt(3 * early(), stage); }                        ///< loader to second
+  Value full(Value stage) { return barrierAt(0, stage); }                ///< loader to all
+  Value empty(Value stage) { return barrierAt(early(), stage); }         ///< products to loader
+  Value done(Value stage) { return barrierAt(2 * early(), stage); }      ///< second to products
+  Value fullOther(Value stage) { return barrierAt(3 * early(), stage); } ///< loader to second
   int64_t afterOther() const { return 3 * early() + plan.stages[GangPlan::other]; }
-  Value keptFull(Value stage) { return barrierAt(afterOther(), stage); }                        ///< first to second, products
-  Value keptEmpty(Value stage) { return barrierAt(afterOther() + keptStages(), stage); }        ///< products to first
+  Value keptFull(Value stage) { return barrierAt(afterOther(), stage); }                 ///< first to second, products
+  Value keptEmpty(Value stage) { return barrierAt(afterOther() + keptStages(), stage); } ///< products to first
   int64_t afterKept() const { return afterOther() + 2 * keptStages(); }
-  Value given(Value stage) { return barrierAt(afterKept(), stage); }                            ///< exchange to second, products
-  Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }    ///< back
+  Value given(Value stage) { return barrierAt(afterKept(), stage); }                               ///< exchange to second, products
+  Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }       ///< back
   Value fetched(Value which) { return barrierAt(afterKept() + 2 * GangPlan::givenStages, which); } ///< coefficients of an exchange warp
 
   /// Products of rows, of the tokens 4 w .. 4 w + 3 of the tile: the lanes of `holds` have sums of a token.
@@ -116,16 +116,17 @@ private:
 
   GangPlan plan;
   Value gang, rank, gangs;
-  Value mine;       ///< tiles of this gang
-  Value sliceStart; ///< first channel of this block
+  Value mine;               ///< tiles of this gang
+  Value sliceStart;         ///< first channel of this block
   Value exchange, lateSums; ///< this gang's in the workspace
   Value stageBase[GangPlan::ringCount];
 
-  /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box; the box, where it is not part of that place.
+  /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box; the box, where it is not
+  /// part of that place.
   Value local, inBox, swizzled;
   int64_t box = 0;
-  Value boxOf; ///< or which it is
-  Value scratchOf; ///< narrow code of the exchange warps: coefficients of before
+  Value boxOf;                ///< or which it is
+  Value scratchOf;            ///< narrow code of the exchange warps: coefficients of before
   SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream][high, then low pieces]
 };
 

@@ -1,6 +1,7 @@
 //===- GangNarrow.cpp - sums of the blocks and narrow code of a gang --------===//
 //
-// Lanes l and l + 16 are token l of the tile; they add up the even and the odd blocks' sums, and run the same narrow code. Only the first of them counts.
+// Lanes l and l + 16 are token l of the tile; they add up the even and the odd blocks' sums, and run the same narrow code. Only the first of them
+// counts.
 //
 //===----------------------------------------------------------------------===//
 
@@ -106,7 +107,9 @@ void GangEmitter::fetch(Value tile, Value scratch) {
 
 /// Into a slot: the factors of phi as high and low parts of bf16, zeros for tokens that do not exist; other results as they are.
 void GangEmitter::give(Value slot, Value given) {
-  auto yielded = [&](Value result) { return narrowElements(plan.narrow.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber())); };
+  auto yielded = [&](Value result) {
+    return narrowElements(plan.narrow.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber()));
+  };
   SmallVector<Value> factors = yielded(given);
   for (Value &factor : factors)
     factor = select(live, factor, f32(0.0));
@@ -171,7 +174,8 @@ LogicalResult GangEmitter::emitExchange() {
     for (auto [op, place] : plan.sums)
       llvm::append_range(summed, narrowElements(op.getValue()));
     syncWarp();
-    when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)), [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
+    when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)),
+         [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
     when(sums, [&] {
       for (auto [e, value] : llvm::enumerate(summed)) {
         Value at = bytes(totals, e * GangPlan::tokens * 4);

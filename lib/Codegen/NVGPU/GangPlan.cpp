@@ -117,7 +117,8 @@ private:
     plan.pieces = llvm::divideCeil(plan.columns, 8);
     if (plan.columns > 32 || !plan.narrow || value.getDefiningOp() != plan.narrow)
       return refuse("phi has " + Twine(plan.columns) + " columns");
-    return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * GangPlan::streams * plan.channels || refuse("phi does not go with the rows");
+    return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * GangPlan::streams * plan.channels ||
+           refuse("phi does not go with the rows");
   }
 
   bool readSecond() {
@@ -225,7 +226,8 @@ private:
       RowLoadOp place;
       for (GangPlan::RingOf ring : {GangPlan::other, GangPlan::early})
         for (RowLoadOp load : plan.rowLoads) {
-          bool free = plan.homes.lookup(load.getResult()).ring == ring && streamsOf(load.getResult()) == streamsOf(value) && !llvm::is_contained(taken, load.getSource());
+          bool free = plan.homes.lookup(load.getResult()).ring == ring && streamsOf(load.getResult()) == streamsOf(value) &&
+                      !llvm::is_contained(taken, load.getSource());
           for (Value user : products)
             if (auto other = user.getDefiningOp<RowLoadOp>())
               free &= other.getSource() != load.getSource() || (plan.homes.lookup(user).ring == ring && isOnlyBefore(user));
@@ -243,7 +245,8 @@ private:
       auto found = plan.homes.find(value);
       if (found == plan.homes.end())
         return refuse("a product takes what is not in shared memory");
-      plan.lateReadsKept |= found->second.ring == GangPlan::kept && llvm::any_of(plan.lateDots, [&](auto &dot) { return dot.first.getLhs() == value || dot.first.getRhs() == value; });
+      plan.lateReadsKept |= found->second.ring == GangPlan::kept &&
+                            llvm::any_of(plan.lateDots, [&](auto &dot) { return dot.first.getLhs() == value || dot.first.getRhs() == value; });
     }
     for (RowLoadOp load : plan.rowLoads)
       plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
@@ -377,10 +380,12 @@ private:
     plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
     plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
     plan.finishedAt = take(16);
-    plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] + 2 * GangPlan::givenStages + GangPlan::exchangeWarps));
+    plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] +
+                              2 * GangPlan::givenStages + GangPlan::exchangeWarps));
     plan.sharedBytes = at;
-    // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not yet read must not be overwritten. Where rows wait
-    // for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead by what its own share allows, so that two lags come together.
+    // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not
+    // yet read must not be overwritten. Where rows wait for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead
+    // by what its own share allows, so that two lags come together.
     plan.lateLag = plan.blocks + 2;
     plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 1 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;

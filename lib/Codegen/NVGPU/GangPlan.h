@@ -1,7 +1,7 @@
 //===- GangPlan.h - boundaries of backward in family group ------*- C++ -*-===//
 //
-// The second form of family `group`: a gang of K = C / 128 blocks shares a tile of 16 tokens, each block owns 128 channels of all streams. The blocks are no
-// cluster, whose size would bound C: they exchange through memory, and run at a time. It takes scheduled kernels of this form:
+// The second form of family `group`: a gang of K = C / 128 blocks shares a tile of 16 tokens, each block owns 128 channels of all streams. The blocks
+// are no cluster, whose size would bound C: they exchange through memory, and run at a time. It takes scheduled kernels of this form:
 //
 //   narrow  (optional) coefficients of before
 //   wide    rows are mixed and rounded; dot products of rows
@@ -9,8 +9,9 @@
 //   wide    rows with the new coefficients, which are stored; the product with a parameter's transposed; the parameter's gradient; dot products
 //   narrow  (optional) from these, stored
 //
-// or only the last two, which exchange nothing that rows wait for. That is a boundary of backward: x' again, dh_pre; the coefficients' gradients; dx, df, dphi, dh_res, dh_post; back through the manifold.
-// Whatever else a kernel has, another form or family takes it; `why` says what stood against it.
+// or only the last two, which exchange nothing that rows wait for. That is a boundary of backward: x' again, dh_pre; the coefficients' gradients; dx,
+// df, dphi, dh_res, dh_post; back through the manifold. Whatever else a kernel has, another form or family takes it; `why` says what stood against
+// it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHC_CODEGEN_NVGPU_GANGPLAN_H
@@ -27,7 +28,8 @@ namespace mlir::mhc::nvgpu {
 
 struct GangPlan {
   /// Of a tile; of a block; of a box (128 bytes of bf16, which the hardware swizzles). A stream of a box is `boxBytes`.
-  static constexpr int64_t tokens = 16, slice = 128, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2, streamBytes = boxes * boxBytes;
+  static constexpr int64_t tokens = 16, slice = 128, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2,
+                           streamBytes = boxes * boxBytes;
   /// Streams that products with phi and of rows are made for.
   static constexpr int64_t streams = 4;
   /// Warps: the first wide phase; the second; products by tensor cores; two that exchange, one for late sums, one that loads.
@@ -49,9 +51,9 @@ struct GangPlan {
   };
   /// Where wide values of both phases lie. What is stored takes the place of a load that nobody needs any more.
   llvm::MapVector<Value, Home> homes;
-  SmallVector<RowLoadOp> rowLoads;   ///< one of each argument
-  SmallVector<RowStoreOp> rowStores; ///< of the second phase
-  SmallVector<unsigned> maps;        ///< arguments of rowLoads, then of rowStores
+  SmallVector<RowLoadOp> rowLoads;              ///< one of each argument
+  SmallVector<RowStoreOp> rowStores;            ///< of the second phase
+  SmallVector<unsigned> maps;                   ///< arguments of rowLoads, then of rowStores
   SmallVector<Operation *> firstOps, secondOps; ///< elementwise code of the phases
   SmallVector<Value> keptFirst;                 ///< computed in the first phase and kept
   SmallVector<Value> keptSecond;                ///< the same values in the second phase
@@ -65,7 +67,8 @@ struct GangPlan {
   RowOuterTokensOp outer; ///< null: none
   int64_t columns = 0, pieces = 0;
   Value given; ///< the narrow value that both multiply with
-  /// Other narrow values that the second phase takes from the narrow one, by their first word; coefficients of before that wide code takes, and those that the narrow phase takes, by bytes.
+  /// Other narrow values that the second phase takes from the narrow one, by their first word; coefficients of before that wide code takes, and those
+  /// that the narrow phase takes, by bytes.
   llvm::MapVector<Value, int64_t> results, coefficients;
   llvm::MapVector<Operation *, int64_t> fetched;
   int64_t resultCount = 0;
@@ -73,7 +76,8 @@ struct GangPlan {
   int64_t totals = 0;
 
   /// Shared memory, in bytes: beside the rings.
-  int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0, barriers = 0, sharedBytes = 0;
+  int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0,
+          barriers = 0, sharedBytes = 0;
   /// The workspace, which begins as ones: sums under way, then late sums of so many tiles.
   int64_t lateTiles = 0, exchangeBytes = 0, workspace = 0;
   /// A block waits before a tile's late sums until it has added up its own share of those so many tiles before.

@@ -1,7 +1,8 @@
 //===- GangProducts.cpp - tensor cores of a gang ----------------------------===//
 //
-// Products of rows: a warp has four tokens. Rows of the first operand are (stream, token), columns of the second one (token, stream); of the 16 x 8 products those are wanted where both
-// tokens are the same, which eight lanes hold. phi's gradient: a warp has a stream, x transposed times the coefficients' gradients, 16 tokens at once.
+// Products of rows: a warp has four tokens. Rows of the first operand are (stream, token), columns of the second one (token, stream); of the 16 x 8
+// products those are wanted where both tokens are the same, which eight lanes hold. phi's gradient: a warp has a stream, x transposed times the
+// coefficients' gradients, 16 tokens at once.
 //
 //===----------------------------------------------------------------------===//
 
@@ -40,7 +41,8 @@ SmallVector<GangEmitter::Parts> GangEmitter::multiplyRows(ArrayRef<std::pair<Row
           singles[i] = loadMatrices(place(homeOf(right), mul(rightToken, 128), add(matrix, step % 4 * 2), rightToken, step, 1));
         multiplyAdd(parts.sums[0], x, ArrayRef(singles[i]).slice(step % 2 * 2, 2));
       } else {
-        SmallVector<Value> y = loadMatrices(place(homeOf(right), rightRow, add(bitAnd(matrix, 1), step % 4 * 2), rightToken, step, GangPlan::streams));
+        SmallVector<Value> y =
+            loadMatrices(place(homeOf(right), rightRow, add(bitAnd(matrix, 1), step % 4 * 2), rightToken, step, GangPlan::streams));
         multiplyAdd(parts.sums[0], x, ArrayRef(y).take_front(2));
         multiplyAdd(parts.sums[1], x, ArrayRef(y).drop_front(2));
       }
@@ -87,7 +89,8 @@ SmallVector<SmallVector<Value>> GangEmitter::loadGiven(Value from, bool transpos
 void GangEmitter::storeRows(Value tile) {
   for (auto [i, op] : llvm::enumerate(plan.rowStores)) {
     SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(), NVVM::TMAStoreMode::TILE, Value());
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(),
+                                                       NVVM::TMAStoreMode::TILE, Value());
   }
   NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
 }
@@ -101,7 +104,8 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
   Value from = bytes(homeOf(plan.outer.getValue()), add(mul(inRole, GangPlan::boxBytes), mul(add(inMatrix, mul(shiftRight(matrix, 1), 8)), 128)));
   for (int64_t step = 0; step < steps; ++step) {
     Value piece = add(bitAnd(matrix, 1), step % 4 * 2);
-    SmallVector<Value> left = loadMatrices(bytes(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), mul(exclusiveOr(piece, inMatrix), 16)), /*transposed=*/true);
+    SmallVector<Value> left = loadMatrices(
+        bytes(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), mul(exclusiveOr(piece, inMatrix), 16)), /*transposed=*/true);
     for (int64_t part = 0; part < 2; ++part)
       for (int64_t p = 0; p < plan.pieces; ++p)
         multiplyAdd(sums.slice((step * plan.pieces + p) * pieceSums, pieceSums), left, right[part * plan.pieces + p]);

@@ -1,7 +1,8 @@
 //===- GangWide.cpp - wide code of a gang -----------------------------------===//
 //
-// A thread has four channels of a token at a time: 8 bytes of a row. In the first phase a warp has four tokens, two at a time. In the second one a thread has the channels that the
-// product with phi transposed gives it: m16n8k16 leaves columns 2 q, 2 q + 1 of row g in lane 4 g + q, so that two products whose columns are dealt out so make four channels in a row.
+// A thread has four channels of a token at a time: 8 bytes of a row. In the first phase a warp has four tokens, two at a time. In the second one a
+// thread has the channels that the product with phi transposed gives it: m16n8k16 leaves columns 2 q, 2 q + 1 of row g in lane 4 g + q, so that two
+// products whose columns are dealt out so make four channels in a row.
 //
 //===----------------------------------------------------------------------===//
 
@@ -161,7 +162,8 @@ LogicalResult GangEmitter::emitSecond() {
     enter(tile);
     boxOf = shiftRight(inRole, 1);
     box = 0;
-    Value from = plan.first ? givenAt(slot.stage) : Value(), coefficients = bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt));
+    Value from = plan.first ? givenAt(slot.stage) : Value(),
+          coefficients = bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt));
     SmallVector<SmallVector<Value>> left;
     if (plan.projectT)
       left = loadGiven(from, /*transposed=*/false);

@@ -44,7 +44,7 @@ void TileEmitter::beginFunction(const GpuLaunch &launch, bool hasWorkspace) {
   thread = NVVM::ThreadIdXOp::create(b, loc, i32Type);
   laneOf = bitAnd(thread, warpSize - 1);
   warp = shiftRight(thread, 5);
-  shared = sharedMemory(target, /*alignment=*/1024); // the swizzle repeats so
+  shared = sharedMemory(target, /*alignment=*/1024);                   // the swizzle repeats so
   allocas = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)); // a place to insert at
 }
 

@@ -1,6 +1,7 @@
-/* Groups of blocks that run at a time and wait for each other (kernels of schedule family group without clusters): simt.c with all blocks of the grid, mbarriers, the copy engine with tensor maps
- * of four dimensions, and memory that blocks exchange. In every round a warp runs or waits, by chance (sim_seed), and copies arrive some rounds later, so that no order is taken for granted. Each
- * block's shared memory is put in its place before its turn. See simulate_gang.py. */
+/* Groups of blocks that run at a time and wait for each other (kernels of schedule family group without clusters): simt.c with all blocks of the
+ * grid, mbarriers, the copy engine with tensor maps of four dimensions, and memory that blocks exchange. In every round a warp runs or waits, by
+ * chance (sim_seed), and copies arrive some rounds later, so that no order is taken for granted. Each block's shared memory is put in its place
+ * before its turn. See simulate_gang.py. */
 #define MAX_THREADS 4096
 #include "simt.c"
 
@@ -105,7 +106,9 @@ void sim_load_box(void *to, struct Map *map, struct Barrier *b, int32_t x, int32
 void sim_store_box(struct Map *map, void *from, int32_t x, int32_t y, int32_t z, int32_t w) {
   ask((struct Late){.shared = from, .map = map, .at = {x, y, z, w}, .isStore = 1});
 }
-void sim_load_bulk(void *to, void *from, struct Barrier *b, int32_t bytes) { ask((struct Late){.shared = to, .memory = from, .barrier = b, .bytes = bytes}); }
+void sim_load_bulk(void *to, void *from, struct Barrier *b, int32_t bytes) {
+  ask((struct Late){.shared = to, .memory = from, .barrier = b, .bytes = bytes});
+}
 static void settle(int all, int thread) {
   int kept = 0;
   for (int i = 0; i < lateCount; ++i) {

@@ -215,8 +215,11 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
   values.push_back(rows);
   values.insert(values.end(), ints.begin(), ints.end());
   std::vector<cuda::TensorMap> maps;
-  for (size_t argument : kernel.maps)
-    maps.push_back(kernel.group ? groupMap(args[argument], kernel.mapChannels, kernel.args[argument].elements / kernel.mapChannels, rows, kernel.boxes) : rowMap(args[argument], kernel.mapChannels, kernel.args[argument].elements / kernel.mapChannels, rows));
+  for (size_t argument : kernel.maps) {
+    int64_t streams = kernel.args[argument].elements / kernel.mapChannels;
+    maps.push_back(kernel.group ? groupMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes)
+                                : rowMap(args[argument], kernel.mapChannels, streams, rows));
+  }
   if (kernel.group)
     return launchGroups(kernel, rows, std::move(values), std::move(maps));
   if (!maps.empty()) // as many clusters as there is room for go through the tiles
