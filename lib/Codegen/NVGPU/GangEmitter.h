@@ -4,10 +4,12 @@
 //
 //   loader     brings rows and coefficients of a tile by the tensor memory accelerator
 //   first      elementwise code of the first wide phase, what it rounds into a ring of its own; products of rows; the block's sums, into memory
-//   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs; sums
-//   over the tokens second     elementwise code of the second phase, in place; the product with phi transposed, whose slice stays in registers as
-//   bf16 high and low parts products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory late       tile
-//   after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
+//   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs;
+//              sums over the tokens
+//   second     elementwise code of the second phase, in place; the product with phi transposed, whose slice stays in registers as bf16 high and
+//              low parts
+//   products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory
+//   late       tile after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
 //
 // Sums go through rings in memory whose words carry the parity of their round in the lowest bit: they are their own flags.
 //
