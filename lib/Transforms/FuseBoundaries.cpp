@@ -218,10 +218,12 @@ private:
         continue;
       }
       int64_t read = 0, written = 0;
+      // Groups of blocks load coefficients that wide code takes; to compute them there every block would have to.
+      bool staysNarrow = inClusters(&op) && llvm::all_of(op.getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); });
       auto row = dyn_cast<RowOpInterface>(op);
       for (OpOperand &operand : op.getOpOperands())
         // Tables lie in memory anyway, and rows that the later segment reads are read once.
-        if ((!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) && !readsRows(latest, operand.get(), &op))
+        if ((!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) && (staysNarrow || !readsRows(latest, operand.get(), &op)))
           read += hasRows(operand.get().getType()) ? rowBytes(operand.get().getType()) : 0;
       for (Value v : op.getResults())
         written += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
