@@ -2,6 +2,7 @@
 
 #include "HostFeatures.h"
 #include "mhc/Analysis/KernelFormer.h"
+#include "mhc/Codegen/GangLaunch.h"
 #include "mhc/Codegen/Passes.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
@@ -163,6 +164,11 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
       kernel.cluster = launch->cluster;
       kernel.maps.assign(launch->maps.begin(), launch->maps.end());
       kernel.mapChannels = launch->mapChannels;
+      if (std::optional<GangLaunch> gang = getGangLaunch(function)) {
+        kernel.group = gang->group;
+        kernel.boxes = gang->boxes;
+        kernel.workspace = gang->workspace;
+      }
     }
     return success();
   };

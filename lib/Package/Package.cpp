@@ -83,6 +83,11 @@ Json kernelList(const TargetCode &code) {
       json["cluster"] = kernel.cluster;
       json["maps"] = kernel.maps;
       json["map_channels"] = kernel.mapChannels;
+      if (kernel.group) {
+        json["group"] = kernel.group;
+        json["boxes"] = kernel.boxes;
+        json["workspace"] = kernel.workspace;
+      }
     }
     json["ints"] = kernel.ints;
     json["args"] = argumentList(kernel.args);

@@ -80,6 +80,10 @@ bool normsAlone(Operation *op) {
   });
 }
 
+bool inClusters(Operation *op) {
+  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
+}
+
 class Segments {
 public:
   Segments(Block &block) : block(block), domains(block) {
@@ -144,20 +148,32 @@ private:
   /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
   int64_t earliest(Operation *op) {
     int64_t segment = 0, sublayers = 0;
+    bool projects = false;
     forEachOperandDef(op, [&](Operation *def) {
       bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def);
       int64_t least = segments.lookup(def) + (same && !normsAlone(op) ? 0 : 1);
-      if (least > segment)
+      if (least > segment) {
         sublayers = 0;
+        projects = false;
+      }
       segment = std::max(segment, least);
-      if (least == segment && same)
+      if (least == segment && same) {
         sublayers = std::max(sublayers, recomputed.lookup(def));
+        projects |= projected.contains(def);
+      }
     });
     if (isa<CombineOp>(op) && ++sublayers > recomputedSublayers) {
       ++segment;
       sublayers = 1;
     }
+    if (isa<CombineOp, CombineVjpOp>(op) && projects) {
+      ++segment;
+      sublayers = isa<CombineOp>(op);
+      projects = false;
+    }
     recomputed[op] = sublayers;
+    if (projects || (isa<ProjectionOp>(op) && inClusters(op)))
+      projected.insert(op);
     return segment;
   }
 
@@ -174,10 +190,12 @@ private:
     for (Operation &op : llvm::reverse(block)) {
       if (!fusible(&op) || op.use_empty())
         continue;
+      // A boundary of backward in a group has no warps for the iterations of coefficients, nor registers for one more stream: what is computed again goes in front of it.
+      bool alone = op.hasAttr(recomputedMark) && inClusters(&op);
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
-        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op);
+        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op) && !(alone && !at->hasAttr(recomputedMark));
         latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {
@@ -200,10 +218,12 @@ private:
         continue;
       }
       int64_t read = 0, written = 0;
+      // Groups of blocks load coefficients that wide code takes; to compute them there every block would have to.
+      bool staysNarrow = inClusters(&op) && llvm::all_of(op.getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); });
       auto row = dyn_cast<RowOpInterface>(op);
       for (OpOperand &operand : op.getOpOperands())
         // Tables lie in memory anyway, and rows that the later segment reads are read once.
-        if ((!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) && !readsRows(latest, operand.get(), &op))
+        if ((!row || row.operandUse(operand.getOperandNumber()) == OperandUse::row) && (staysNarrow || !readsRows(latest, operand.get(), &op)))
           read += hasRows(operand.get().getType()) ? rowBytes(operand.get().getType()) : 0;
       for (Value v : op.getResults())
         written += hasRows(v.getType()) ? rowBytes(v.getType()) : 0;
@@ -215,6 +235,9 @@ private:
   Block &block;
   RowDomains domains;
   llvm::DenseMap<Operation *, int64_t> segments;
+  /// Ops that follow a projection in their segment, on targets that have boundaries in clusters: the coefficients come from an exchange, and rows that wait for them are a kernel of their
+  /// own, unless a layer stands between. So a recomputed sublayer is cut as forward is.
+  llvm::DenseSet<Operation *> projected;
   /// Recomputed sublayers in front of an op in its segment.
   llvm::DenseMap<Operation *, int64_t> recomputed;
   /// Recomputed sublayers from an op to the end of its segment.
@@ -236,6 +259,24 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
         rebuildStreams(cluster);
     for (Ops &cluster : Segments(block).clusters())
       fuse(cluster);
+    if (inClusters(function))
+      runLate(block);
+  }
+
+  /// Kernels that only compute again run right before what reads their results first, or these would live for longer.
+  static void runLate(Block &block) {
+    auto isRecomputed = [](Operation &op) { return op.hasAttr(recomputedMark); };
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
+      auto fusion = dyn_cast<FusionOp>(op);
+      if (fusion ? !llvm::all_of(fusion.getBody().front().without_terminator(), isRecomputed) : !isRecomputed(op))
+        continue;
+      Operation *first = nullptr;
+      for (Operation *user : op.getUsers())
+        if (Operation *at = block.findAncestorOpInBlock(*user); !first || at->isBeforeInBlock(first))
+          first = at;
+      if (first)
+        op.moveBefore(first);
+    }
   }
 
   static bool contains(const Ops &ops, llvm::function_ref<bool(Operation *)> test) {

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../NVGPU/GangPlan.h"
 #include "../NVGPU/GroupPlan.h"
 
 #include "mhc/Codegen/Passes.h"
@@ -238,7 +239,7 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
 
   /// Kernels that project rows are those of hyper-connections' boundaries; no one asks why others are not taken.
   static bool isWorthGroup(KernelOp kernel) {
-    return kernel.getBody().walk([](RowProjectOp) { return WalkResult::interrupt(); }).wasInterrupted();
+    return kernel.getBody().walk([](Operation *op) { return isa<RowProjectOp, RowProjectTOp>(op) ? WalkResult::interrupt() : WalkResult::advance(); }).wasInterrupted();
   }
 
   ScheduleAttr schedule(KernelOp kernel) {
@@ -250,13 +251,20 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
       return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
     }
     if (family == "group") {
-      std::string why;
+      std::string why, whyNoGang;
       std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
+      std::optional<nvgpu::GangPlan> gang = plan ? std::nullopt : nvgpu::planGang(kernel, whyNoGang);
+      // Kernels with sums over the tokens are those of backward.
+      const std::string &reason = kernel.getNumReductions() ? whyNoGang : why;
       if (isWorthGroup(kernel))
-        emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, plan.has_value(),
-                     plan ? "a group of " + Twine(plan->blocks) + " blocks keeps a tile of 16 tokens" : "family simple: " + Twine(why));
+        emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, plan || gang,
+                     plan   ? "a group of " + Twine(plan->blocks) + " blocks keeps a tile of 16 tokens"
+                     : gang ? "a group of " + Twine(gang->blocks) + " blocks without a cluster keeps a tile of 16 tokens"
+                            : "family simple: " + Twine(reason));
       if (plan)
         return ScheduleAttr::get(&getContext(), family, plan->tokens, 4, plan->slice, plan->threads);
+      if (gang)
+        return ScheduleAttr::get(&getContext(), family, gang->tokens, 4, gang->slice, gang->threads);
     }
     return ScheduleAttr::get(&getContext(), "simple", pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
   }

@@ -1,5 +1,6 @@
 //===- EmitSimple.cpp - kernels of schedule family simple -------------------===//
 
+#include "GangEmitter.h"
 #include "GroupEmitter.h"
 #include "SimpleEmitter.h"
 
@@ -41,10 +42,14 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
     StringRef family = kernel.getSchedule() ? kernel.getSchedule()->getFamily() : "";
     if (family == "group") {
       std::string why;
-      std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
-      if (!plan)
+      LogicalResult status = failure();
+      if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why))
+        status = nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run();
+      else if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, why))
+        status = nvgpu::GangEmitter(builder, kernel, target, std::move(*plan)).run();
+      else
         return kernel.emitOpError("expected a kernel that family group takes, but ") << why;
-      if (failed(nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run()))
+      if (failed(status))
         return failure();
       continue;
     }

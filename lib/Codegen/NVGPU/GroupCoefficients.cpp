@@ -133,42 +133,4 @@ SmallVector<Value> GroupEmitter::narrowElements(Value narrow) {
   return values;
 }
 
-LogicalResult GroupEmitter::emitNarrowOp(Operation &op) {
-  loc = op.getLoc();
-  auto typeOf = [](Value value) { return cast<NarrowType>(value.getType()); };
-  auto memory = [&](Value argument, int64_t count, bool isRow) {
-    Value base = pointers[cast<BlockArgument>(argument).getArgNumber()];
-    return isRow ? address(base, cast<MemRefType>(argument.getType()).getElementType(), mul(token64, count)) : base;
-  };
-  if (auto loadOp = dyn_cast<RowLoadOp>(op)) {
-    if (loadOp.getAccess() != Access::row && loadOp.getAccess() != Access::uniform)
-      return op.emitOpError("expected rows or parameters in narrow code of family group");
-    NarrowType type = typeOf(loadOp.getResult());
-    Value base = memory(loadOp.getSource(), type.getNumElements(), loadOp.getAccess() == Access::row);
-    scalars[loadOp.getResult()] = loadElements(base, type.getElementType(), type.getNumElements());
-    return success();
-  }
-  if (auto storeOp = dyn_cast<RowStoreOp>(op)) {
-    SmallVector<Value> values = narrowElements(storeOp.getValue());
-    when(live, [&] { storeElements(values, memory(storeOp.getTarget(), values.size(), true), typeOf(storeOp.getValue()).getElementType()); });
-    return success();
-  }
-  if (auto castOp = dyn_cast<RowCastOp>(op)) {
-    scalars[castOp.getResult()] = castElements(castOp, narrowElements(castOp.getValue()));
-    return success();
-  }
-  auto narrow = dyn_cast<RowNarrowOp>(op);
-  if (!narrow)
-    return op.emitOpError("expected narrow code in a narrow phase");
-  SmallVector<Value> arguments;
-  for (Value operand : narrow.getInputs())
-    llvm::append_range(arguments, narrowElements(operand));
-  return emitNarrow(narrow, arguments, [&](Value result, ArrayRef<Value> values) { scalars[result] = llvm::to_vector(values); });
-}
-
-Value GroupEmitter::any(Value condition) {
-  Value counted = arith::AndIOp::create(b, loc, condition, live);
-  return NVVM::VoteSyncOp::create(b, loc, b.getI1Type(), i32(-1), counted, NVVM::VoteSyncKind::any);
-}
-
 } // namespace mlir::mhc::nvgpu

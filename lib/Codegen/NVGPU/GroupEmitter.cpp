@@ -2,20 +2,14 @@
 
 #include "GroupEmitter.h"
 
-#include "mhc/Codegen/Passes.h"
-
 namespace mlir::mhc::nvgpu {
 
-
 LogicalResult GroupEmitter::run() {
-  beginFunction();
+  begin();
   initBarriers();
   LogicalResult status = success();
   auto role = [&](int64_t first, int64_t count, function_ref<LogicalResult()> body) {
-    Value relative = sub(warp, i32(first));
-    Value here = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, relative, i32(count));
-    when(here, [&] {
-      inRole = relative;
+    TileEmitter::role(first, count, [&] {
       if (succeeded(status))
         status = body();
     });
@@ -53,70 +47,36 @@ LogicalResult GroupEmitter::run() {
   return status;
 }
 
-void GroupEmitter::beginFunction() {
-  MLIRContext *context = b.getContext();
-  Block &block = kernel.getBlock();
-  Type global = LLVM::LLVMPointerType::get(context, 1), generic = LLVM::LLVMPointerType::get(context);
-  SmallVector<Type> types(block.getNumArguments(), global);
-  types.append(1 + kernel.getInts().size(), b.getI64Type());
-  size_t firstMap = types.size();
-  types.append(plan.maps.size(), generic);
-  b.setInsertionPointToEnd(target.getBody());
-  function = LLVM::LLVMFuncOp::create(b, loc, kernel.getSymName(), LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types));
-  function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
-  function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(GroupPlan::threads)}));
-  // Without it ptxas does not know the registers at entry, and ignores that roles change theirs.
-  function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(1));
+void GroupEmitter::begin() {
   GpuLaunch launch{GroupPlan::tokens, GroupPlan::threads, plan.sharedBytes};
   launch.cluster = plan.blocks;
-  for (unsigned argument : plan.maps)
-    launch.maps.push_back(argument);
+  launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
-  setGpuLaunch(function, launch);
+  beginFunction(launch);
   function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(), b.getDenseI32ArrayAttr({int32_t(plan.blocks), 1, 1}));
-  Block *entry = function.addEntryBlock(b);
-  b.setInsertionPointToStart(entry);
-  auto mapType = LLVM::LLVMArrayType::get(b.getI8Type(), 128);
-  for (auto [i, argument] : llvm::enumerate(block.getArguments())) {
-    function.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(argumentAlignment(cast<MemRefType>(argument.getType()))));
-    pointers.push_back(entry->getArgument(i));
-  }
-  rows = entry->getArgument(block.getNumArguments());
-  for (size_t i = 0; i < plan.maps.size(); ++i) {
-    function.setArgAttr(firstMap + i, LLVM::LLVMDialect::getByValAttrName(), TypeAttr::get(mapType));
-    function.setArgAttr(firstMap + i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(64));
-    function.setArgAttr(firstMap + i, NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
-    maps.push_back(entry->getArgument(firstMap + i));
-  }
   Type i32Type = b.getI32Type();
-  thread = NVVM::ThreadIdXOp::create(b, loc, i32Type);
-  laneOf = bitAnd(thread, warpSize - 1);
-  warp = shiftRight(thread, 5);
   rank = remainder(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
   cluster = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
   clusters = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
-  shared = sharedMemory(target, /*alignment=*/1024); // boxes repeat their pattern so
   sliceStart = mul(rank, plan.slice);
   // Tiles go round the clusters: cluster, cluster + clusters, ..
   Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GroupPlan::tokens - 1), i64(GroupPlan::tokens));
   Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
   mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(clusters, i32(1))), cluster), clusters);
-  allocas = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)); // a place to insert at
 }
 
 void GroupEmitter::initBarriers() {
   when(equal(thread, 0), [&] {
-    auto init = [&](Value barrier, int64_t count) { NVVM::MBarrierInitOp::create(b, loc, barrier, i32(count), Value()); };
     for (int64_t i = 0; i < plan.stages; ++i) {
-      init(full(i32(i)), 1);
-      init(done(i32(i)), GroupPlan::postWarps);
-      init(empty(i32(i)), GroupPlan::projectWarps);
+      initBarrier(full(i32(i)), 1);
+      initBarrier(done(i32(i)), GroupPlan::postWarps);
+      initBarrier(empty(i32(i)), GroupPlan::projectWarps);
     }
     for (int64_t i = 0; i < GroupPlan::passingStages; ++i)
-      init(passed(i32(i)), GroupPlan::postWarps);
+      initBarrier(passed(i32(i)), GroupPlan::postWarps);
     for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
-      init(sumsHere(i32(i)), 1);
-      init(resultsHere(i32(i)), 1);
+      initBarrier(sumsHere(i32(i)), 1);
+      initBarrier(resultsHere(i32(i)), 1);
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
     // A phase of these begins with the bytes it is to receive; the next one when somebody has seen the end of the one before.
@@ -124,8 +84,7 @@ void GroupEmitter::initBarriers() {
       expect(sumsHere(i32(i)), i32(plan.exchangeBytes()));
       expect(resultsHere(i32(i)), i32(plan.resultBytes()));
     }
-    for (Value map : maps)
-      NVVM::PrefetchOp::create(b, loc, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(), b.getUnitAttr());
+    prefetchMaps();
   });
   barrier();
   NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
@@ -135,12 +94,6 @@ void GroupEmitter::initBarriers() {
 //===----------------------------------------------------------------------===//
 // The ring
 //===----------------------------------------------------------------------===//
-
-GroupEmitter::Ring GroupEmitter::next(Ring at, int64_t stages) {
-  Value stage = add(at.stage, 1), wraps = equal(stage, stages);
-  Value flips = arith::ExtUIOp::create(b, loc, b.getI32Type(), wraps);
-  return {select(wraps, i32(0), stage), arith::XOrIOp::create(b, loc, at.parity, flips)};
-}
 
 void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ring>(Value, ArrayRef<Ring>)> body) {
   SmallVector<Value> start(2 * rings, i32(0));
@@ -157,33 +110,6 @@ void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ri
 
 Value GroupEmitter::firstToken(Value tile) { return mul(add(cluster, mul(tile, clusters)), GroupPlan::tokens); }
 
-void GroupEmitter::wait(Value barrier, Value parity, bool fromCluster) {
-  NVVM::MemScopeKind scope = fromCluster ? NVVM::MemScopeKind::CLUSTER : NVVM::MemScopeKind::CTA;
-  scf::WhileOp::create(
-      b, loc, TypeRange{}, ValueRange{},
-      [&](OpBuilder &, Location at, ValueRange) {
-        Value passed = NVVM::MBarrierTryWaitOp::create(b, at, b.getI1Type(), barrier, parity, Value(), scope);
-        Value again = arith::XOrIOp::create(b, at, passed, arith::ConstantOp::create(b, at, b.getBoolAttr(true)));
-        scf::ConditionOp::create(b, at, again, ValueRange{});
-      },
-      [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
-}
-
-/// One arrival a warp, once all its lanes are here.
-void GroupEmitter::arrive(Value barrier) {
-  syncWarp();
-  when(equal(laneOf, 0), [&] { NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrier, Value()); });
-}
-
-void GroupEmitter::expect(Value barrier, Value count) {
-  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrier, count, NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
-}
-
-void GroupEmitter::setRegisters(int64_t count) {
-  auto action = count > GroupPlan::registers ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
-  NVVM::SetMaxRegisterOp::create(b, loc, count, action);
-}
-
 void GroupEmitter::send(Value value, Value place, Value barrier, Value block) {
   auto remote = [&](Value local) {
     return NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 7), local, block);
@@ -199,7 +125,6 @@ void GroupEmitter::send(Value value, Value place, Value barrier, Value block) {
 void GroupEmitter::emitLoader() {
   tiles(mine, 2, [&](Value tile, ArrayRef<Ring> at) {
     Ring ring = at[0], other = at[1];
-    auto waitFree = [&](Value barrier, Ring of) { wait(barrier, arith::XOrIOp::create(b, loc, of.parity, i32(1))); };
     waitFree(empty(ring.stage), ring);
     if (passes())
       waitFree(passed(other.stage), other);

@@ -16,29 +16,25 @@
 #ifndef MHC_CODEGEN_NVGPU_GROUPEMITTER_H
 #define MHC_CODEGEN_NVGPU_GROUPEMITTER_H
 
-#include "GpuBuilder.h"
 #include "GroupPlan.h"
+#include "TileEmitter.h"
 
 namespace mlir::mhc::nvgpu {
 
-class GroupEmitter : public GpuBuilder {
+class GroupEmitter : public TileEmitter {
 public:
   GroupEmitter(OpBuilder &builder, KernelOp kernel, gpu::GPUModuleOp target, GroupPlan plan)
-      : GpuBuilder(builder, kernel.getLoc(), kernel.getCompute()), kernel(kernel), target(target), plan(std::move(plan)) {}
+      : TileEmitter(builder, kernel, target, GroupPlan::registers), plan(std::move(plan)) {}
   LogicalResult run();
 
 private:
   //===--- Kernel, ring and barriers (GroupEmitter.cpp) ----------------------===//
 
-  void beginFunction();
+  void begin();
   void initBarriers();
   void emitLoader();
 
-  /// A position in the ring of stages: number and parity. It is carried by the loops over the tiles.
-  struct Ring {
-    Value stage, parity;
-  };
-  Ring next(Ring at, int64_t stages);
+  using TileEmitter::next;
   Ring next(Ring at) { return next(at, plan.stages); }
   Ring nextPassing(Ring at) { return next(at, GroupPlan::passingStages); }
   bool passes() const { return plan.passingBytes > 0; }
@@ -53,19 +49,8 @@ private:
   Value passed(Value stage) { return barrierAt(3 * plan.stages + 2 * GroupPlan::exchanges, stage); }
   Value barrierAt(int64_t first, Value index) { return bytes(bytes(shared, plan.barriers + 8 * first), mul(index, 8)); }
 
-  Value bytes(Value base, Value offset) { return address(base, b.getI8Type(), offset); }
-  Value bytes(Value base, int64_t offset) { return address(base, b.getI8Type(), offset); }
   Value stageAt(Value stage) { return bytes(shared, mul(stage, plan.stageBytes)); }
   Value passingAt(Value stage) { return bytes(shared, add(mul(stage, plan.passingBytes), plan.passingRing)); }
-  Value equal(Value x, int64_t y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, i32(y)); }
-  Value divide(Value x, int64_t y) { return b.createOrFold<arith::DivUIOp>(loc, x, i32(y)); }
-  Value remainder(Value x, int64_t y) { return b.createOrFold<arith::RemUIOp>(loc, x, i32(y)); }
-  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
-  void wait(Value barrier, Value parity, bool fromCluster = false);
-  void arrive(Value barrier);
-  void expect(Value barrier, Value count);
-  void syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
-  void setRegisters(int64_t count);
   /// `value` into the shared memory of block `block`, and its bytes onto that block's barrier.
   void send(Value value, Value place, Value barrier, Value block);
 
@@ -80,7 +65,6 @@ private:
   Value globalRow(Value argument, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp store, ArrayRef<Value> stored) override;
-  Value narrowScalar(Value narrow, int64_t element) override;
   Value channel() override;
   LogicalResult emitOther(Operation *op) override;
   void finishSums(Value stage);
@@ -98,31 +82,22 @@ private:
   LogicalResult emitCoefficients();
   void addSums(Value buffer, Value scratch);
   void sendResults(Value buffer, Value scratch);
-  LogicalResult emitNarrowOp(Operation &op);
-  SmallVector<Value> narrowElements(Value narrow);
-  Value any(Value condition) override;
+  SmallVector<Value> narrowElements(Value narrow) override;
 
   //===--- State -------------------------------------------------------------===//
 
-  KernelOp kernel;
-  gpu::GPUModuleOp target;
   GroupPlan plan;
-  LLVM::LLVMFuncOp function;
-  SmallVector<Value> pointers, maps; ///< of the kernel's arguments; tensor maps in the order of plan.maps
-  Value rows;                        ///< i64
-  Value shared, thread, laneOf, warp, rank, cluster, clusters;
+  Value rank, cluster, clusters;
   Value mine;       ///< tiles of this cluster
   Value sliceStart; ///< first channel of this block
 
-  /// Wide code: the thread's token of the tile, its place in a box, the stage, the box; the token's number, and whether it exists.
-  Value local, inBox, swizzled, stageBase, passingBase, token64, live;
+  /// Wide code: the thread's token of the tile, its place in a box, the stage, the box.
+  Value local, inBox, swizzled, stageBase, passingBase;
   int64_t box = 0;
   bool inSecond = false;
-  DenseMap<Value, SmallVector<Value>> scalars; ///< narrow values of the token
   llvm::MapVector<Operation *, SmallVector<Value>> accumulators;
   /// Projection: parts of phi, [step][piece][half].
   SmallVector<Value> high, low;
-  Value inRole; ///< the warp's number among those of its role
 };
 
 } // namespace mlir::mhc::nvgpu

@@ -58,34 +58,20 @@ void GroupEmitter::storeRows(Value base, Value first) {
 
 /// This warp's sums for the 16 tokens, into shared memory: [warp][token][column].
 void GroupEmitter::multiply(Value base) {
-  Type i32Type = b.getI32Type();
-  auto fragment = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, i32Type));
-  auto sumType = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, compute));
   SmallVector<SmallVector<Value>> sums(plan.pieces, SmallVector<Value>(4, f32(0.0)));
   int64_t home = plan.homes.lookup(plan.project.getValue());
   Value from = bytes(base, home * plan.boxes * GroupPlan::boxBytes);
   Value row = bitAnd(laneOf, 15), side = shiftRight(laneOf, 4);
-  auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8);
   // A step is two boxes: the place in them is the same in all steps.
   Value piece = add(mul(bitAnd(inRole, 3), 2), side);
   Value place = add(mul(shiftRight(inRole, 2), GroupPlan::boxBytes),
                     add(mul(row, 128), mul(arith::XOrIOp::create(b, loc, piece, bitAnd(row, 7)), 16)));
   from = bytes(from, place);
   for (int64_t step = 0; step < plan.steps; ++step) {
-    Value loaded = NVVM::LdMatrixOp::create(b, loc, fragment, bytes(from, step * 2 * GroupPlan::boxBytes), 4, NVVM::MMALayout::row, shape,
-                                            NVVM::LdStMatrixEltType::B16);
-    SmallVector<Value> left;
-    for (int64_t i = 0; i < 4; ++i)
-      left.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
+    SmallVector<Value> left = loadMatrices(bytes(from, step * 2 * GroupPlan::boxBytes));
     for (int64_t p = 0; p < plan.pieces; ++p)
-      for (SmallVector<Value> *part : {&high, &low}) {
-        SmallVector<Value> right{(*part)[(step * plan.pieces + p) * 2], (*part)[(step * plan.pieces + p) * 2 + 1]};
-        Value product = NVVM::MmaOp::create(b, loc, sumType, left, right, sums[p], ArrayRef<int64_t>{16, 8, 16}, std::nullopt, std::nullopt,
-                                            std::array<NVVM::MMATypes, 2>{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
-                                            std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
-        for (int64_t i = 0; i < 4; ++i)
-          sums[p][i] = LLVM::ExtractValueOp::create(b, loc, product, i);
-      }
+      for (SmallVector<Value> *part : {&high, &low})
+        multiplyAdd(sums[p], left, {(*part)[(step * plan.pieces + p) * 2], (*part)[(step * plan.pieces + p) * 2 + 1]});
   }
   int64_t rowBytes = plan.pieces * 8 * 4;
   Value sumPlace = bytes(bytes(shared, plan.partialSums),

@@ -64,8 +64,6 @@ void GroupEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
   });
 }
 
-Value GroupEmitter::narrowScalar(Value narrow, int64_t element) { return scalars.find(narrow)->second[element]; }
-
 Value GroupEmitter::channel() {
   Value first = add(sliceStart, add(mul(inBox, chunkChannels), box * GroupPlan::boxChannels));
   SmallVector<Value> numbers;
@@ -157,10 +155,10 @@ LogicalResult GroupEmitter::emitPost() {
     if (succeeded(status))
       status = emitBoxes(plan.first, stageAt(ring.stage));
     finishSums(ring.stage);
-    NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKind::async_shared, NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
+    fenceShared();
     arrive(done(ring.stage));
     if (passes())
-      when(equal(laneOf, 0), [&] { NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), passed(other.stage), Value()); });
+      when(equal(laneOf, 0), [&] { arriveAlone(passed(other.stage)); });
     return SmallVector<Ring>{next(ring), nextPassing(other)};
   });
   return status;

@@ -691,7 +691,7 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
 }
 
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "ints", "args", "reductions", "elementwise"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "ints", "args", "reductions", "elementwise"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -733,6 +733,13 @@ Kernel readKernel(const JsonView &json) {
         fail(json.path(), ": a tensor map needs token rows of bf16 with a multiple of 64 channels a stream");
       kernel.maps.push_back(argument);
     }
+  }
+  if (auto group = json.find("group")) {
+    kernel.group = group->integer(1, 1024);
+    kernel.boxes = json.at("boxes").integer(1, 4);
+    kernel.workspace = json.at("workspace").integer(1, INT32_MAX);
+    if (kernel.maps.empty() || kernel.cluster != 1)
+      fail(json.path(), ": a group without a cluster needs tensor maps, and no cluster");
   }
   return kernel;
 }

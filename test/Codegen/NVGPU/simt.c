@@ -9,8 +9,11 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { stackBytes = 128 * 1024, maxThreads = 1024, maxCopies = 256 };
-enum State { ready, atBarrier, inShuffle, inVote, inBallot, inMatch, inLoadMatrix, inLoadTransposed, inMma, done };
+#ifndef MAX_THREADS
+#define MAX_THREADS 1024
+#endif
+enum { stackBytes = 128 * 1024, maxThreads = MAX_THREADS, maxCopies = 256 };
+enum State { ready, atBarrier, inShuffle, inVote, inBallot, inMatch, inSync, inLoadMatrix, inLoadTransposed, inMma, done };
 struct Copy {
   void *to;
   const void *from;

@@ -97,7 +97,7 @@ def host_text(text):
     # A wrapper for each kernel takes its arguments as an array, as a fiber cannot.
     wrappers = ""
     for name, arguments in re.findall(r"llvm\.func @(\w+)\(([^{}]*(?:\{[^{}]*\}[^{}]*)*)\) attributes \{.*host", text):
-        types = re.findall(r"%arg\d+: (!llvm\.ptr<1>|i64)", arguments)
+        types = re.findall(r"%arg\d+: (!llvm\.ptr(?:<1>)?|i64)", arguments)
         wrappers += f"  llvm.func @sim_{name}(%a: !llvm.ptr) {{\n"
         for i, t in enumerate(types):
             wrappers += f"    %p{i} = llvm.getelementptr %a[{i}] : (!llvm.ptr) -> !llvm.ptr, i64\n    %v{i} = llvm.load %p{i} : !llvm.ptr -> {t}\n"

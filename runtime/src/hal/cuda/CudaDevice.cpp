@@ -1,5 +1,7 @@
 #include "hal/cuda/CudaDevice.h"
 
+#include "base/Checked.h"
+
 #include <mhc/Package/Allocator.h>
 
 #include <cmath>
@@ -197,6 +199,8 @@ void CudaDevice::start(cuda::Function function, int64_t grid, int64_t threads, i
 }
 
 int64_t CudaDevice::partials(const Kernel &kernel, int64_t rows) const {
+  if (kernel.group)
+    return std::min(mhc::ceilDivide(rows, kernel.tile), module.clusters(kernel));
   return mhc::gpuGrid(rows, kernel.tile, kernel.reduces);
 }
 
@@ -211,8 +215,13 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
   values.push_back(rows);
   values.insert(values.end(), ints.begin(), ints.end());
   std::vector<cuda::TensorMap> maps;
-  for (size_t argument : kernel.maps)
-    maps.push_back(rowMap(args[argument], kernel.mapChannels, kernel.args[argument].elements / kernel.mapChannels, rows));
+  for (size_t argument : kernel.maps) {
+    int64_t streams = kernel.args[argument].elements / kernel.mapChannels;
+    maps.push_back(kernel.group ? groupMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes)
+                                : rowMap(args[argument], kernel.mapChannels, streams, rows));
+  }
+  if (kernel.group)
+    return launchGroups(kernel, rows, std::move(values), std::move(maps));
   if (!maps.empty()) // as many clusters as there is room for go through the tiles
     grid = std::min(mhc::ceilDivide(rows, kernel.tile), module.clusters(kernel)) * kernel.cluster;
   start(module.function(kernel), grid, kernel.threads, kernel.shared, std::move(values), kernel.name, maps);
@@ -227,6 +236,34 @@ cuda::TensorMap CudaDevice::rowMap(void *address, int64_t channels, int64_t stre
   cuda::TensorMap map;
   cuda::check(driver.encodeTiled(&map, bf16, 3, address, shape, strides, box, steps, 0, swizzle128, promotion256, 0), "making a tensor map");
   return map;
+}
+
+/// The same of all streams and `boxes` boxes, which lie one after another as [box][stream][row].
+cuda::TensorMap CudaDevice::groupMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const {
+  constexpr int bf16 = 9, swizzle128 = 3, promotion256 = 3;
+  uint64_t width = static_cast<uint64_t>(channels) * 2, count = static_cast<uint64_t>(streams);
+  uint64_t shape[] = {64, static_cast<uint64_t>(rows), count, static_cast<uint64_t>(channels) / 64};
+  uint64_t strides[] = {width * count, width, 128};
+  uint32_t box[] = {64, 16, static_cast<uint32_t>(streams), static_cast<uint32_t>(boxes)}, steps[] = {1, 1, 1, 1};
+  cuda::TensorMap map;
+  cuda::check(driver.encodeTiled(&map, bf16, 4, address, shape, strides, box, steps, 0, swizzle128, promotion256, 0), "making a tensor map");
+  return map;
+}
+
+/// Groups of blocks that wait for each other: the launch says so, and the driver runs all of them at a time.
+void CudaDevice::launchGroups(const Kernel &kernel, int64_t rows, std::vector<uint64_t> values, std::vector<cuda::TensorMap> maps) {
+  int64_t groups = partials(kernel, rows);
+  void *memory = scratch(Exchange, checkedMultiply(groups, kernel.workspace, "workspace"));
+  cuda::check(driver.set32(pointer(memory), ~0u, groups * kernel.workspace / 4, context.stream), "marking memory");
+  values.push_back(pointer(memory));
+  std::vector<void *> parameters;
+  for (uint64_t &value : values)
+    parameters.push_back(&value);
+  for (cuda::TensorMap &map : maps)
+    parameters.push_back(&map);
+  cuda::check(driver.launchCooperative(module.function(kernel), static_cast<unsigned>(groups * kernel.group), 1, 1, static_cast<unsigned>(kernel.threads), 1, 1,
+                                       static_cast<unsigned>(kernel.shared), context.stream, parameters.data()),
+              concat("launching kernel '", kernel.name, "'"));
 }
 
 void CudaDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,

@@ -76,6 +76,8 @@ private:
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
              const std::string &name, std::vector<cuda::TensorMap> maps = {});
   cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
+  cuda::TensorMap groupMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const;
+  void launchGroups(const Kernel &kernel, int64_t rows, std::vector<uint64_t> values, std::vector<cuda::TensorMap> maps);
   /// `count` of what the kernel takes by tiles.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
   void startBlocks(const std::string &symbol, int64_t blocks, std::vector<uint64_t> values);
@@ -85,7 +87,7 @@ private:
   bool attentionByCudnn(CudnnAttention::Pass pass, const AttentionArgs &args);
 
   /// Memory that a command uses while it runs; the next command may use it too.
-  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, slotCount };
+  enum Slot { WidenedA, WidenedB, WidenedD, UnroundedC, Deltas, DispatchTable, Workspace, Exchange, slotCount };
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
   void gemmInParts(GemmArgs product, void *workspace);

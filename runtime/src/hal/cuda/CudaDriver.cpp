@@ -37,6 +37,8 @@ Driver load() {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, symbol));
   };
   findNewer(driver.maxActiveClusters, "cuOccupancyMaxActiveClusters");
+  findNewer(driver.maxActiveBlocks, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+  findNewer(driver.launchCooperative, "cuLaunchCooperativeKernel");
   findNewer(driver.encodeTiled, "cuTensorMapEncodeTiled");
   find(driver.eventCreate, "cuEventCreate");
   find(driver.eventRecord, "cuEventRecord");

@@ -24,7 +24,7 @@ using Event = struct EventTag *;
 using Graph = struct GraphTag *;
 using GraphExec = struct GraphExecTag *;
 
-enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76 }; // CUdevice_attribute
+enum : int { AttributeComputeMajor = 75, AttributeComputeMinor = 76, AttributeMultiprocessors = 16 }; // CUdevice_attribute
 enum : int { JitErrorLogBuffer = 5, JitErrorLogBufferSize = 6 };       // CUjit_option
 enum : int { FunctionMaxDynamicShared = 8, FunctionAnyClusterSize = 14 }; // CUfunction_attribute
 enum : unsigned { StreamNonBlocking = 1, EventDisableTiming = 2 };     // CUstream_flags, CUevent_flags
@@ -69,6 +69,9 @@ struct Driver {
                          void **extra);
   /// Of drivers for clusters; null in older ones.
   Result (*maxActiveClusters)(int *clusters, Function function, const LaunchConfig *config) = nullptr;
+  Result (*maxActiveBlocks)(int *blocks, Function function, int threads, size_t shared) = nullptr;
+  Result (*launchCooperative)(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ, unsigned shared,
+                              Stream stream, void **parameters) = nullptr;
   Result (*encodeTiled)(TensorMap *map, int type, uint32_t rank, void *address, const uint64_t *shape, const uint64_t *strides, const uint32_t *box,
                         const uint32_t *steps, int interleave, int swizzle, int promotion, int fill) = nullptr;
   Result (*eventCreate)(Event *event, unsigned flags);

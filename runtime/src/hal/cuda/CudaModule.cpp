@@ -33,7 +33,7 @@ bool runsOn(const Architecture &architecture, int device) {
 } // namespace
 
 CudaModule::CudaModule(const cuda::Driver &driver, cuda::DeviceHandle device, const Package &package)
-    : driver(driver), source(package.source()) {
+    : driver(driver), device(device), source(package.source()) {
   char text[256] = {};
   cuda::check(driver.deviceGetName(text, sizeof text - 1, device), "device 0");
   deviceText = text;
@@ -47,7 +47,7 @@ CudaModule::CudaModule(const cuda::Driver &driver, cuda::DeviceHandle device, co
     for (const Kernel &kernel : targetPlan->kernels) {
       kernels.emplace(&kernel, prepare(kernel.symbol, kernel.threads, kernel.shared));
       if (!kernel.maps.empty())
-        activeClusters.emplace(&kernel, countClusters(kernel));
+        activeClusters.emplace(&kernel, kernel.group ? countGroups(kernel) : countClusters(kernel));
     }
     for (const auto &[symbol, kernel] : targetPlan->library)
       libraryKernels.emplace(symbol, std::pair(&kernel, prepare(symbol, kernel.threads, kernel.shared)));
@@ -90,6 +90,19 @@ int64_t CudaModule::countClusters(const Kernel &kernel) const {
   if (count < 1)
     fail(source, ": ", deviceText, " holds no cluster of ", kernel.cluster, " blocks of kernel '", kernel.name, "' (compile with --no-group)");
   return count;
+}
+
+/// All blocks wait for others of their group, so that no group may begin before there is room for it.
+int64_t CudaModule::countGroups(const Kernel &kernel) const {
+  if (!driver.maxActiveBlocks || !driver.launchCooperative || !driver.encodeTiled)
+    fail(source, ": kernel '", kernel.name, "' runs in groups of blocks, which the driver is too old for (or compile with --no-group)");
+  int blocks = 0, units = 0;
+  std::string what = concat("blocks of kernel '", kernel.name, "'");
+  cuda::check(driver.maxActiveBlocks(&blocks, function(kernel), static_cast<int>(kernel.threads), static_cast<size_t>(kernel.shared)), what);
+  cuda::check(driver.deviceGetAttribute(&units, cuda::AttributeMultiprocessors, device), what);
+  if (blocks * units < kernel.group)
+    fail(source, ": ", deviceText, " holds no group of ", kernel.group, " blocks of kernel '", kernel.name, "' (compile with --no-group)");
+  return blocks * units / kernel.group;
 }
 
 std::pair<const LibraryKernel *, cuda::Function> CudaModule::library(const std::string &symbol) const {

@@ -20,7 +20,7 @@ public:
   const std::string &deviceName() const { return deviceText; }
   const TargetPlan &plan() const { return *targetPlan; }
   cuda::Function function(const Kernel &kernel) const { return kernels.at(&kernel); }
-  /// Clusters of it that the device holds at a time.
+  /// Clusters (or groups without a cluster) of it that the device holds at a time.
   int64_t clusters(const Kernel &kernel) const { return activeClusters.at(&kernel); }
   /// A kernel behind a library command: its launch figures and its code; an error if the package has none of it.
   std::pair<const LibraryKernel *, cuda::Function> library(const std::string &symbol) const;
@@ -34,10 +34,12 @@ private:
   cuda::Function prepare(const std::string &symbol, int64_t threads, int64_t shared) const;
 
   const cuda::Driver &driver;
+  cuda::DeviceHandle device;
   cuda::Module module = nullptr;
   std::string name, deviceText, source;
   const TargetPlan *targetPlan = nullptr;
   int64_t countClusters(const Kernel &kernel) const;
+  int64_t countGroups(const Kernel &kernel) const;
 
   std::unordered_map<const Kernel *, cuda::Function> kernels;
   std::unordered_map<const Kernel *, int64_t> activeClusters; ///< of those in clusters

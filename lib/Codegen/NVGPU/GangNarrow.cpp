@@ -1,0 +1,237 @@
+//===- GangNarrow.cpp - sums of the blocks and narrow code of a gang --------===//
+//
+// Lanes l and l + 16 are token l of the tile; they add up the even and the odd blocks' sums, and run the same narrow code. Only the first of them
+// counts.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GangEmitter.h"
+
+namespace mlir::mhc::nvgpu {
+
+SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, Value parity, bool patient) {
+  Value token = bitAnd(laneOf, 15), half = shiftRight(laneOf, 4);
+  Value base = bytes(ring, widen64(mul(add(mul(place, plan.blocks * GangPlan::tokens), token), count * 4)));
+  int64_t rounds = llvm::divideCeil(plan.blocks, 2), quads = count / 4, most = std::max<int64_t>(1, 8 / quads);
+  SmallVector<Value> sums(count);
+  for (int64_t first = 0; first < rounds; first += most) {
+    int64_t here = std::min(most, rounds - first);
+    auto loadAll = [&] {
+      SmallVector<Value> words;
+      for (int64_t n = first; n < first + here; ++n) {
+        Value block = min(add(half, 2 * n), i32(plan.blocks - 1));
+        Value row = bytes(base, widen64(mul(block, GangPlan::tokens * count * 4)));
+        for (int64_t quad = 0; quad < quads; ++quad)
+          llvm::append_range(words, loadWords(bytes(row, quad * 16)));
+      }
+      return words;
+    };
+    auto again = scf::WhileOp::create(
+        b, loc, SmallVector<Type>(here * count, b.getI32Type()), ValueRange{},
+        [&](OpBuilder &, Location at, ValueRange) {
+          SmallVector<Value> found = loadAll();
+          Value differ = i32(0);
+          for (Value word : found)
+            differ = arith::OrIOp::create(b, at, differ, exclusiveOr(word, parity));
+          Value missing = arith::CmpIOp::create(b, at, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
+          Value anyMissing = NVVM::VoteSyncOp::create(b, at, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
+          scf::ConditionOp::create(b, at, anyMissing, found);
+        },
+        [&](OpBuilder &, Location at, ValueRange) {
+          if (patient)
+            LLVM::InlineAsmOp::create(b, at, TypeRange{}, ValueRange{}, "nanosleep.u32 500;", "", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                      LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+          scf::YieldOp::create(b, at);
+        });
+    SmallVector<Value> words = llvm::to_vector_of<Value>(again.getResults());
+    for (int64_t n = 0; n < here; ++n)
+      for (int64_t e = 0; e < count; ++e) {
+        Value value = arith::BitcastOp::create(b, loc, compute, words[n * count + e]);
+        if (2 * (first + n) + 1 >= plan.blocks)
+          value = select(less(add(half, 2 * (first + n)), i32(plan.blocks)), value, f32(0.0));
+        sums[e] = sums[e] ? addFloat(sums[e], value) : value;
+      }
+  }
+  for (Value &sum : sums)
+    sum = addFloat(sum, shuffle(sum, 16));
+  return sums;
+}
+
+void GangEmitter::bindSums(PhaseOp phase, ArrayRef<std::pair<RowDotOp, int64_t>> dots, ArrayRef<Value> sums) {
+  for (auto [result, inside] : llvm::zip(phase.getResults(), phase.getBody().front().getTerminator()->getOperands()))
+    for (auto [dot, first] : dots)
+      if (inside == dot.getResult())
+        scalars[result] = SmallVector<Value>(sums.slice(first, cast<NarrowType>(result.getType()).getNumElements()));
+}
+
+/// Of the narrow phase itself, or of the coefficients of before: loaded or computed when they are asked for.
+SmallVector<Value> GangEmitter::narrowElements(Value narrow) {
+  if (auto found = scalars.find(narrow); found != scalars.end())
+    return found->second;
+  SmallVector<Value> values;
+  if (plan.loads && narrow.getDefiningOp() == plan.loads) {
+    values = narrowElements(plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(narrow).getResultNumber()));
+  } else if (auto found = plan.fetched.find(narrow.getDefiningOp()); scratchOf && found != plan.fetched.end()) {
+    int64_t elements = cast<NarrowType>(narrow.getType()).getNumElements(), piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+    Value row = bytes(bytes(scratchOf, found->second), mul(bitAnd(laneOf, 15), elements * 4));
+    for (int64_t e = 0; e < elements; e += piece) {
+      Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
+      for (int64_t i = 0; i < piece; ++i)
+        values.push_back(lane(loaded, i));
+    }
+  } else if (Operation *op = narrow.getDefiningOp(); op && succeeded(emitNarrowOp(*op))) {
+    return scalars.lookup(narrow);
+  }
+  scalars[narrow] = values;
+  return values;
+}
+
+/// Asks for the coefficients of a tile, into the warp's own memory: lane 0.
+void GangEmitter::fetch(Value tile, Value scratch) {
+  Value first64 = widen64(firstToken(tile)), valid = min(i64(GangPlan::tokens), sub(rows, first64)), count = i32(0);
+  SmallVector<Value> sizes;
+  for (auto [op, place] : plan.fetched) {
+    int64_t row = cast<NarrowType>(op->getResult(0).getType()).getNumElements() * 4;
+    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16)));
+    count = add(count, sizes.back());
+  }
+  Value barrier = fetched(inRole);
+  expect(barrier, count);
+  for (auto [entry, size] : llvm::zip(plan.fetched, sizes)) {
+    auto op = cast<RowLoadOp>(entry.first);
+    Value source = pointers[cast<BlockArgument>(op.getSource()).getArgNumber()];
+    Value from = address(source, compute, mul(first64, cast<NarrowType>(op.getResult().getType()).getNumElements()));
+    NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(scratch, entry.second), from, barrier, size, Value(), Value());
+  }
+}
+
+/// Into a slot: the factors of phi as high and low parts of bf16, zeros for tokens that do not exist; other results as they are.
+void GangEmitter::give(Value slot, Value given) {
+  auto yielded = [&](Value result) {
+    return narrowElements(plan.narrow.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber()));
+  };
+  SmallVector<Value> factors = yielded(given);
+  for (Value &factor : factors)
+    factor = select(live, factor, f32(0.0));
+  factors.resize(plan.pieces * 8, f32(0.0));
+  SmallVector<SmallVector<Value>> others;
+  for (auto [result, place] : plan.results)
+    others.push_back(yielded(result));
+  Value token = bitAnd(laneOf, 15), mask = bitAnd(shiftRight(token, 1), 3);
+  when(less(laneOf, i32(GangPlan::tokens)), [&] {
+    for (int64_t p = 0; p < plan.pieces; ++p) {
+      width = 8;
+      Value all = vectorOf(ArrayRef(factors).slice(p * 8, 8));
+      Rounded high = round(all, b.getBF16Type());
+      Value low = round(arith::SubFOp::create(b, loc, all, high.widened), b.getBF16Type()).stored;
+      Value to = bytes(slot, add(mul(token, 64), mul(exclusiveOr(mask, i32(p)), 16)));
+      store(high.stored, to, 16);
+      store(low, bytes(to, GangPlan::partBytes), 16);
+    }
+    width = 1;
+    Value row = bytes(bytes(slot, 2 * GangPlan::partBytes), mul(token, plan.resultCount * 4));
+    int64_t at = 0;
+    for (ArrayRef<Value> values : others)
+      for (Value value : values)
+        store(value, bytes(row, 4 * at++), 4);
+  });
+}
+
+LogicalResult GangEmitter::emitExchange() {
+  Block &block = plan.narrow.getBody().front();
+  Value scratch = bytes(shared, add(mul(inRole, plan.fetchedBytes), plan.fetchedAt));
+  Value totals = bytes(bytes(shared, plan.totalsAt), mul(add(mul(inRole, plan.totals * GangPlan::tokens), bitAnd(laneOf, 15)), 4));
+  Value leader = equal(laneOf, 0), first = less(laneOf, i32(GangPlan::tokens)), sums = arith::AndIOp::create(b, loc, first, equal(rank, 0));
+  when(first, [&] {
+    for (int64_t e = 0; e < plan.totals; ++e)
+      store(f32(0.0), bytes(totals, e * GangPlan::tokens * 4), 4);
+  });
+  when(arith::AndIOp::create(b, loc, leader, less(inRole, mine)), [&] { fetch(inRole, scratch); });
+  LogicalResult status = success();
+  loop(inRole, mine, i32(GangPlan::exchangeWarps), [&](Value tile) {
+    Ring slot = at(tile, GangPlan::givenStages);
+    Value number = add(widen64(firstToken(tile)), widen64(bitAnd(laneOf, 15))), exists = less(number, rows);
+    token64 = select(exists, number, sub(rows, i64(1)));
+    live = arith::AndIOp::create(b, loc, first, exists);
+    wait(fetched(inRole), bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchangeWarps)), 1));
+    waitFree(taken(slot.stage), slot);
+    beginChunk(1);
+    scalars.clear();
+    scratchOf = scratch;
+    Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
+    bindSums(plan.first, plan.dots, collect(exchange, round, plan.sumCount, parity, /*patient=*/false));
+    // First what the rows wait for.
+    give(givenAt(slot.stage), plan.given);
+    syncWarp();
+    when(leader, [&] { arriveAlone(given(slot.stage)); });
+    for (Operation &op : block.without_terminator()) {
+      bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
+      if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))
+        status = emitNarrowOp(op);
+    }
+    // What is summed over the tokens has been computed: the memory of the coefficients is free.
+    SmallVector<Value> summed;
+    for (auto [op, place] : plan.sums)
+      llvm::append_range(summed, narrowElements(op.getValue()));
+    syncWarp();
+    when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)),
+         [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
+    when(sums, [&] {
+      for (auto [e, value] : llvm::enumerate(summed)) {
+        Value at = bytes(totals, e * GangPlan::tokens * 4);
+        store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
+      }
+    });
+    scratchOf = Value();
+  });
+  if (plan.totals)
+    finishTotals();
+  return status;
+}
+
+/// The gang's sums over its tokens: warps, then tokens of the tile, in their order.
+void GangEmitter::finishTotals() {
+  NVVM::BarrierOp::create(b, loc, Type(), i32(1), i32(GangPlan::exchangeWarps * warpSize), NVVM::BarrierReductionAttr(), Value());
+  Value mineOf = add(mul(inRole, warpSize), laneOf);
+  when(equal(rank, 0), [&] {
+    for (auto [op, place] : plan.sums) {
+      int64_t count = cast<NarrowType>(op.getValue().getType()).getNumElements();
+      Value target = address(pointers[cast<BlockArgument>(op.getTarget()).getArgNumber()], compute, mul(widen64(gang), count));
+      for (int64_t done = 0; done < count; done += GangPlan::exchangeWarps * warpSize) {
+        Value e = add(mineOf, done);
+        when(less(e, i32(count)), [&] {
+          Value row = bytes(bytes(shared, plan.totalsAt + place * GangPlan::tokens * 4), mul(e, GangPlan::tokens * 4)), sum;
+          for (int64_t warp = 0; warp < GangPlan::exchangeWarps; ++warp)
+            for (int64_t token = 0; token < GangPlan::tokens; ++token) {
+              Value part = load(compute, bytes(row, (warp * plan.totals * GangPlan::tokens + token) * 4), 4);
+              sum = sum ? addFloat(sum, part) : part;
+            }
+          store(sum, address(target, compute, widen64(e)), 4);
+        });
+      }
+    }
+  });
+}
+
+LogicalResult GangEmitter::emitLate() {
+  LogicalResult status = success();
+  Value finished = bytes(shared, plan.finishedAt), first = less(laneOf, i32(GangPlan::tokens));
+  loop(rank, mine, i32(plan.blocks), [&](Value tile) {
+    Value number = add(widen64(firstToken(tile)), widen64(bitAnd(laneOf, 15))), exists = less(number, rows);
+    token64 = select(exists, number, sub(rows, i64(1)));
+    live = arith::AndIOp::create(b, loc, first, exists);
+    beginChunk(1);
+    scalars.clear();
+    scratchOf = Value();
+    Value parity = bitAnd(divide(tile, plan.lateTiles), 1);
+    bindSums(plan.second, plan.lateDots, collect(lateSums, remainder(tile, plan.lateTiles), plan.lateCount, parity, /*patient=*/true));
+    syncWarp();
+    when(equal(laneOf, 0), [&] { LLVM::StoreOp::create(b, loc, tile, finished, 4, /*isVolatile=*/true); });
+    for (Operation &op : plan.late.getBody().front().without_terminator())
+      if (succeeded(status))
+        status = emitNarrowOp(op);
+  });
+  return status;
+}
+
+} // namespace mlir::mhc::nvgpu

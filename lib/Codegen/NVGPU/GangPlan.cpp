@@ -1,0 +1,406 @@
+//===- GangPlan.cpp - boundaries of backward in family group ----------------===//
+
+#include "GangPlan.h"
+
+#include "mlir/IR/OperationSupport.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::mhc::nvgpu {
+namespace {
+
+/// Shared memory of a block on sm_90 and later.
+constexpr int64_t sharedLimit = 227 * 1024;
+/// Blocks that wait for each other must run at a time, and each looks for the sums of all.
+constexpr int64_t mostBlocks = 64;
+
+int64_t elementsOf(Value narrow) { return cast<NarrowType>(narrow.getType()).getNumElements(); }
+int64_t streamsOf(Value wide) { return cast<WideType>(wide.getType()).getStreams(); }
+
+class Planner {
+public:
+  Planner(KernelOp kernel, std::string &why) : kernel(kernel), why(why) {}
+
+  std::optional<GangPlan> run() {
+    if (!findPhases() || (plan.first && !readFirst()) || !readSecond() || !findHomes() || !readNarrow() || !findCode() || !layOut())
+      return std::nullopt;
+    return plan;
+  }
+
+private:
+  bool refuse(const Twine &reason) {
+    why = reason.str();
+    return false;
+  }
+  static auto ops(PhaseOp phase) { return phase.getBody().front().without_terminator(); }
+
+  bool findPhases() {
+    if (!kernel.getCompute().isF32())
+      return refuse("arithmetic is not f32");
+    SmallVector<PhaseOp> phases = llvm::to_vector(kernel.getBlock().getOps<PhaseOp>());
+    size_t at = 0;
+    auto take = [&](PhaseRole role) { return at < phases.size() && phases[at].getRole() == role ? phases[at++] : PhaseOp(); };
+    plan.loads = take(PhaseRole::narrow);
+    if (llvm::count_if(phases, [](PhaseOp phase) { return phase.getRole() == PhaseRole::wide; }) == 2) {
+      plan.first = take(PhaseRole::wide);
+      plan.narrow = take(PhaseRole::narrow);
+    }
+    plan.second = take(PhaseRole::wide);
+    plan.late = take(PhaseRole::narrow);
+    if ((plan.first && !plan.narrow) || !plan.second || (!plan.first && !plan.late) || at != phases.size())
+      return refuse("its phases are not rows, coefficients, rows and what follows from their products");
+    return true;
+  }
+
+  bool takeRows(Value wide, Value argument, bool interleaved) {
+    auto type = cast<WideType>(wide.getType());
+    if (!type.getElementType().isBF16())
+      return refuse("rows are not bf16");
+    if (interleaved)
+      return refuse("streams are interleaved");
+    if (plan.channels && type.getChannels() != plan.channels)
+      return refuse("rows differ in length");
+    if (type.getStreams() != 1 && type.getStreams() != GangPlan::streams)
+      return refuse("rows are of " + Twine(type.getStreams()) + " streams");
+    plan.channels = type.getChannels();
+    return true;
+  }
+
+  bool readLoad(RowLoadOp load) {
+    if (!isa<WideType>(load.getResult().getType()))
+      return refuse("wide code loads coefficients");
+    if (load.getAccess() != Access::row)
+      return refuse("a row is reached by " + stringifyAccess(load.getAccess()));
+    return takeRows(load.getResult(), load.getSource(), load.getInterleaved());
+  }
+
+  bool readDot(RowDotOp dot, SmallVectorImpl<std::pair<RowDotOp, int64_t>> &dots, int64_t &count) {
+    if (streamsOf(dot.getLhs()) != GangPlan::streams && streamsOf(dot.getRhs()) != GangPlan::streams)
+      return refuse("a product of single rows");
+    for (Value value : {dot.getLhs(), dot.getRhs()})
+      if (!cast<WideType>(value.getType()).getElementType().isBF16())
+        return refuse("a product of rows that are not bf16");
+    dots.push_back({dot, count});
+    count += elementsOf(dot.getResult());
+    return true;
+  }
+
+  static bool isElementwise(Operation &op) { return isa<RowMapOp, RowMixOp, RowCastOp, RowStreamsOp, RowConcatOp>(op); }
+
+  bool readFirst() {
+    for (Operation &op : ops(plan.first)) {
+      if (auto load = dyn_cast<RowLoadOp>(op)) {
+        if (!readLoad(load))
+          return false;
+      } else if (auto dot = dyn_cast<RowDotOp>(op)) {
+        if (!readDot(dot, plan.dots, plan.sumCount))
+          return false;
+      } else if (!isElementwise(op)) {
+        return refuse("a gang has no code for " + op.getName().getStringRef() + " before the exchange");
+      }
+    }
+    return (plan.sumCount > 0 && plan.sumCount <= 8 && plan.sumCount % 4 == 0) || refuse("it exchanges " + Twine(plan.sumCount) + " sums");
+  }
+
+  bool takeWeight(Value value, Value weight, bool interleaved) {
+    auto type = cast<NarrowType>(value.getType());
+    if (interleaved)
+      return refuse("phi's rows are interleaved");
+    if (type.getShape().size() == 2 && type.getShape()[0] != 1)
+      return refuse("a projection in groups");
+    if (plan.given && plan.given != value)
+      return refuse("phi and its gradient take different coefficients");
+    plan.given = value;
+    plan.columns = type.getNumElements();
+    plan.pieces = llvm::divideCeil(plan.columns, 8);
+    if (plan.columns > 32 || !plan.narrow || value.getDefiningOp() != plan.narrow)
+      return refuse("phi has " + Twine(plan.columns) + " columns");
+    return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * GangPlan::streams * plan.channels ||
+           refuse("phi does not go with the rows");
+  }
+
+  bool readSecond() {
+    for (Operation &op : ops(plan.second)) {
+      if (auto load = dyn_cast<RowLoadOp>(op)) {
+        if (!readLoad(load))
+          return false;
+      } else if (auto store = dyn_cast<RowStoreOp>(op)) {
+        if (!isa<WideType>(store.getValue().getType()) || !takeRows(store.getValue(), store.getTarget(), store.getInterleaved()))
+          return why.empty() ? refuse("wide code stores coefficients") : false;
+        plan.rowStores.push_back(store);
+      } else if (auto dot = dyn_cast<RowDotOp>(op)) {
+        if (!readDot(dot, plan.lateDots, plan.lateCount))
+          return false;
+      } else if (auto project = dyn_cast<RowProjectTOp>(op)) {
+        if (plan.projectT || streamsOf(project.getResult()) != GangPlan::streams)
+          return refuse("more than one product with a parameter's transposed");
+        plan.projectT = project;
+        if (!takeWeight(project.getValue(), project.getWeight(), project.getInterleaved()))
+          return false;
+      } else if (auto outer = dyn_cast<RowOuterTokensOp>(op)) {
+        if (plan.outer || streamsOf(outer.getValue()) != GangPlan::streams)
+          return refuse("more than one gradient of a parameter");
+        plan.outer = outer;
+        if (!takeWeight(outer.getNarrow(), outer.getTarget(), outer.getInterleaved()))
+          return false;
+      } else if (!isElementwise(op)) {
+        return refuse("a gang has no code for " + op.getName().getStringRef() + " after the exchange");
+      }
+    }
+    plan.blocks = plan.channels / GangPlan::slice;
+    if (plan.channels % GangPlan::slice || plan.blocks > mostBlocks)
+      return refuse("rows of " + Twine(plan.channels) + " channels are not 1 to " + Twine(mostBlocks) + " slices of " + Twine(GangPlan::slice));
+    if (plan.rowStores.empty() || (plan.first && (!plan.outer || !plan.projectT)))
+      return refuse("it has no gradient of the rows, or none of phi");
+    return (plan.lateCount % 4 == 0 && plan.lateCount <= 32) || refuse("it ends with " + Twine(plan.lateCount) + " sums");
+  }
+
+  /// Whether two ops of the first and the second phase compute the same.
+  bool same(Operation *a, Operation *b) {
+    auto known = equal.find({a, b});
+    if (known != equal.end())
+      return known->second;
+    auto operands = [&](Value x, Value y) {
+      return success(x == y || (x.getDefiningOp() && y.getDefiningOp() && x.getType() == y.getType() && same(x.getDefiningOp(), y.getDefiningOp())));
+    };
+    bool result = a->getNumResults() == 1 && OperationEquivalence::isEquivalentTo(a, b, operands, nullptr, OperationEquivalence::IgnoreLocations);
+    equal[{a, b}] = result;
+    return result;
+  }
+
+  void take(Value value, GangPlan::RingOf ring) {
+    plan.homes[value] = {ring, plan.stageStreams[ring], streamsOf(value)};
+    plan.stageStreams[ring] += streamsOf(value);
+  }
+
+  /// What the first phase rounds, and a product or the second phase takes, has a ring of its own.
+  void keepRounded(RowCastOp cast, bool isFactor) {
+    Value again;
+    for (auto other : plan.second.getBody().front().getOps<RowCastOp>())
+      if (same(cast, other))
+        again = other.getResult();
+    if (!mlir::cast<WideType>(cast.getResult().getType()).getElementType().isBF16() || (!again && !isFactor))
+      return;
+    take(cast.getResult(), GangPlan::kept);
+    plan.keptFirst.push_back(cast.getResult());
+    if (again) {
+      plan.homes[again] = GangPlan::Home(plan.homes.lookup(cast.getResult()));
+      plan.keptSecond.push_back(again);
+    }
+  }
+
+  bool findHomes() {
+    llvm::MapVector<Value, Value> loaded; // argument -> the load's result
+    for (PhaseOp phase : {plan.first, plan.second}) {
+      if (!phase)
+        continue;
+      GangPlan::RingOf ring = plan.first && phase == plan.second ? GangPlan::other : GangPlan::early;
+      for (auto load : phase.getBody().front().getOps<RowLoadOp>()) {
+        auto [it, isNew] = loaded.insert({load.getSource(), load.getResult()});
+        if (isNew) {
+          take(load.getResult(), ring);
+          plan.rowLoads.push_back(load);
+        } else {
+          plan.homes[load.getResult()] = GangPlan::Home(plan.homes.lookup(it->second));
+        }
+      }
+    }
+    llvm::SmallPtrSet<Value, 8> products;
+    for (auto &list : {plan.dots, plan.lateDots})
+      for (auto [dot, at] : list)
+        products.insert_range(ArrayRef<Value>{dot.getLhs(), dot.getRhs()});
+    if (plan.outer)
+      products.insert(plan.outer.getValue());
+    for (auto cast : plan.first ? llvm::to_vector(plan.first.getBody().front().getOps<RowCastOp>()) : SmallVector<RowCastOp>())
+      keepRounded(cast, products.contains(cast.getResult()));
+    for (RowLoadOp load : plan.rowLoads)
+      plan.loadedBytes[plan.homes.lookup(load.getResult()).ring] += streamsOf(load.getResult()) * GangPlan::streamBytes;
+    // What is stored: in the place of a load that no product takes, read and written by the same thread, or else in its own.
+    SmallVector<Value> taken;
+    for (RowStoreOp store : plan.rowStores) {
+      Value value = store.getValue();
+      if (plan.homes.count(value))
+        return refuse("a row is stored as it was loaded, or twice");
+      RowLoadOp place;
+      for (GangPlan::RingOf ring : {GangPlan::other, GangPlan::early})
+        for (RowLoadOp load : plan.rowLoads) {
+          bool free = plan.homes.lookup(load.getResult()).ring == ring && streamsOf(load.getResult()) == streamsOf(value) &&
+                      !llvm::is_contained(taken, load.getSource());
+          for (Value user : products)
+            if (auto other = user.getDefiningOp<RowLoadOp>())
+              free &= other.getSource() != load.getSource() || (plan.homes.lookup(user).ring == ring && isOnlyBefore(user));
+          if (free && !place)
+            place = load;
+        }
+      if (!place) {
+        take(value, plan.loadedBytes[GangPlan::other] ? GangPlan::other : GangPlan::early);
+        continue;
+      }
+      taken.push_back(place.getSource());
+      plan.homes[value] = GangPlan::Home(plan.homes.lookup(place.getResult()));
+    }
+    for (Value value : products) {
+      auto found = plan.homes.find(value);
+      if (found == plan.homes.end())
+        return refuse("a product takes what is not in shared memory");
+      plan.lateReadsKept |= found->second.ring == GangPlan::kept &&
+                            llvm::any_of(plan.lateDots, [&](auto &dot) { return dot.first.getLhs() == value || dot.first.getRhs() == value; });
+    }
+    for (RowLoadOp load : plan.rowLoads)
+      plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
+    for (RowStoreOp store : plan.rowStores)
+      plan.maps.push_back(cast<BlockArgument>(store.getTarget()).getArgNumber());
+    return true;
+  }
+
+  /// Products of the first phase have been made when the second one writes.
+  bool isOnlyBefore(Value value) { return plan.first && value.getParentBlock() == &plan.first.getBody().front(); }
+
+  /// What narrow code needs of a phase's block, following operands; loads of rows among it go into `found`.
+  void collect(Value value, llvm::SetVector<Operation *> &found) {
+    if (plan.loads && value.getDefiningOp() == plan.loads)
+      value = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
+    Operation *op = value.getDefiningOp();
+    if (!op || isa<PhaseOp>(op) || !found.insert(op))
+      return;
+    for (Value operand : op->getOperands())
+      if (isa<NarrowType>(operand.getType()))
+        collect(operand, found);
+  }
+
+  bool readNarrow() {
+    llvm::SetVector<Operation *> needed;
+    SmallVector<Operation *> code;
+    if (plan.narrow)
+      for (Operation &op : ops(plan.narrow))
+        code.push_back(&op);
+    for (Operation *each : code) {
+      Operation &op = *each;
+      if (auto sum = dyn_cast<RowSumTokensOp>(op)) {
+        plan.sums.push_back({sum, plan.totals});
+        plan.totals += elementsOf(sum.getValue());
+      } else if (!isa<RowLoadOp, RowStoreOp, RowCastOp, RowNarrowOp>(op)) {
+        return refuse("a gang has no code for " + op.getName().getStringRef() + " in narrow code");
+      }
+      needed.insert(&op);
+      for (Value operand : op.getOperands())
+        if (isa<NarrowType>(operand.getType()))
+          collect(operand, needed);
+    }
+    for (Operation *op : needed)
+      if (auto load = dyn_cast<RowLoadOp>(op)) {
+        auto type = dyn_cast<NarrowType>(load.getResult().getType());
+        if (load.getAccess() == Access::row && type && type.getElementType().isF32()) {
+          plan.fetched[op] = plan.fetchedBytes;
+          plan.fetchedBytes += GangPlan::tokens * type.getNumElements() * 4;
+        } else if (load.getAccess() != Access::uniform) {
+          return refuse("coefficients of before are not f32 rows");
+        }
+      }
+    if (plan.late)
+      for (Operation &op : ops(plan.late))
+        if (!isa<RowLoadOp, RowStoreOp, RowCastOp, RowNarrowOp>(op))
+          return refuse("a gang has no code for " + op.getName().getStringRef() + " in its last narrow code");
+    return true;
+  }
+
+  bool takeNarrow(Value value) {
+    if (plan.narrow && value.getDefiningOp() == plan.narrow) {
+      if (plan.results.insert({value, plan.resultCount}).second)
+        plan.resultCount += elementsOf(value);
+      return true;
+    }
+    if (!plan.loads || value.getDefiningOp() != plan.loads)
+      return refuse("wide code takes coefficients from elsewhere");
+    Value inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
+    auto load = inside.getDefiningOp<RowLoadOp>();
+    if (!load || load.getAccess() != Access::row || !cast<NarrowType>(value.getType()).getElementType().isF32())
+      return refuse("coefficients of before are not f32 rows");
+    if (plan.coefficients.insert({value, plan.coefficientBytes}).second)
+      plan.coefficientBytes += GangPlan::tokens * elementsOf(value) * 4;
+    return true;
+  }
+
+  /// The elementwise ops that lead to `wanted`, up to what has a home.
+  bool demand(PhaseOp phase, ArrayRef<Value> wanted, SmallVectorImpl<Operation *> &code) {
+    llvm::SmallPtrSet<Operation *, 16> needed;
+    SmallVector<Operation *> open;
+    for (Value value : wanted)
+      open.push_back(value.getDefiningOp());
+    while (!open.empty()) {
+      Operation *op = open.pop_back_val();
+      if (!op || !needed.insert(op).second)
+        continue;
+      for (Value operand : op->getOperands()) {
+        if (isa<WideType>(operand.getType())) {
+          if (!llvm::is_contained(phase == plan.first ? plan.keptFirst : plan.keptSecond, operand))
+            open.push_back(operand.getDefiningOp());
+        } else if (isa<NarrowType>(operand.getType()) && op != plan.projectT && !takeNarrow(operand)) {
+          return false;
+        }
+      }
+    }
+    for (Operation &op : ops(phase))
+      if (needed.contains(&op) && &op != plan.projectT)
+        code.push_back(&op);
+    return true;
+  }
+
+  bool findCode() {
+    SmallVector<Value> stored = llvm::map_to_vector(plan.rowStores, [](RowStoreOp store) { return Value(store.getValue()); });
+    return (!plan.first || demand(plan.first, plan.keptFirst, plan.firstOps)) && demand(plan.second, stored, plan.secondOps);
+  }
+
+  bool layOut() {
+    // The most stages that fit, where rows are waited for most.
+    constexpr int64_t choices[][3] = {{6, 5, 3}, {5, 4, 3}, {5, 3, 3}, {4, 3, 4}, {4, 3, 3}, {5, 2, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
+    for (auto &choice : choices) {
+      for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
+        plan.stages[ring] = choice[ring];
+      if (place())
+        return true;
+    }
+    return refuse("the rows of 16 tokens do not fit into shared memory");
+  }
+
+  bool place() {
+    int64_t at = 0;
+    auto take = [&](int64_t bytes) {
+      int64_t place = llvm::alignTo(at, 16);
+      at = place + bytes;
+      return place;
+    };
+    for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
+      plan.ringAt[ring] = take(plan.stages[ring] * plan.stageStreams[ring] * GangPlan::streamBytes);
+    plan.givenBytes = 2 * GangPlan::partBytes + llvm::alignTo(GangPlan::tokens * plan.resultCount * 4, 128);
+    plan.givenAt = take(GangPlan::givenStages * plan.givenBytes);
+    plan.coefficientsAt = take(plan.stages[GangPlan::early] * plan.coefficientBytes);
+    plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
+    plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
+    plan.finishedAt = take(16);
+    plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] +
+                              2 * GangPlan::givenStages + GangPlan::exchangeWarps));
+    plan.sharedBytes = at;
+    // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not
+    // yet read must not be overwritten. Where rows wait for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead
+    // by what its own share allows, so that two lags come together.
+    plan.lateLag = plan.blocks + 2;
+    plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 1 : 2 * plan.lateLag + plan.blocks + 1;
+    plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
+    plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
+    return at <= sharedLimit;
+  }
+
+  KernelOp kernel;
+  std::string &why;
+  GangPlan plan;
+  llvm::DenseMap<std::pair<Operation *, Operation *>, bool> equal;
+};
+
+} // namespace
+
+std::optional<GangPlan> planGang(KernelOp kernel, std::string &why) { return Planner(kernel, why).run(); }
+
+} // namespace mlir::mhc::nvgpu

@@ -1,0 +1,196 @@
+//===- GangProducts.cpp - tensor cores of a gang ----------------------------===//
+//
+// Products of rows: a warp has four tokens. Rows of the first operand are (stream, token), columns of the second one (token, stream); of the 16 x 8
+// products those are wanted where both tokens are the same, which eight lanes hold. phi's gradient: a warp has a stream, x transposed times the
+// coefficients' gradients, 16 tokens at once.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GangEmitter.h"
+
+namespace mlir::mhc::nvgpu {
+
+static constexpr int64_t steps = GangPlan::slice / 16;
+
+SmallVector<GangEmitter::Parts> GangEmitter::multiplyRows(ArrayRef<std::pair<RowDotOp, int64_t>> dots) {
+  auto streamsOf = [](Value wide) { return cast<WideType>(wide.getType()).getStreams(); };
+  auto many = [&](RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getLhs() : dot.getRhs(); };
+  auto partner = [&](RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getRhs() : dot.getLhs(); };
+  SmallVector<Parts> all;
+  for (auto [dot, first] : dots)
+    all.push_back({dot, first, SmallVector<SmallVector<Value>>(streamsOf(partner(dot)) == 1 ? 1 : 2, SmallVector<Value>(4, f32(0.0)))});
+  Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3), start = mul(inRole, 4);
+  Value leftToken = add(start, bitAnd(inMatrix, 3)), rightToken = add(start, shiftRight(inMatrix, 1));
+  Value leftRow = add(mul(add(shiftRight(inMatrix, 2), mul(bitAnd(matrix, 1), 2)), GangPlan::boxBytes), mul(leftToken, 128));
+  Value rightRow = add(mul(add(mul(shiftRight(matrix, 1), 2), bitAnd(inMatrix, 1)), GangPlan::boxBytes), mul(rightToken, 128));
+  auto place = [&](Value home, Value row, Value piece, Value token, int64_t step, int64_t streams) {
+    Value swizzle = mul(exclusiveOr(piece, bitAnd(token, 7)), 16);
+    return bytes(bytes(home, (step / 4) * streams * GangPlan::boxBytes), add(row, swizzle));
+  };
+  SmallVector<SmallVector<Value>> singles(dots.size());
+  for (int64_t step = 0; step < steps; ++step) {
+    llvm::MapVector<Value, SmallVector<Value>> lefts;
+    for (auto [i, parts] : llvm::enumerate(all)) {
+      Value left = many(parts.dot), right = partner(parts.dot);
+      SmallVector<Value> &x = lefts[left];
+      if (x.empty())
+        x = loadMatrices(place(homeOf(left), leftRow, add(shiftRight(matrix, 1), step % 4 * 2), leftToken, step, GangPlan::streams));
+      if (streamsOf(right) == 1) {
+        // Four matrices are two steps.
+        if (step % 2 == 0)
+          singles[i] = loadMatrices(place(homeOf(right), mul(rightToken, 128), add(matrix, step % 4 * 2), rightToken, step, 1));
+        multiplyAdd(parts.sums[0], x, ArrayRef(singles[i]).slice(step % 2 * 2, 2));
+      } else {
+        SmallVector<Value> y =
+            loadMatrices(place(homeOf(right), rightRow, add(bitAnd(matrix, 1), step % 4 * 2), rightToken, step, GangPlan::streams));
+        multiplyAdd(parts.sums[0], x, ArrayRef(y).take_front(2));
+        multiplyAdd(parts.sums[1], x, ArrayRef(y).drop_front(2));
+      }
+    }
+  }
+  return all;
+}
+
+/// Lane 4 g + q has row g (stream g / 4, token g mod 4), columns of token q.
+Value GangEmitter::holds() {
+  Value token = bitAnd(shiftRight(laneOf, 2), 3);
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, token, bitAnd(laneOf, 3));
+}
+
+void GangEmitter::forEachSum(Parts &parts, function_ref<void(int64_t, Value, Value)> take) {
+  auto streamsOf = [](Value wide) { return cast<WideType>(wide.getType()).getStreams(); };
+  bool swapped = streamsOf(parts.dot.getLhs()) != GangPlan::streams;
+  int64_t others = streamsOf(swapped ? parts.dot.getLhs() : parts.dot.getRhs());
+  int64_t ofStream = swapped ? 1 : others, ofOther = swapped ? GangPlan::streams : 1;
+  Value more = mul(shiftRight(laneOf, 4), ofStream);
+  for (int64_t half = 0; half < 2; ++half)
+    for (int64_t i = 0; i < others; ++i)
+      take(parts.first + 2 * half * ofStream + i * ofOther, more, parts.sums[i / 2][2 * half + i % 2]);
+}
+
+SmallVector<SmallVector<Value>> GangEmitter::loadGiven(Value from, bool transposed) {
+  Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
+  Value token = add(inMatrix, mul(bitAnd(matrix, 1), 8)), mask = bitAnd(shiftRight(token, 1), 3), row = mul(token, 64);
+  Value isSecond = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, shiftRight(matrix, 1), i32(0));
+  auto place = [&](int64_t factor) {
+    int64_t part = factor / plan.pieces, piece = factor % plan.pieces;
+    return add(mul(exclusiveOr(mask, i32(piece)), 16), part * GangPlan::partBytes);
+  };
+  SmallVector<SmallVector<Value>> factors;
+  for (int64_t factor = 0; factor < 2 * plan.pieces; factor += 2) {
+    Value at = add(row, select(isSecond, place(factor + 1), place(factor)));
+    SmallVector<Value> four = loadMatrices(bytes(from, at), transposed);
+    factors.push_back({four[0], four[1]});
+    factors.push_back({four[2], four[3]});
+  }
+  return factors;
+}
+
+void GangEmitter::storeRows(Value tile) {
+  for (auto [i, op] : llvm::enumerate(plan.rowStores)) {
+    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(),
+                                                       NVVM::TMAStoreMode::TILE, Value());
+  }
+  NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
+}
+
+static constexpr int64_t pieceSums = 4;
+
+/// What a tile adds to phi's gradient.
+void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
+  Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
+  SmallVector<SmallVector<Value>> right = loadGiven(given, /*transposed=*/true);
+  Value from = bytes(homeOf(plan.outer.getValue()), add(mul(inRole, GangPlan::boxBytes), mul(add(inMatrix, mul(shiftRight(matrix, 1), 8)), 128)));
+  for (int64_t step = 0; step < steps; ++step) {
+    Value piece = add(bitAnd(matrix, 1), step % 4 * 2);
+    SmallVector<Value> left = loadMatrices(
+        bytes(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), mul(exclusiveOr(piece, inMatrix), 16)), /*transposed=*/true);
+    for (int64_t part = 0; part < 2; ++part)
+      for (int64_t p = 0; p < plan.pieces; ++p)
+        multiplyAdd(sums.slice((step * plan.pieces + p) * pieceSums, pieceSums), left, right[part * plan.pieces + p]);
+  }
+}
+
+LogicalResult GangEmitter::emitProducts() {
+  int64_t sumsOfStep = plan.pieces * pieceSums;
+  Value leader = equal(laneOf, 0), storer = arith::AndIOp::create(b, loc, leader, equal(inRole, GangPlan::productWarps - 1));
+  Value finished = bytes(shared, plan.finishedAt);
+  SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
+  SmallVector<Value> total = loop(i32(0), mine, i32(1), start, [&](Value tile, ValueRange carried) {
+    SmallVector<Value> sums(carried);
+    Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
+    enter(tile);
+    wait(full(rows.stage), rows.parity);
+    if (plan.first) {
+      wait(keptFull(kept.stage), kept.parity);
+      wait(given(slot.stage), slot.parity);
+    }
+    if (plan.outer)
+      multiplyOuter(sums, givenAt(slot.stage));
+    wait(done(rows.stage), rows.parity);
+    auto leave = [&] {
+      syncWarp();
+      if (plan.first)
+        when(leader, [&] { arriveAlone(keptEmpty(kept.stage)); });
+    };
+    if (plan.first)
+      when(leader, [&] { arriveAlone(taken(slot.stage)); });
+    if (!plan.lateReadsKept)
+      leave();
+    when(storer, [&] { storeRows(tile); });
+    syncWarp();
+    SmallVector<Parts> all = multiplyRows(plan.lateDots);
+    if (plan.lateReadsKept)
+      leave();
+    when(less(inRole, i32(GangPlan::productWarps - 1)), [&] { arrive(empty(rows.stage)); });
+    if (plan.late) {
+      // The place of these sums is free when its last round has been added up: see the plan.
+      Value behind = sub(sub(tile, i32(plan.lateLag)), rank);
+      when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, behind, i32(0)), [&] {
+        Value needed = add(mul(divide(behind, plan.blocks), plan.blocks), rank);
+        scf::WhileOp::create(
+            b, loc, TypeRange{}, ValueRange{},
+            [&](OpBuilder &, Location at, ValueRange) {
+              Value last = LLVM::LoadOp::create(b, at, b.getI32Type(), finished, 4, /*isVolatile=*/true);
+              scf::ConditionOp::create(b, at, less(last, needed), ValueRange{});
+            },
+            [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
+      });
+      syncWarp();
+      publish(all, lateSums, remainder(tile, plan.lateTiles), plan.lateCount, bitAnd(divide(tile, plan.lateTiles), 1));
+    }
+    // The warp whose rows leave waits last, until they have been read.
+    when(equal(inRole, GangPlan::productWarps - 1), [&] {
+      when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); });
+      arrive(empty(rows.stage));
+    });
+    return sums;
+  });
+  if (plan.outer)
+    storeGradient(total);
+  when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
+  return success();
+}
+
+/// The gang's partial of phi's gradient: this block's rows of it.
+void GangEmitter::storeGradient(ArrayRef<Value> sums) {
+  RowOuterTokensOp op = plan.outer;
+  auto argument = cast<BlockArgument>(op.getTarget());
+  int64_t k = GangPlan::streams * plan.channels;
+  Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(gang), k * plan.columns));
+  Value row = add(add(mul(inRole, plan.channels), sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
+  for (int64_t step = 0; step < steps; ++step)
+    for (int64_t p = 0; p < plan.pieces; ++p)
+      for (int64_t i = 0; i < 4; ++i) {
+        Value at = add(row, step * 16 + i / 2 * 8), to = add(column, p * 8 + i % 2);
+        Value index = widen64(op.getTransposed() ? add(mul(to, k), at) : add(mul(at, plan.columns), to));
+        auto put = [&] { store(sums[(step * plan.pieces + p) * 4 + i], address(base, compute, index), 4); };
+        if ((p + 1) * 8 <= plan.columns)
+          put();
+        else
+          when(less(to, i32(plan.columns)), put);
+      }
+}
+
+} // namespace mlir::mhc::nvgpu

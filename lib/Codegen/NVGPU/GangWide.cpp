@@ -1,0 +1,226 @@
+//===- GangWide.cpp - wide code of a gang -----------------------------------===//
+//
+// A thread has four channels of a token at a time: 8 bytes of a row. In the first phase a warp has four tokens, two at a time. In the second one a
+// thread has the channels that the product with phi transposed gives it: m16n8k16 leaves columns 2 q, 2 q + 1 of row g in lane 4 g + q, so that two
+// products whose columns are dealt out so make four channels in a row.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GangEmitter.h"
+
+namespace mlir::mhc::nvgpu {
+
+static constexpr int64_t chunkChannels = 4;
+
+/// Where the thread has its chunk of stream `stream`.
+Value GangEmitter::chunkPlace(Value wide, int64_t stream) {
+  const GangPlan::Home &home = plan.homes.find(wide)->second;
+  Value base = bytes(homeOf(wide), stream * GangPlan::boxBytes);
+  base = boxOf ? bytes(base, mul(boxOf, home.streams * GangPlan::boxBytes)) : bytes(base, box * home.streams * GangPlan::boxBytes);
+  return bytes(base, swizzled);
+}
+
+Value GangEmitter::loadStream(RowLoadOp op, int64_t stream) {
+  return load(storedType(cast<WideType>(op.getResult().getType()).getElementType()), chunkPlace(op.getResult(), stream), 8);
+}
+
+void GangEmitter::storeHome(Value wide) {
+  for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(wide))))
+    store(word, chunkPlace(wide, stream), 8);
+}
+
+Value GangEmitter::channel() {
+  Value first = add(sliceStart, add(inBox, box * GangPlan::boxChannels));
+  if (boxOf)
+    first = add(first, mul(boxOf, GangPlan::boxChannels));
+  SmallVector<Value> numbers;
+  for (int64_t i = 0; i < chunkChannels; ++i)
+    numbers.push_back(add(first, i));
+  return vectorOf(numbers);
+}
+
+LogicalResult GangEmitter::emitOther(Operation *op) { return op->emitOpError("expected wide code of family group"); }
+
+void GangEmitter::takeToken(Value tile, Value coefficients, Value given, bool zeroDead) {
+  scalars.clear();
+  if (zeroDead) {
+    token64 = add(widen64(firstToken(tile)), widen64(local));
+    live = less(token64, rows);
+  }
+  auto take = [&](Value value, Value row) {
+    int64_t elements = cast<NarrowType>(value.getType()).getNumElements(), piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+    SmallVector<Value> &values = scalars[value];
+    for (int64_t e = 0; e < elements; e += piece) {
+      Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
+      for (int64_t i = 0; i < piece; ++i)
+        values.push_back(zeroDead ? select(live, lane(loaded, i), f32(0.0)) : lane(loaded, i));
+    }
+  };
+  for (auto [value, place] : plan.coefficients)
+    take(value, bytes(bytes(coefficients, place), mul(local, cast<NarrowType>(value.getType()).getNumElements() * 4)));
+  if (!given)
+    return;
+  Value row = bytes(bytes(given, 2 * GangPlan::partBytes), mul(local, plan.resultCount * 4));
+  for (auto [value, place] : plan.results) {
+    SmallVector<Value> &values = scalars[value];
+    for (int64_t e = 0, count = cast<NarrowType>(value.getType()).getNumElements(); e < count; ++e)
+      values.push_back(load(compute, bytes(row, (place + e) * 4), 4));
+  }
+}
+
+LogicalResult GangEmitter::emitFirst() {
+  LogicalResult status = success();
+  tiles([&](Value tile) {
+    Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept);
+    wait(full(rows.stage), rows.parity);
+    waitFree(keptEmpty(kept.stage), kept);
+    enter(tile);
+    boxOf = Value();
+    if (!plan.firstOps.empty())
+      for (int64_t pass = 0; pass < 2; ++pass) {
+        local = add(mul(inRole, 4), add(shiftRight(laneOf, 4), pass * 2));
+        Value part = bitAnd(laneOf, 15);
+        inBox = mul(part, chunkChannels);
+        // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
+        Value piece = exclusiveOr(shiftRight(part, 1), bitAnd(local, 7));
+        swizzled = add(mul(local, 128), add(mul(piece, 16), mul(bitAnd(part, 1), 8)));
+        takeToken(tile, bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt)), Value(), /*zeroDead=*/true);
+        for (box = 0; box < GangPlan::boxes; ++box) {
+          beginChunk(chunkChannels);
+          for (Operation *op : plan.firstOps)
+            if (succeeded(status))
+              status = emitWide(op);
+          if (failed(status))
+            return;
+          for (Value value : plan.keptFirst)
+            storeHome(value);
+        }
+      }
+    syncWarp();
+    Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
+    SmallVector<Parts> all = multiplyRows(plan.dots);
+    publish(all, exchange, bitAnd(tile, GangPlan::exchanges - 1), plan.sumCount, parity);
+    arrive(keptFull(kept.stage));
+  });
+  return status;
+}
+
+/// phi's slice as the second operands of m16n8k16, columns of phi along k: an 8-column piece of one is a register, with columns 2 q, 2 q + 1.
+void GangEmitter::loadWeights() {
+  RowProjectTOp op = plan.projectT;
+  Value base = pointers[cast<BlockArgument>(op.getWeight()).getArgNumber()];
+  int64_t k = GangPlan::streams * plan.channels;
+  Value column = mul(bitAnd(laneOf, 3), 2), n = shiftRight(laneOf, 2), quarter = shiftRight(n, 1);
+  // Column n of product e of chunk j: channel 4 of the chunk, see the head of this file.
+  Value inChunk = add(mul(bitAnd(quarter, 1), 4), bitAnd(n, 1));
+  Value piece = add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4));
+  Value first = add(add(sliceStart, mul(shiftRight(inRole, 1), GangPlan::boxChannels)), add(mul(piece, 8), inChunk));
+  for (int64_t j = 0; j < 2; ++j)
+    for (int64_t e = 0; e < 2; ++e)
+      for (int64_t stream = 0; stream < GangPlan::streams; ++stream) {
+        SmallVector<Value> high, low;
+        for (int64_t p = 0; p < plan.pieces; ++p) {
+          SmallVector<Value> pair;
+          for (int64_t i = 0; i < 2; ++i) {
+            Value at = add(first, stream * plan.channels + j * 8 + e * 2), to = add(column, p * 8 + i);
+            bool known = (p + 1) * 8 <= plan.columns;
+            Value exists = less(to, i32(plan.columns));
+            if (!known)
+              to = min(to, i32(plan.columns - 1));
+            Value index = op.getTransposed() ? add(mul(to, k), at) : add(mul(at, plan.columns), to);
+            Value element = load(compute, address(base, compute, widen64(index)), 4);
+            pair.push_back(known ? element : select(exists, element, f32(0.0)));
+          }
+          width = 2;
+          Value both = vectorOf(pair);
+          Rounded upper = round(both, b.getBF16Type());
+          high.push_back(upper.stored);
+          low.push_back(round(arith::SubFOp::create(b, loc, both, upper.widened), b.getBF16Type()).stored);
+        }
+        llvm::append_range(weights, high);
+        llvm::append_range(weights, low);
+      }
+}
+
+LogicalResult GangEmitter::emitSecond() {
+  if (plan.projectT)
+    loadWeights();
+  LogicalResult status = success();
+  int64_t pieces = plan.pieces;
+  Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
+  tiles([&](Value tile) {
+    Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
+    wait(full(rows.stage), rows.parity);
+    if (hasOther()) {
+      Ring others = at(tile, GangPlan::other);
+      wait(fullOther(others.stage), others.parity);
+    }
+    if (plan.first) {
+      wait(keptFull(kept.stage), kept.parity);
+      wait(given(slot.stage), slot.parity);
+    }
+    enter(tile);
+    boxOf = shiftRight(inRole, 1);
+    box = 0;
+    Value from = plan.first ? givenAt(slot.stage) : Value(),
+          coefficients = bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt));
+    SmallVector<SmallVector<Value>> left;
+    if (plan.projectT)
+      left = loadGiven(from, /*transposed=*/false);
+    // Pairs of factors, each 8 columns: high x high, low x high, high x low. Two of them are one product.
+    SmallVector<std::pair<int64_t, int64_t>> factors;
+    for (auto [x, y] : {std::pair(0, 0), std::pair(1, 0), std::pair(0, 1)})
+      for (int64_t p = 0; plan.projectT && p < pieces; ++p)
+        factors.push_back({x * pieces + p, y * pieces + p});
+    for (int64_t j = 0; j < 2; ++j) {
+      SmallVector<SmallVector<Value>> sums(2 * GangPlan::streams, SmallVector<Value>(4, f32(0.0)));
+      for (size_t f = 0; f < factors.size(); f += 2)
+        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
+          ArrayRef<Value> right = ArrayRef(weights).slice((j * 2 * GangPlan::streams + product) * 2 * pieces, 2 * pieces);
+          SmallVector<Value> x(left[factors[f].first]), y{right[factors[f].second]};
+          bool two = f + 1 < factors.size();
+          // An odd one out is multiplied with zeros.
+          llvm::append_range(x, two ? ArrayRef<Value>(left[factors[f + 1].first]) : ArrayRef<Value>{i32(0), i32(0)});
+          y.push_back(two ? right[factors[f + 1].second] : i32(0));
+          multiplyAdd(sums[product], x, y);
+        }
+      for (int64_t half = 0; half < 2; ++half) {
+        local = add(row, half * 8);
+        Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
+        inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
+        swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
+        takeToken(tile, coefficients, from, /*zeroDead=*/false);
+        beginChunk(chunkChannels);
+        SmallVector<Value> product;
+        for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
+          product.push_back(vectorOf({sums[stream][2 * half], sums[stream][2 * half + 1], sums[GangPlan::streams + stream][2 * half],
+                                      sums[GangPlan::streams + stream][2 * half + 1]}));
+        if (plan.projectT)
+          bindComputed(plan.projectT.getResult(), product);
+        for (Value value : plan.keptSecond) {
+          SmallVector<Value> words;
+          for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
+            words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
+          bindStored(value, words);
+        }
+        for (Operation *op : plan.secondOps)
+          if (succeeded(status))
+            status = emitWide(op);
+        if (failed(status))
+          return;
+        for (RowStoreOp op : plan.rowStores)
+          storeHome(op.getValue());
+      }
+    }
+    fenceShared();
+    syncWarp();
+    when(equal(laneOf, 0), [&] {
+      arriveAlone(done(rows.stage));
+      if (plan.first)
+        arriveAlone(taken(slot.stage));
+    });
+  });
+  return status;
+}
+
+} // namespace mlir::mhc::nvgpu

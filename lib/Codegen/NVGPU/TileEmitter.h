@@ -1,0 +1,87 @@
+//===- TileEmitter.h - persistent kernels of warps with roles ---*- C++ -*-===//
+//
+// What the forms of schedule family group share: one kernel that goes through tiles of 16 tokens, whose warps have roles and hand rings of shared
+// memory to each other by mbarriers; tensor maps as further parameters; narrow code with a lane a token.
+//
+//===----------------------------------------------------------------------===//
+#ifndef MHC_CODEGEN_NVGPU_TILEEMITTER_H
+#define MHC_CODEGEN_NVGPU_TILEEMITTER_H
+
+#include "GpuBuilder.h"
+
+#include "mhc/Codegen/Passes.h"
+
+namespace mlir::mhc::nvgpu {
+
+class TileEmitter : public GpuBuilder {
+protected:
+  /// `registers`: of a thread at the start.
+  TileEmitter(OpBuilder &builder, KernelOp kernel, gpu::GPUModuleOp target, int64_t registers)
+      : GpuBuilder(builder, kernel.getLoc(), kernel.getCompute()), kernel(kernel), target(target), registers(registers) {}
+
+  /// The function with its parameters (pointers, rows, ints, workspace, tensor maps), and what every thread knows.
+  void beginFunction(const GpuLaunch &launch, bool hasWorkspace = false);
+  /// Before anything waits on a barrier: thread 0 fetches the descriptors of the tensor maps.
+  void prefetchMaps();
+
+  //===--- Rings and barriers -------------------------------------------------===//
+
+  /// A position in a ring of stages: number and parity. It is carried by the loops over the tiles.
+  struct Ring {
+    Value stage, parity;
+  };
+  Ring next(Ring at, int64_t stages);
+  /// The code of `count` warps from `first`; inRole is the warp's number among them.
+  void role(int64_t first, int64_t count, function_ref<void()> body);
+  void initBarrier(Value barrier, int64_t count) { NVVM::MBarrierInitOp::create(b, loc, barrier, i32(count), Value()); }
+  void wait(Value barrier, Value parity, bool fromCluster = false);
+  /// Until the stage of a ring has been left by who used it the round before.
+  void waitFree(Value barrier, Ring of) { wait(barrier, arith::XOrIOp::create(b, loc, of.parity, i32(1))); }
+  /// One arrival a warp, once all its lanes are here.
+  void arrive(Value barrier);
+  void arriveAlone(Value barrier) { NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrier, Value()); }
+  void expect(Value barrier, Value count);
+  void syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
+  /// Shared memory written by ordinary stores, before the copy engine reads it.
+  void fenceShared();
+  void setRegisters(int64_t count);
+
+  //===--- Arithmetic ---------------------------------------------------------===//
+
+  Value bytes(Value base, Value offset) { return address(base, b.getI8Type(), offset); }
+  Value bytes(Value base, int64_t offset) { return address(base, b.getI8Type(), offset); }
+  Value equal(Value x, int64_t y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, i32(y)); }
+  Value divide(Value x, int64_t y) { return b.createOrFold<arith::DivUIOp>(loc, x, i32(y)); }
+  Value remainder(Value x, int64_t y) { return b.createOrFold<arith::RemUIOp>(loc, x, i32(y)); }
+  Value exclusiveOr(Value x, Value y) { return b.createOrFold<arith::XOrIOp>(loc, x, y); }
+  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
+  /// Four registers of 8 x 8 matrices of bf16; lane l gives the address of row l mod 8 of matrix l / 8.
+  SmallVector<Value> loadMatrices(Value place, bool transposed = false);
+  /// sums += left [16, 16] right [16, 8], bf16, in the registers' layout of m16n8k16.
+  void multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left, ArrayRef<Value> right);
+
+  //===--- Narrow code --------------------------------------------------------===//
+
+  LogicalResult emitNarrowOp(Operation &op);
+  /// The scalars of a narrow value of the lane's token.
+  virtual SmallVector<Value> narrowElements(Value narrow) = 0;
+  Value narrowScalar(Value narrow, int64_t element) override { return scalars.find(narrow)->second[element]; }
+  Value any(Value condition) override;
+
+  //===--- State --------------------------------------------------------------===//
+
+  KernelOp kernel;
+  gpu::GPUModuleOp target;
+  int64_t registers;
+  LLVM::LLVMFuncOp function;
+  SmallVector<Value> pointers, maps; ///< of the kernel's arguments; tensor maps in the order of the launch
+  Value workspace;
+  Value rows; ///< i64
+  Value shared, thread, laneOf, warp, inRole;
+  Value token64, live;                         ///< the token's number among all; whether it exists
+  DenseMap<Value, SmallVector<Value>> scalars; ///< narrow values of the token
+};
+
+} // namespace mlir::mhc::nvgpu
+
+#endif // MHC_CODEGEN_NVGPU_TILEEMITTER_H
