@@ -206,7 +206,7 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   return success();
 }
 
-FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, bool group, CodeStage stage) {
+FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, StringRef gpuFamily, CodeStage stage) {
   TargetCode code;
   if (target == "cpu") {
     llvm::Expected<std::vector<std::string>> requirements = hostRequirements(cpu);
@@ -220,7 +220,7 @@ FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target,
     for (std::string &symbol : listLibraryKernels(module))
       code.library.push_back({std::move(symbol)});
   std::optional<NVPTXChip> chip = lookupNVPTXChip(target);
-  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : group && chip && chip->clusters ? "group" : "simple")))
+  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : chip && chip->clusters ? gpuFamily : "simple")))
     return failure();
   addSchedules(*kernels, code.kernels);
   if (failed(target == "cpu" ? generateHost(*kernels, cpu, stage, code) : generateGpu(*kernels, target, stage, code)))

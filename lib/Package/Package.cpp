@@ -150,7 +150,7 @@ LogicalResult mlir::mhc::writePackage(function_ref<ModuleOp(StringRef)> moduleOf
   Json plans = Json::object();
   for (const std::string &target : options.targets) {
     ModuleOp module = moduleOf(target);
-    FailureOr<TargetCode> code = generateCode(module, target, options.cpu, options.group, CodeStage::package);
+    FailureOr<TargetCode> code = generateCode(module, target, options.cpu, options.gpuFamily, CodeStage::package);
     if (failed(code))
       return failure();
     Json &plan = plans[target] = Json::object();

@@ -80,13 +80,14 @@ bool normsAlone(Operation *op) {
   });
 }
 
-bool inClusters(Operation *op) {
+bool hasClusters(Operation *op) {
   return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
 }
 
 class Segments {
 public:
-  Segments(Block &block) : block(block), domains(block) {
+  /// `groups`: backward is cut so that each of its boundaries is a kernel for a group of blocks.
+  Segments(Block &block, bool groups) : block(block), groups(groups), domains(block) {
     for (Operation &op : block)
       segments[&op] = earliest(&op);
     sink();
@@ -172,7 +173,7 @@ private:
       projects = false;
     }
     recomputed[op] = sublayers;
-    if (projects || (isa<ProjectionOp>(op) && inClusters(op)))
+    if (projects || (isa<ProjectionOp>(op) && groups))
       projected.insert(op);
     return segment;
   }
@@ -191,7 +192,7 @@ private:
       if (!fusible(&op) || op.use_empty())
         continue;
       // A boundary of backward in a group has no warps for the iterations of coefficients, nor registers for one more stream: what is computed again goes in front of it.
-      bool alone = op.hasAttr(recomputedMark) && inClusters(&op);
+      bool alone = op.hasAttr(recomputedMark) && groups;
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
@@ -219,7 +220,7 @@ private:
       }
       int64_t read = 0, written = 0;
       // Groups of blocks load coefficients that wide code takes; to compute them there every block would have to.
-      bool staysNarrow = inClusters(&op) && llvm::all_of(op.getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); });
+      bool staysNarrow = groups && llvm::all_of(op.getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); });
       auto row = dyn_cast<RowOpInterface>(op);
       for (OpOperand &operand : op.getOpOperands())
         // Tables lie in memory anyway, and rows that the later segment reads are read once.
@@ -233,6 +234,7 @@ private:
   }
 
   Block &block;
+  bool groups;
   RowDomains domains;
   llvm::DenseMap<Operation *, int64_t> segments;
   /// Ops that follow a projection in their segment, on targets that have boundaries in clusters: the coefficients come from an exchange, and rows that wait for them are a kernel of their
@@ -252,14 +254,15 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
     if (function.isDeclaration() || !function.getOps<RecomputeOp>().empty())
       return; // not differentiated yet
     Block &block = function.getBody().front();
+    const bool groups = backwardGroups && hasClusters(function);
     // What mhc-fuse-coefficients made is a part of something larger here; what stays alone it makes again.
     dissolveFusions(block);
     if (rebuild)
-      for (Ops &cluster : Segments(block).clusters())
+      for (Ops &cluster : Segments(block, groups).clusters())
         rebuildStreams(cluster);
-    for (Ops &cluster : Segments(block).clusters())
+    for (Ops &cluster : Segments(block, groups).clusters())
       fuse(cluster);
-    if (inClusters(function))
+    if (groups)
       runLate(block);
   }
 

@@ -18,7 +18,7 @@ def prepare(out, programs):
         description = out / f"boundary-{channels}.json"
         description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": STREAMS, "depth": DEPTH, "dtype": "bf16"}))
         # Streams are kept: what blocks of recomputed sublayers cost is another question.
-        subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "--recompute-block=none", "-o", out / f"boundary-{channels}.mhcpkg"], check=True)
+        subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "--recompute-block=none", "--backward-groups", "-o", out / f"boundary-{channels}.mhcpkg"], check=True)
     print(f"compiled {len(SHAPES)} chains", flush=True)
 
 

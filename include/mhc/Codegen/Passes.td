@@ -37,7 +37,7 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu, simple, or group (simple for kernels that group does not take)">,
+  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu, simple, group (simple for kernels that group does not take), or gang (group, and boundaries of backward by groups without a cluster)">,
                  Option<"tile", "tile", "int64_t", /*default=*/"0", "tokens of a tile (0: the family's choice)">,
                  Option<"channelBlock", "channel-block", "int64_t", /*default=*/"0", "channels of a block (0: the family's choice)">,
                  Option<"threads", "threads", "int64_t", /*default=*/"0", "threads of a block (0: the family's choice)">];

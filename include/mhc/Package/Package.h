@@ -60,7 +60,7 @@ enum class CodeStage { figures, llvm, object, package };
 
 /// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`:
 /// processor of target cpu, as LLVM names it or `native`. `group`: kernels may be of schedule family group, where the chip has it.
-FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, bool group, CodeStage stage);
+FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, StringRef gpuFamily, CodeStage stage);
 
 /// Rows of a tile of each kernel on target cpu, for printMemory.
 FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module);
@@ -77,7 +77,7 @@ std::vector<MissingCommand> findMissingCommands(ModuleOp module, StringRef targe
 struct PackageOptions {
   std::vector<std::string> targets = {"cpu"};
   std::string cpu = "x86-64-v3";
-  bool group = true;
+  std::string gpuFamily = "group"; ///< of kernels on chips with clusters
   /// Further members, path and content (debug/*.mlir).
   std::vector<std::pair<std::string, std::string>> extras;
 };

@@ -200,7 +200,8 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
     }
     ```
   }];
-  let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">];
+  let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">,
+                 Option<"backwardGroups", "backward-groups", "bool", "false", "cut backward for kernels of groups of blocks, on targets with clusters">];
   // Kernels are formed to see what they move.
   let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }

@@ -224,7 +224,7 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
   using ScheduleKernelsPassBase::ScheduleKernelsPassBase;
 
   void runOnOperation() override {
-    if (family != "cpu" && family != "simple" && family != "group") {
+    if (family != "cpu" && family != "simple" && family != "group" && family != "gang") {
       getOperation().emitError("expected schedule family cpu, simple or group, but got ") << family;
       return signalPassFailure();
     }
@@ -250,10 +250,10 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
       int64_t lanes = kernel.getCompute().isF64() ? 4 : 8;
       return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
     }
-    if (family == "group") {
-      std::string why, whyNoGang;
+    if (family == "group" || family == "gang") {
+      std::string why, whyNoGang = "boundaries of backward go by family gang";
       std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
-      std::optional<nvgpu::GangPlan> gang = plan ? std::nullopt : nvgpu::planGang(kernel, whyNoGang);
+      std::optional<nvgpu::GangPlan> gang = plan || family == "group" ? std::nullopt : nvgpu::planGang(kernel, whyNoGang);
       // Kernels with sums over the tokens are those of backward.
       const std::string &reason = kernel.getNumReductions() ? whyNoGang : why;
       if (isWorthGroup(kernel))
@@ -262,9 +262,9 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
                      : gang ? "a group of " + Twine(gang->blocks) + " blocks without a cluster keeps a tile of 16 tokens"
                             : "family simple: " + Twine(reason));
       if (plan)
-        return ScheduleAttr::get(&getContext(), family, plan->tokens, 4, plan->slice, plan->threads);
+        return ScheduleAttr::get(&getContext(), "group", plan->tokens, 4, plan->slice, plan->threads);
       if (gang)
-        return ScheduleAttr::get(&getContext(), family, gang->tokens, 4, gang->slice, gang->threads);
+        return ScheduleAttr::get(&getContext(), "group", gang->tokens, 4, gang->slice, gang->threads);
     }
     return ScheduleAttr::get(&getContext(), "simple", pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
   }

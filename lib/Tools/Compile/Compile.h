@@ -21,7 +21,7 @@ struct CompileOptions {
   std::string input, output; ///< output "": none was named; "-": standard output
   std::vector<std::string> targets;
   std::string cpu;
-  bool group = true; ///< GPU kernels may be of schedule family group
+  std::string gpuFamily = "group"; ///< of kernels on chips with clusters: group, gang or simple
   Phase from = Phase::import, to = Phase::package;
   bool fromIR = false; ///< --compile-from: the input is IR
   Emit emit = Emit::pkg;

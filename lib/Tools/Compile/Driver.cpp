@@ -111,7 +111,7 @@ private:
       return success();
     for (const std::string &target : options.targets) {
       ModuleOp program = gpuModule && !isCpu(target) ? *gpuModule : *module;
-      if (!isCpu(target) && findMissingCommands(program, target).empty() && failed(generateCode(program, target, options.cpu, options.group, CodeStage::figures)))
+      if (!isCpu(target) && findMissingCommands(program, target).empty() && failed(generateCode(program, target, options.cpu, options.gpuFamily, CodeStage::figures)))
         return failure();
     }
     return success();
@@ -313,7 +313,7 @@ private:
       PackageOptions package;
       package.targets = options.targets;
       package.cpu = options.cpu;
-      package.group = options.group;
+      package.gpuFamily = options.gpuFamily;
       auto programOf = [&](StringRef target) { return gpuModule && !isCpu(target) ? *gpuModule : *module; };
       return writePackage(programOf, package, options.output);
     }
@@ -321,7 +321,7 @@ private:
     for (const MissingCommand &missing : findMissingCommands(*module, target))
       llvm::errs() << options.input << ": note: left out: " << missing.text
                    << (missing.count > 1 ? " and " + std::to_string(missing.count - 1) + " more" : "") << "\n";
-    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, /*group=*/false, codeStage());
+    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, /*gpuFamily=*/"simple", codeStage());
     if (failed(code))
       return failure();
     switch (options.emit) {

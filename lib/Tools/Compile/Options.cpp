@@ -59,6 +59,7 @@ struct CommandLine {
                              cl::cat(category)};
   cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"),
                           cl::cat(category)};
+  cl::opt<bool> backwardGroups{"backward-groups", cl::desc("Boundaries of backward by groups of blocks too (seen on a GPU in an earlier form only)"), cl::cat(category)};
   cl::opt<bool> noGroup{"no-group", cl::desc("GPU kernels of schedule family simple only"), cl::cat(category)};
   cl::opt<std::string> rowBlock{
       "row-block", cl::init("4096"),
@@ -191,7 +192,8 @@ private:
     options.phases.fuseCoefficients = !line.noCoefficients;
     options.phases.fuseBoundaries = !line.noBoundaries;
     options.phases.rebuild = !line.noRebuild;
-    options.group = !line.noGroup;
+    options.gpuFamily = line.noGroup ? "simple" : line.backwardGroups ? "gang" : "group";
+    options.phases.backwardGroups = line.backwardGroups && !line.noGroup;
     int64_t block;
     if (line.recompute == "auto")
       block = 0;
