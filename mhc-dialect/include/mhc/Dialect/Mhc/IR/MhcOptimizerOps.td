@@ -41,7 +41,7 @@ def Mhc_NewtonSchulzOp : Mhc_Op<"newton_schulz", [Pure]> {
   let summary = "each matrix made nearly orthogonal, by five Newton-Schulz iterations";
   let description = [{
     X = U / (||U|| + eps); five times A = X X^T, B = b A + c A A, X = a X + B X, with (a, b, c) of math.md 2.1; where `rows` > `columns` A = X^T X and X = a X + X B, which gives the same with less work.
-    u [M, rows*columns] -> the same. It is expanded in phase `optimize` into row ops and `mhc.matmul`: on GPUs with U, X, A, B in bf16 and fp32 accumulation, where a CPU is among the targets in fp32.
+    u [M, rows*columns] -> the same. It is expanded in phase `optimize` into row ops and `mhc.matmul`: for GPUs with U, X, A, B in bf16 and fp32 accumulation, for the CPU all in fp32; a package for both gets two programs.
     (C1) one type in and out, a row is rows*columns elements; (C2) eps >= 0, rows and columns at least 1.
 
     `%o = mhc.newton_schulz %u {rows = 64, columns = 96, eps = 1.0e-7} : (tensor<?x6144xf32>) -> tensor<?x6144xf32>`
