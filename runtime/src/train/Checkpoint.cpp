@@ -75,7 +75,8 @@ std::vector<Stored> storedStates(const Manifest &manifest) {
   return list;
 }
 
-/// Fills arenas from a file. State of the model that it does not have is zero. Numbers that no training writes are refused: what an update makes of them would look like numbers again.
+/// Fills arenas from a file. State of the model that it does not have is zero. Optimizer states that no training
+/// writes are refused: what updates make of them may look like numbers again. (Weights that are none show in the loss.)
 void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &device, const ModelArenas &arenas) {
   Memory staging;
   for (const Stored &stored : list) {
@@ -89,7 +90,8 @@ void load(const SafeTensorsFile &file, const std::vector<Stored> &list, Device &
       staging = Memory(bytes);
     file.read(source, staging.data());
     const bool isSize = stored.arena == StateArena::Radius || stored.arena == StateArena::ExpAvgSq;
-    checkRange(file.path() + ": " + stored.name, reinterpret_cast<const float *>(staging.data()), stored.count, isSize ? 0 : -std::numeric_limits<double>::infinity());
+    if (stored.arena != StateArena::Parameters)
+      checkRange(file.path() + ": " + stored.name, reinterpret_cast<const float *>(staging.data()), stored.count, isSize ? 0 : -std::numeric_limits<double>::infinity());
     device.copyIn(arenas[stored.arena].data() + stored.offset * sizeof(float), staging.data(), bytes);
   }
 }

@@ -208,22 +208,27 @@ def layers():
 
 
 def not_finite():
-    """a NaN or an infinity in one token's logits: the call fails, names op and token, and writes nothing"""
+    """a NaN or an infinity in one token's logits, or in the selection bias: the call fails, names op and token, and writes nothing; backward too"""
     router = {"kind": "moe_router", "hidden_size": 8, "num_experts": 6, "num_experts_per_tok": 2, "dtype": "fp32", "score": "sigmoid"}
     for d in (router, {**router, "kind": "moe_layer", "moe_intermediate_size": 4}, {**router, "groups": {"count": 3, "chosen": 2}, "expert_bias": {"rate": 0.0}}):
         package = Package(d)
-        for value, where in ((np.nan, "x"), (np.inf, "x"), (-np.inf, "x"), (np.nan, "router")):
+        i, o = (os.path.join(package.folder.name, name) for name in ("hostile.safetensors", "never.safetensors"))
+        for value, where in ((np.nan, "x"), (np.inf, "x"), (-np.inf, "x"), (np.nan, "router"), *([(-np.inf, "expert_bias")] if "expert_bias" in d else [])):
             inputs = {"x": np.ones((5, 8)), "router": np.ones((8, 6))}
-            inputs[where][3 if where == "x" else 0, 2] = value
+            backward = {"dy": np.ones((5, 8))} if d["kind"] == "moe_layer" else {"dweight": np.ones((5, 2))}
             if d["kind"] == "moe_layer":
                 inputs.update({"w_gate": np.ones((6, 8, 4)), "w_up": np.ones((6, 8, 4)), "w_down": np.ones((6, 4, 8))})
             if "expert_bias" in d:
                 inputs["expert_bias"] = np.zeros(6)
-            i, o = (os.path.join(package.folder.name, name) for name in ("hostile.safetensors", "never.safetensors"))
-            save(i, {name: (array, "F32") for name, array in inputs.items()})
-            ended = subprocess.run(["mhc-run", "call", package.path, "forward", f"--inputs={i}", f"--outputs={o}", *([f"--device={DEVICE}"] if DEVICE else [])], capture_output=True, text=True)
-            message = f"route: the router's logits of token {3 if where == 'x' else 0} are not finite"
-            assert ended.returncode == 1 and message in ended.stderr and not os.path.exists(o), f"{d}, {value} in {where}: {ended}"
+            if where == "expert_bias":
+                inputs[where][2] = value
+            else:
+                inputs[where][3 if where == "x" else 0, 2] = value
+            for entry, more in (("forward", {}), ("backward", {**backward, "dlosses": np.zeros(0)})):
+                save(i, {name: (array, "F32") for name, array in {**inputs, **more}.items()})
+                ended = subprocess.run(["mhc-run", "call", package.path, entry, f"--inputs={i}", f"--outputs={o}", *([f"--device={DEVICE}"] if DEVICE else [])], capture_output=True, text=True)
+                message = f"route: the router's logits of token {3 if where == 'x' else 0} are not finite, or its selection bias"
+                assert ended.returncode == 1 and message in ended.stderr and not os.path.exists(o), f"{d}, {entry}, {value} in {where}: {ended}"
 
 
 if __name__ == "__main__":
