@@ -1,6 +1,7 @@
 // Dispatch and grouped products as the device launches them. Their kernels are generated: MHC_TEST_EXPERTS names a
 // folder with kernels.ptx and launches.json, as tools/dev/gpu_experts.py and test/Codegen/NVGPU/simulate_experts.py
 // make it.
+#include "SortedChoices.h"
 #include "Support.h"
 #include "base/Hash.h"
 
@@ -51,7 +52,6 @@ template <typename T> struct Values {
   std::vector<T> host;
   DeviceMemory memory;
 };
-using Indices = std::vector<int32_t>;
 
 class CudaExperts : public testing::Test {
 protected:
@@ -66,26 +66,6 @@ protected:
   std::string target;
   std::unique_ptr<Device> device;
   std::mt19937 random{21};
-};
-
-/// Expert by expert, choice by choice.
-struct Sorted {
-  Sorted(const Indices &index, int64_t choices, int64_t experts, int64_t capacity)
-      : counts(experts), offsets(1), gather(index.size()), order(index.size()), reverse(index.size(), -1) {
-    int32_t slots = 0;
-    for (int64_t e = 0; e < experts; ++e) {
-      for (size_t place = 0; place < index.size(); ++place)
-        if (index[place] == e && (counts[e]++ < capacity || capacity == 0)) {
-          gather[slots] = static_cast<int32_t>(place / choices);
-          order[slots] = static_cast<int32_t>(place);
-          reverse[place] = slots++;
-        }
-      offsets.push_back(slots);
-      dropped[0] += counts[e];
-    }
-    dropped[0] -= slots;
-  }
-  Indices counts, offsets, gather, order, reverse, dropped = {0};
 };
 
 float stored(float value, DType type) { return type == DType::BF16 ? fromBf16(mhcrt::toBf16(value)) : value; }

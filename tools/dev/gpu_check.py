@@ -94,7 +94,7 @@ NUMERICS = [("hyper_connection.py", "conventions", "fp32"), ("hyper_connection.p
             ("hyper_connection.py", "pairs", "sphere", "simplex"),  # which gpu_shapes has not
             *(("language_model.py", mode) for mode in ("attention", "blocks", "conventions", "readouts", "hc", "residual", "experts")),
             *(("optimizer.py", mode) for mode in ("steps", "spheres", "drift")), ("training.py",),
-            *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",),
+            *(("moe.py", mode) for mode in ("routers", "losses", "hard", "layers")), ("moe_training.py",), ("literature.py",),
             *(("monitor.py", mode) for mode in ("topologies", "experts", "training"))]
 
 

@@ -4,6 +4,7 @@ usage: literature.py
 
 Descriptions are those of examples/models with other sizes; the text is the examples' (Debian package bible-kjv) or else the documentation.
 """
+import concurrent.futures
 import copy
 import json
 import os
@@ -28,26 +29,26 @@ def models():
     shape = lambda name: json.loads((ROOT / f"examples/models/{name}.json").read_text())
     batch = {"sequences": SEQUENCES, "sequence_length": LENGTH, "steps": STEPS, "micro_batch": MICRO}
 
-    mhc = {**shape("mhc-3b"), **SMALL, "num_hidden_layers": 3, "intermediate_size": 64, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 8,
+    mhc = {**shape("mhc-3b"), **SMALL, "num_hidden_layers": 2, "intermediate_size": 64, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 8,
            "num_experts_per_tok": 3}
     schedule = {**mhc["training"]["schedule"], "warmup_steps": 2}
     mhc["training"] = {**mhc["training"], "optimizer": {**mhc["training"]["optimizer"], "learning_rate": 1e-2}, "schedule": schedule, "batch": batch}
-    yield "mhc", mhc, [[3, 3]], {1: 0.5, 2: 1, 16: 1, 17: 0.316, 18: 0.316, 19: 0.1, 20: 0.1}, FALLS["mhc"]
+    yield "mhc", mhc, [[3]], {1: 0.5, 2: 1, 16: 1, 17: 0.316, 18: 0.316, 19: 0.1, 20: 0.1}, FALLS["mhc"]
 
     moe = {**shape("transformer-next-moe-d8"), **SMALL, **GROUPED, "num_hidden_layers": 2, "n_routed_experts": 7, "num_experts_per_tok": 3}
     bases = {"base_depth": 2, "base_width": 32, "base_tokens": STEPS * SEQUENCES * LENGTH}
-    moe["training"] = {"optimizer": {"kind": "muonh", "learning_rate": 0.04, "betas": [0.9, 0.95], "eps": 1e-8}, "parametrization": {"kind": "hyperp", **bases},
+    moe["training"] = {"optimizer": {"kind": "muonh", "learning_rate": 0.15, "betas": [0.9, 0.95], "eps": 1e-8}, "parametrization": {"kind": "hyperp", **bases},
                        "schedule": {"kind": "linear", "final_fraction": 0.1}, "batch": batch, "clip": 1.0}
     yield "transformer-next", moe, [[3, 3]], {1: 1, 11: 0.55, 20: 0.145}, FALLS["transformer-next"]
 
-    sigma = {**shape("sigma-moe-tiny"), **SMALL, **GROUPED, "num_hidden_layers": 4, "n_routed_experts": 12, "num_experts_per_tok": {"phases": [{"until": 0.7, "k": [4, 3, 2, 1]}, {"k": 1}]}}
-    phases = [{"until": 0.6, "shape": "constant", "to": 1.0}, {"until": 0.9, "shape": "cosine", "to": 0.615}, {"until": 1.0, "shape": "linear", "to": 0.1}]
+    sigma = {**shape("sigma-moe-tiny"), **SMALL, **GROUPED, "num_hidden_layers": 3, "n_routed_experts": 12, "num_experts_per_tok": {"phases": [{"until": 0.7, "k": [4, 4, 2]}, {"k": 1}]}}
+    phases = [{"until": 0.6, "shape": "constant"}, {"until": 0.9, "shape": "cosine", "to": 0.615}, {"until": 1.0, "shape": "linear", "to": 0.1}]
     sigma["training"] = {"optimizer": {**ADAMW, "learning_rate": 1e-2, "eps": 1e-9}, "schedule": {"kind": "phases", "warmup_steps": 2, "phases": phases},
                          "batch": {**batch, "ramp": {"from": MICRO, "until": 0.4}}, "clip": 1.0}
-    yield "sigma", sigma, [[4, 3, 2, 1], [1] * 4], {1: 0.5, 2: 1}, FALLS["sigma"]
+    yield "sigma", sigma, [[4, 4, 2], [1, 1, 1]], {1: 0.5, 2: 1}, FALLS["sigma"]
 
 
-FALLS = {"mhc": 1.0, "transformer-next": 1.0, "sigma": 1.0}
+FALLS = {"mhc": 2.0, "transformer-next": 1.2, "sigma": 1.5}
 
 
 def write_text(path):
@@ -74,11 +75,12 @@ def check(name, model, ks, rates, fall, topology):
     if topology != "residual" and "convention" in model.get("residual", {}):
         residual["convention"] = model["residual"]["convention"]
     package = Package({**model, "residual": residual})
+    ramp, all_tokens = "ramp" in model["training"]["batch"], STEPS * SEQUENCES * LENGTH
     lines, saved = train(package, "--threads=2")
     what = f"{name} on {topology}"
-    if topology == "mhc":
+    if topology == "mhc" and ramp:
         assert train(package, "--threads=1")[1] == saved, f"{what}: 1 and 2 threads differ"
-    assert [line["step"] for line in lines] == list(range(1, STEPS + 1)), what
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1)) and (len(lines) > STEPS if ramp else len(lines) == STEPS), f"{what}: {len(lines)} steps"
     curve = [line["cross_entropy"] for line in lines]
     assert abs(curve[0] - np.log(256)) < 0.2, f"{what}: starts at {curve[0]}"
     last = np.mean(curve[-3:])
@@ -91,15 +93,16 @@ def check(name, model, ks, rates, fall, topology):
     sizes = [np.array(line["expert_counts"]).sum(1) / ks[line.get("phase", 0)] / LENGTH for line in lines]
     assert all((size == size[0]).all() and size[0] % MICRO == 0 for size in sizes), f"{what}: counts of {sizes} sequences"
     sizes = [int(size[0]) for size in sizes]
-    first = MICRO if "ramp" in model["training"]["batch"] else SEQUENCES
-    assert sizes[0] == first and sizes == sorted(sizes) and sizes[-1] == SEQUENCES, f"{what}: {sizes} sequences a step"
+    assert sizes[0] == (MICRO if ramp else SEQUENCES) and sizes[-1] == SEQUENCES, f"{what}: {sizes} sequences a step"
+    assert sizes == sorted(sizes) and np.array_equal(np.cumsum(sizes) * LENGTH, [line["tokens"] for line in lines]), f"{what}: {sizes} sequences a step"
+    assert all_tokens <= lines[-1]["tokens"] < all_tokens + SEQUENCES * LENGTH, f"{what}: {lines[-1]['tokens']} tokens"
     seen = [line.get("phase", 0) for line in lines]
     assert seen == sorted(seen) and set(seen) == set(range(len(ks))), f"{what}: phases {seen}"
-    print(f"{what}: cross-entropy {curve[0]:.3f} .. {last:.3f}", flush=True)
+    return f"{what}: cross-entropy {curve[0]:.3f} .. {last:.3f}"
 
 
 if __name__ == "__main__":
-    for model in models():
-        for topology in RESIDUALS:
-            check(*model, topology)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for said in pool.map(lambda case: check(*case), [(*model, topology) for model in models() for topology in RESIDUALS]):
+            print(said, flush=True)
     print("passed")
