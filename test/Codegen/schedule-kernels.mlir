@@ -2,7 +2,7 @@
 // RUN: mhc-opt %s -mhc-schedule-kernels="family=simple tile=4 threads=128" | FileCheck %s --check-prefix=SIMPLE
 // RUN: mhc-opt %s -mhc-schedule-kernels -mhc-schedule-kernels | FileCheck %s
 // RUN: not mhc-opt %s -mhc-schedule-kernels=family=groups 2>&1 | FileCheck %s --check-prefix=FAMILY
-// FAMILY: error: expected schedule family cpu, simple or group, but got groups
+// FAMILY: error: expected schedule family cpu, simple, group or gang, but got groups
 
 // The sum of squares must be known before the row is scaled: x is loaded twice. The parameter is no value of the tokens.
 // CHECK-LABEL: mhc.kernel @norm

@@ -225,7 +225,7 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
 
   void runOnOperation() override {
     if (family != "cpu" && family != "simple" && family != "group" && family != "gang") {
-      getOperation().emitError("expected schedule family cpu, simple or group, but got ") << family;
+      getOperation().emitError("expected schedule family cpu, simple, group or gang, but got ") << family;
       return signalPassFailure();
     }
     for (KernelOp kernel : getOperation().getOps<KernelOp>()) {
@@ -251,7 +251,7 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
       return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
     }
     if (family == "group" || family == "gang") {
-      std::string why, whyNoGang = "boundaries of backward go by family gang";
+      std::string why, whyNoGang = "boundaries of backward are not asked for in groups (mhc-compile --backward-groups)";
       std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
       std::optional<nvgpu::GangPlan> gang = plan || family == "group" ? std::nullopt : nvgpu::planGang(kernel, whyNoGang);
       // Kernels with sums over the tokens are those of backward.

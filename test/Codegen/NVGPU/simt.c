@@ -205,6 +205,18 @@ static void start(void) {
   swapcontext(&threads[current].context, &scheduler);
 }
 
+/* A thread that is to run the kernel from its begin. */
+static void makeReady(int t) {
+  if (!threads[t].stack)
+    threads[t].stack = malloc(stackBytes);
+  getcontext(&threads[t].context);
+  threads[t].context.uc_stack.ss_sp = threads[t].stack;
+  threads[t].context.uc_stack.ss_size = stackBytes;
+  threads[t].context.uc_link = &scheduler;
+  makecontext(&threads[t].context, start, 0);
+  threads[t].state = ready;
+}
+
 /* All lanes of a warp that are not done wait for the same. Matrices take a whole warp. */
 static int releaseWarp(int first) {
   enum State state = done;
@@ -254,14 +266,7 @@ int simulate(void (*function)(void **), void **arguments, int grid, int threadCo
   for (block = 0; block < grid; ++block) {
     memset(mhc_shared, 0xff, sizeof mhc_shared); /* NaN */
     for (int t = 0; t < count; ++t) {
-      if (!threads[t].stack)
-        threads[t].stack = malloc(stackBytes);
-      getcontext(&threads[t].context);
-      threads[t].context.uc_stack.ss_sp = threads[t].stack;
-      threads[t].context.uc_stack.ss_size = stackBytes;
-      threads[t].context.uc_link = &scheduler;
-      makecontext(&threads[t].context, start, 0);
-      threads[t].state = ready;
+      makeReady(t);
       threads[t].copyCount = threads[t].group = 0;
     }
     for (;;) {

@@ -134,16 +134,8 @@ int simulate_gang(void (*function)(void **), void **arguments, int grid, int thr
     return 2;
   lateCount = 0;
   memset(namedCount, 0, sizeof namedCount);
-  for (int t = 0; t < count; ++t) {
-    if (!threads[t].stack)
-      threads[t].stack = malloc(stackBytes);
-    getcontext(&threads[t].context);
-    threads[t].context.uc_stack.ss_sp = threads[t].stack;
-    threads[t].context.uc_stack.ss_size = stackBytes;
-    threads[t].context.uc_link = &scheduler;
-    makecontext(&threads[t].context, start, 0);
-    threads[t].state = ready;
-  }
+  for (int t = 0; t < count; ++t)
+    makeReady(t);
   for (int i = 0; i < grid; ++i) {
     if (!images[i])
       images[i] = malloc(sharedBytes);

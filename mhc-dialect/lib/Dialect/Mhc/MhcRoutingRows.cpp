@@ -31,7 +31,6 @@ Value narrow(RowContext &c, ValueRange inputs, MapCode code) {
   return c.narrowCode(inputs, c.narrow({1}), [&](OpBuilder &b, Location l, ValueRange v) { return SmallVector<Value>{code(scalar(c, b, l), v)}; })[0];
 }
 Value compare(Scalar s, arith::CmpFPredicate predicate, Value x, Value y) { return arith::CmpFOp::create(s.b, s.loc, predicate, x, y); }
-Value equal(Scalar s, Value x, Value y) { return s.equal(x, y); }
 Value both(Scalar s, Value x, Value y) { return arith::AndIOp::create(s.b, s.loc, x, y); }
 Value either(Scalar s, Value x, Value y) { return arith::OrIOp::create(s.b, s.loc, x, y); }
 Value integer(Scalar s, int64_t value) { return arith::ConstantOp::create(s.b, s.loc, s.b.getI32IntegerAttr(value)); }
@@ -85,6 +84,36 @@ Value scoreOf(Scalar s, Score score, ValueRange v, const std::optional<Softmax> 
   }
   llvm_unreachable("scores are above");
 }
+
+/// Of the chosen experts' logits `z`: g and the weights, which forward and backward must compute alike. `top`: what Softmax has, where the score needs it. `open`: which choices there
+/// are in the present phase; empty: all.
+struct Gates {
+  SmallVector<Value> g, weight;
+  template <typename Op> Gates(Scalar s, Op op, ValueRange z, ValueRange top, const std::optional<Softmax> &softmax, ArrayRef<Value> open) {
+    const bool after = op.getScore() == Score::softmax_after_topk;
+    auto among = [&](size_t j, Value value, double otherwise) { return open.empty() ? value : s.select(open[j], value, s.constant(otherwise)); };
+    Value highest; // with a bias the first need not be the highest
+    for (auto [j, each] : llvm::enumerate(z))
+      highest = highest ? s.max(highest, among(j, each, -infinity)) : among(j, each, -infinity);
+    for (auto [j, each] : llvm::enumerate(z)) {
+      SmallVector<Value> of{each};
+      llvm::append_range(of, top);
+      g.push_back(among(j, after ? s.exp(s.sub(each, highest)) : scoreOf(s, op.getScore(), of, softmax), 0));
+    }
+    if (after || op.getNormalize()) {
+      Value sum = s.sum(g);
+      if (!after)
+        sum = s.add(sum, s.constant(1e-20));
+      for (Value &each : g)
+        each = s.div(each, sum);
+    }
+    const double scale = op.getScale().convertToDouble();
+    for (Value each : g) {
+      Value a = op.getSqrtGate() ? s.sqrt(each) : each;
+      weight.push_back(scale == 1 ? a : s.mul(a, s.constant(scale)));
+    }
+  }
+};
 
 /// The element `j` of a narrow value.
 Value pick(RowContext &c, Value value, int64_t j) {
@@ -156,7 +185,7 @@ private:
     if (!taken.value)
       return keys;
     return map(c, withFirsts({keys, taken.value, taken.index}), unrounded(c, keys), [&](Scalar s, ValueRange v) {
-      Value later = either(s, s.less(v[0], v[1]), both(s, equal(s, v[0], v[1]), s.less(v[2], expert(s, v))));
+      Value later = either(s, s.less(v[0], v[1]), both(s, s.equal(v[0], v[1]), s.less(v[2], expert(s, v))));
       return s.select(later, v[0], s.constant(-infinity));
     });
   }
@@ -164,7 +193,7 @@ private:
   /// The lowest number of an expert with key `best`.
   Value lowest(Value keys, Value best, int64_t count) {
     Value negated = map(c, withFirsts({keys, best}), unrounded(c, keys), [&](Scalar s, ValueRange v) {
-      return s.select(equal(s, v[0], v[1]), s.neg(expert(s, v)), s.constant(-infinity));
+      return s.select(s.equal(v[0], v[1]), s.neg(expert(s, v)), s.constant(-infinity));
     });
     return c.narrowCode(reduceMax(c, negated, count), c.narrow({count}), [&](OpBuilder &b, Location l, ValueRange v) {
       return llvm::map_to_vector<8>(v, [&](Value x) { return scalar(c, b, l).neg(x); });
@@ -205,7 +234,7 @@ private:
           top = s.select(s.less(top, each), each, top);
         Value found = arith::ConstantOp::create(b, l, b.getBoolAttr(false));
         for (int64_t g = 0; g < groups; ++g) { // the first group with it
-          Value is = both(s, equal(s, score[g], top), arith::XOrIOp::create(b, l, found, arith::ConstantOp::create(b, l, b.getBoolAttr(true))));
+          Value is = both(s, s.equal(score[g], top), arith::XOrIOp::create(b, l, found, arith::ConstantOp::create(b, l, b.getBoolAttr(true))));
           found = either(s, found, is);
           kept[g] = s.select(is, s.constant(1), kept[g]);
           score[g] = s.select(is, s.constant(-infinity), score[g]);
@@ -213,7 +242,7 @@ private:
       }
       return kept;
     })[0];
-    key = map(c, {key, mask}, unrounded(c, key), [&](Scalar s, ValueRange v) { return s.select(equal(s, v[1], s.constant(1)), v[0], s.constant(-infinity)); });
+    key = map(c, {key, mask}, unrounded(c, key), [&](Scalar s, ValueRange v) { return s.select(s.equal(v[1], s.constant(1)), v[0], s.constant(-infinity)); });
   }
 
   RowContext &c;
@@ -291,7 +320,7 @@ void RouteOp::buildRow(RowContext &c) {
       operands.push_back(c.constantNarrow(first, {groups}));
     Value only = map(c, operands, unrounded(c, z), [&](Scalar s, ValueRange v) {
       Value number = groups > 1 ? s.add(channelFloat(s), v[2]) : channelFloat(s);
-      return s.select(equal(s, number, v[1]), v[0], s.constant(0));
+      return s.select(s.equal(number, v[1]), v[0], s.constant(0));
     });
     logits.push_back(c.reduceAdd(only, 1));
   }
@@ -303,41 +332,15 @@ void RouteOp::buildRow(RowContext &c) {
     Scalar s = scalar(c, b, l);
     ValueRange index = v.slice(before, k), z = v.slice(before + k, k);
     Value zero = s.constant(0);
-    const bool phased = bool(limit);
-    auto open = [&](int64_t j) { return s.less(s.constant(j), v[before - 1]); };
-    SmallVector<Value> g;
-    bool after = getScore() == Score::softmax_after_topk;
-    Value highest = z[0];
-    for (int64_t j = 1; j < k; ++j) { // with a bias the first need not be the highest
-      Value higher = s.max(highest, z[j]);
-      highest = phased ? s.select(open(j), higher, highest) : higher;
-    }
-    for (int64_t j = 0; j < k; ++j) {
-      SmallVector<Value> of{z[j]};
-      if (softmax)
-        of.append({v[1], v[2]});
-      g.push_back(after ? s.exp(s.sub(z[j], highest)) : scoreOf(s, getScore(), of, softmax));
-      if (phased)
-        g[j] = s.select(open(j), g[j], zero);
-    }
-    if (after || getNormalize()) {
-      Value sum = s.sum(g);
-      if (!after)
-        sum = s.add(sum, s.constant(1e-20));
-      for (Value &each : g)
-        each = s.div(each, sum);
-    }
-    double scale = getScale().convertToDouble();
-    SmallVector<Value> out;
-    for (Value each : g) {
-      Value weight = getSqrtGate() ? s.sqrt(each) : each;
-      out.push_back(scale == 1 ? weight : s.mul(weight, s.constant(scale)));
-    }
-    Value finite = equal(s, v[0], zero);
+    SmallVector<Value> open;
+    for (int64_t j = 0; limit && j < k; ++j)
+      open.push_back(s.less(s.constant(j), v[before - 1]));
+    SmallVector<Value> out = Gates(s, *this, z, softmax ? v.slice(1, 2) : ValueRange(), softmax, open).weight;
+    Value finite = s.equal(v[0], zero);
     for (int64_t j = 0; j < k; ++j) {
       Value number = arith::FPToSIOp::create(b, l, b.getI32Type(), s.select(finite, index[j], zero));
-      if (phased)
-        number = s.select(open(j), number, integer(s, -1));
+      if (limit)
+        number = s.select(open[j], number, integer(s, -1));
       out.push_back(s.select(finite, number, integer(s, -2)));
     }
     return out;
@@ -369,35 +372,14 @@ void RouteVjpOp::buildRow(RowContext &c) {
     Scalar s = scalar(c, b, l);
     ValueRange z = v.take_back(k);
     Value zero = s.constant(0);
-    bool after = score == Score::softmax_after_topk;
-    SmallVector<Value> g, open;
-    Value highest;
-    for (int64_t j = 0; j < k; ++j) {
+    SmallVector<Value> open;
+    for (int64_t j = 0; j < k; ++j)
       open.push_back(arith::CmpIOp::create(b, l, arith::CmpIPredicate::sge, v[k + j], integer(s, 0)));
-      Value each = s.select(open[j], z[j], s.constant(-infinity));
-      highest = highest ? s.max(highest, each) : each;
-    }
-    for (int64_t j = 0; j < k; ++j) {
-      SmallVector<Value> of{z[j]};
-      if (softmax)
-        of.append({v[2 * k], v[2 * k + 1]});
-      Value each = after ? s.exp(s.sub(z[j], highest)) : scoreOf(s, score, of, softmax);
-      g.push_back(s.select(open[j], each, zero));
-    }
-    if (normalized) {
-      Value sum = s.sum(g);
-      if (!after)
-        sum = s.add(sum, s.constant(1e-20));
-      for (Value &each : g)
-        each = s.div(each, sum);
-    }
-    double scale = getScale().convertToDouble();
+    auto [g, weight] = Gates(s, *this, z, softmax ? v.slice(2 * k, 2) : ValueRange(), softmax, open);
     Value total;
     SmallVector<Value> product;
     for (int64_t j = 0; j < k; ++j) {
-      Value a = getSqrtGate() ? s.sqrt(g[j]) : g[j];
-      a = scale == 1 ? a : s.mul(a, s.constant(scale));
-      product.push_back(s.select(open[j], s.mul(a, v[j]), zero));
+      product.push_back(s.select(open[j], s.mul(weight[j], v[j]), zero));
       total = total ? s.add(total, product[j]) : product[j];
     }
     Value half = s.constant(getSqrtGate() ? 0.5 : 1.0);
@@ -503,9 +485,9 @@ void RouterStatisticsVjpOp::buildRow(RowContext &c) {
       double tau = loss.getTau().getValueAsDouble();
       Softmax sharp(c, z, tau);
       Value q = sharp.probabilities(c, z), each = vectorOf(c, *gradients++), peak = numberOf(c, *gradients++);
-      Value negated = map(c, {z, plain.top}, type, [](Scalar s, ValueRange v) { return s.select(equal(s, v[0], v[1]), s.neg(channelFloat(s)), s.constant(-infinity)); });
+      Value negated = map(c, {z, plain.top}, type, [](Scalar s, ValueRange v) { return s.select(s.equal(v[0], v[1]), s.neg(channelFloat(s)), s.constant(-infinity)); });
       Value highest = narrow(c, reduceMax(c, negated, 1), [](Scalar s, ValueRange v) { return s.neg(v[0]); });
-      Value d = map(c, {each, peak, highest}, type, [](Scalar s, ValueRange v) { return s.select(equal(s, channelFloat(s), v[2]), s.add(v[0], v[1]), v[0]); });
+      Value d = map(c, {each, peak, highest}, type, [](Scalar s, ValueRange v) { return s.select(s.equal(channelFloat(s), v[2]), s.add(v[0], v[1]), v[0]); });
       add(map(c, centered(q, d), type, [&](Scalar s, ValueRange v) { return s.div(v[0], s.constant(tau)); }));
       break;
     }
@@ -534,7 +516,7 @@ struct BalanceOperands {
 };
 /// x / y, 0 where y is 0.
 Value quotient(Scalar s, Value x, Value y) {
-  Value none = equal(s, y, s.constant(0));
+  Value none = s.equal(y, s.constant(0));
   return s.select(none, s.constant(0), s.div(x, s.select(none, s.constant(1), y)));
 }
 } // namespace

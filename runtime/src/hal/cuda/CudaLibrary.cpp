@@ -46,7 +46,7 @@ const void *CudaDevice::widened(const void *data, DType type, int64_t count, Slo
 }
 
 /// The product of an f32 and a bf16 operand: the f32 one as three bf16 numbers, which are all of its bits, smallest
-/// first, so that tensor cores multiply, and exactly: c is f32. One part is there at a time.
+/// first. Tensor cores multiply these exactly; how they add, into f32, is theirs. One part is there at a time.
 void CudaDevice::gemmInParts(GemmArgs product, void *workspace) {
   const bool ofA = product.typeA == DType::F32;
   const void *&wide = ofA ? product.a : product.b;
