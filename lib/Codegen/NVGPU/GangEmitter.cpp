@@ -57,8 +57,23 @@ void GangEmitter::begin() {
   Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GangPlan::tokens - 1), i64(GangPlan::tokens));
   Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
   mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(gangs, i32(1))), gang), gangs);
-  exchange = bytes(workspace, mul(widen64(gang), plan.workspace));
-  lateSums = bytes(exchange, plan.exchangeBytes);
+}
+
+void GangEmitter::anew(function_ref<void()> body) {
+  SmallVector<Value *> names{&thread, &laneOf, &warp, &inRole, &rank, &gang, &gangs, &sliceStart};
+  SmallVector<Value> before = llvm::map_to_vector(names, [](Value *name) { return *name; });
+  Value known = LLVM::LoadOp::create(b, loc, VectorType::get({4}, b.getI32Type()), bytes(shared, plan.knownAt), 16, /*isVolatile=*/true);
+  thread = add(thread, lane(known, 0));
+  laneOf = bitAnd(thread, warpSize - 1);
+  warp = shiftRight(thread, 5);
+  inRole = sub(warp, i32(roleFirst));
+  rank = lane(known, 1);
+  gang = lane(known, 2);
+  gangs = lane(known, 3);
+  sliceStart = mul(rank, GangPlan::slice);
+  body();
+  for (auto [name, value] : llvm::zip(names, before))
+    *name = value;
 }
 
 void GangEmitter::initBarriers() {
@@ -81,6 +96,7 @@ void GangEmitter::initBarriers() {
     for (int64_t i = 0; i < GangPlan::exchangeWarps; ++i)
       initBarrier(fetched(i32(i)), 1);
     store(i32(-1), bytes(shared, plan.finishedAt), 4);
+    store(vectorOf({i32(0), rank, gang, gangs}), bytes(shared, plan.knownAt), 16);
     NVVM::FenceMbarrierInitOp::create(b, loc);
     prefetchMaps();
   });
@@ -149,7 +165,7 @@ void GangEmitter::emitLoader() {
     }
   };
   // The products leave both rings at once: what frees the stage of `early` for a tile frees that of `other` for an earlier one.
-  loop(i32(0), add(mine, ahead), i32(1), [&](Value tile) {
+  auto loadTile = [&](Value tile) {
     Ring ring = at(tile, GangPlan::early);
     waitFree(empty(ring.stage), ring);
     when(less(tile, mine), [&] {
@@ -184,7 +200,8 @@ void GangEmitter::emitLoader() {
         loadRows(GangPlan::other, stage, before, barrier);
       });
     }
-  });
+  };
+  loop(i32(0), add(mine, ahead), i32(1), [&](Value tile) { anew([&] { loadTile(tile); }); });
 }
 
 } // namespace mlir::mhc::nvgpu

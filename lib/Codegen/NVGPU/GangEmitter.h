@@ -35,7 +35,12 @@ private:
   void initBarriers();
   void emitLoader();
   /// for each tile of the gang, by its number among these.
-  void tiles(function_ref<void(Value)> body) { loop(i32(0), mine, i32(1), body); }
+  void tiles(function_ref<void(Value)> body) {
+    loop(i32(0), mine, i32(1), [&](Value tile) { anew([&] { body(tile); }); });
+  }
+  /// What is inside a loop over tiles: a thread reads there who it is from shared memory, so that no compiler takes what follows from it out of the
+  /// loop. There are too few registers to keep it, and beside the stages the first-level cache is too small for what would be spilled.
+  void anew(function_ref<void()> body);
   Value firstToken(Value tile); ///< i32
   /// Where the ring of `count` stages is at a tile.
   Ring at(Value tile, int64_t count) { return {remainder(tile, count), bitAnd(divide(tile, count), 1)}; }
@@ -69,6 +74,9 @@ private:
   Value stageOf(GangPlan::RingOf ring, Value stage) {
     return bytes(shared, add(mul(stage, plan.stageStreams[ring] * GangPlan::streamBytes), plan.ringAt[ring]));
   }
+  /// This gang's in the workspace.
+  Value exchange() { return bytes(workspace, mul(widen64(gang), plan.workspace)); }
+  Value lateSums() { return bytes(exchange(), plan.exchangeBytes); }
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
   /// A block's sums into the place of this round of a ring in memory, by the lanes that hold them: [place][block][token][sum].
   void publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity);
@@ -120,7 +128,6 @@ private:
   Value gang, rank, gangs;
   Value mine;               ///< tiles of this gang
   Value sliceStart;         ///< first channel of this block
-  Value exchange, lateSums; ///< this gang's in the workspace
   Value stageBase[GangPlan::ringCount];
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box; the box, where it is not

@@ -139,16 +139,19 @@ void GangEmitter::give(Value slot, Value given) {
 
 LogicalResult GangEmitter::emitExchange() {
   Block &block = plan.narrow.getBody().front();
-  Value scratch = bytes(shared, add(mul(inRole, plan.fetchedBytes), plan.fetchedAt));
-  Value totals = bytes(bytes(shared, plan.totalsAt), mul(add(mul(inRole, plan.totals * GangPlan::tokens), bitAnd(laneOf, 15)), 4));
-  Value leader = equal(laneOf, 0), first = less(laneOf, i32(GangPlan::tokens)), sums = arith::AndIOp::create(b, loc, first, equal(rank, 0));
-  when(first, [&] {
+  auto scratchOfWarp = [&] { return bytes(shared, add(mul(inRole, plan.fetchedBytes), plan.fetchedAt)); };
+  auto totalsOfLane = [&] {
+    return bytes(bytes(shared, plan.totalsAt), mul(add(mul(inRole, plan.totals * GangPlan::tokens), bitAnd(laneOf, 15)), 4));
+  };
+  when(less(laneOf, i32(GangPlan::tokens)), [&] {
+    Value totals = totalsOfLane();
     for (int64_t e = 0; e < plan.totals; ++e)
       store(f32(0.0), bytes(totals, e * GangPlan::tokens * 4), 4);
   });
-  when(arith::AndIOp::create(b, loc, leader, less(inRole, mine)), [&] { fetch(inRole, scratch); });
+  when(arith::AndIOp::create(b, loc, equal(laneOf, 0), less(inRole, mine)), [&] { fetch(inRole, scratchOfWarp()); });
   LogicalResult status = success();
-  loop(inRole, mine, i32(GangPlan::exchangeWarps), [&](Value tile) {
+  auto exchangeTile = [&](Value tile) {
+    Value scratch = scratchOfWarp(), leader = equal(laneOf, 0), first = less(laneOf, i32(GangPlan::tokens));
     Ring slot = at(tile, GangPlan::givenStages);
     Value number = add(widen64(firstToken(tile)), widen64(bitAnd(laneOf, 15))), exists = less(number, rows);
     token64 = select(exists, number, sub(rows, i64(1)));
@@ -159,7 +162,7 @@ LogicalResult GangEmitter::emitExchange() {
     scalars.clear();
     scratchOf = scratch;
     Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
-    bindSums(plan.first, plan.dots, collect(exchange, round, plan.sumCount, parity, /*patient=*/false));
+    bindSums(plan.first, plan.dots, collect(exchange(), round, plan.sumCount, parity, /*patient=*/false));
     // First what the rows wait for.
     give(givenAt(slot.stage), plan.given);
     syncWarp();
@@ -176,14 +179,16 @@ LogicalResult GangEmitter::emitExchange() {
     syncWarp();
     when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)),
          [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
-    when(sums, [&] {
+    when(arith::AndIOp::create(b, loc, first, equal(rank, 0)), [&] {
+      Value totals = totalsOfLane();
       for (auto [e, value] : llvm::enumerate(summed)) {
         Value at = bytes(totals, e * GangPlan::tokens * 4);
         store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
       }
     });
     scratchOf = Value();
-  });
+  };
+  loop(inRole, mine, i32(GangPlan::exchangeWarps), [&](Value tile) { anew([&] { exchangeTile(tile); }); });
   if (plan.totals)
     finishTotals();
   return status;
@@ -215,8 +220,8 @@ void GangEmitter::finishTotals() {
 
 LogicalResult GangEmitter::emitLate() {
   LogicalResult status = success();
-  Value finished = bytes(shared, plan.finishedAt), first = less(laneOf, i32(GangPlan::tokens));
-  loop(rank, mine, i32(plan.blocks), [&](Value tile) {
+  auto finishTile = [&](Value tile) {
+    Value finished = bytes(shared, plan.finishedAt), first = less(laneOf, i32(GangPlan::tokens));
     Value number = add(widen64(firstToken(tile)), widen64(bitAnd(laneOf, 15))), exists = less(number, rows);
     token64 = select(exists, number, sub(rows, i64(1)));
     live = arith::AndIOp::create(b, loc, first, exists);
@@ -224,13 +229,14 @@ LogicalResult GangEmitter::emitLate() {
     scalars.clear();
     scratchOf = Value();
     Value parity = bitAnd(divide(tile, plan.lateTiles), 1);
-    bindSums(plan.second, plan.lateDots, collect(lateSums, remainder(tile, plan.lateTiles), plan.lateCount, parity, /*patient=*/true));
+    bindSums(plan.second, plan.lateDots, collect(lateSums(), remainder(tile, plan.lateTiles), plan.lateCount, parity, /*patient=*/true));
     syncWarp();
     when(equal(laneOf, 0), [&] { LLVM::StoreOp::create(b, loc, tile, finished, 4, /*isVolatile=*/true); });
     for (Operation &op : plan.late.getBody().front().without_terminator())
       if (succeeded(status))
         status = emitNarrowOp(op);
-  });
+  };
+  loop(rank, mine, i32(plan.blocks), [&](Value tile) { anew([&] { finishTile(tile); }); });
   return status;
 }
 

@@ -380,6 +380,7 @@ private:
     plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
     plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
     plan.finishedAt = take(16);
+    plan.knownAt = take(16);
     plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] +
                               2 * GangPlan::givenStages + GangPlan::exchangeWarps));
     plan.sharedBytes = at;

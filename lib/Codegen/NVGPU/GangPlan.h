@@ -76,7 +76,7 @@ struct GangPlan {
   int64_t totals = 0;
 
   /// Shared memory, in bytes: beside the rings.
-  int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0,
+  int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0, knownAt = 0,
           barriers = 0, sharedBytes = 0;
   /// The workspace, which begins as ones: sums under way, then late sums of so many tiles.
   int64_t lateTiles = 0, exchangeBytes = 0, workspace = 0;

@@ -114,11 +114,9 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
 
 LogicalResult GangEmitter::emitProducts() {
   int64_t sumsOfStep = plan.pieces * pieceSums;
-  Value leader = equal(laneOf, 0), storer = arith::AndIOp::create(b, loc, leader, equal(inRole, GangPlan::productWarps - 1));
-  Value finished = bytes(shared, plan.finishedAt);
-  SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
-  SmallVector<Value> total = loop(i32(0), mine, i32(1), start, [&](Value tile, ValueRange carried) {
-    SmallVector<Value> sums(carried);
+  auto isStorer = [&] { return arith::AndIOp::create(b, loc, equal(laneOf, 0), equal(inRole, GangPlan::productWarps - 1)); };
+  auto multiplyTile = [&](Value tile, MutableArrayRef<Value> sums) {
+    Value leader = equal(laneOf, 0), storer = isStorer(), finished = bytes(shared, plan.finishedAt);
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     enter(tile);
     wait(full(rows.stage), rows.parity);
@@ -158,18 +156,23 @@ LogicalResult GangEmitter::emitProducts() {
             [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
       });
       syncWarp();
-      publish(all, lateSums, remainder(tile, plan.lateTiles), plan.lateCount, bitAnd(divide(tile, plan.lateTiles), 1));
+      publish(all, lateSums(), remainder(tile, plan.lateTiles), plan.lateCount, bitAnd(divide(tile, plan.lateTiles), 1));
     }
     // The warp whose rows leave waits last, until they have been read.
     when(equal(inRole, GangPlan::productWarps - 1), [&] {
       when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); });
       arrive(empty(rows.stage));
     });
+  };
+  SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
+  SmallVector<Value> total = loop(i32(0), mine, i32(1), start, [&](Value tile, ValueRange carried) {
+    SmallVector<Value> sums(carried);
+    anew([&] { multiplyTile(tile, sums); });
     return sums;
   });
   if (plan.outer)
     storeGradient(total);
-  when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
+  when(isStorer(), [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
   return success();
 }
 

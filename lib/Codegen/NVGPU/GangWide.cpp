@@ -77,8 +77,8 @@ LogicalResult GangEmitter::emitFirst() {
     enter(tile);
     boxOf = Value();
     if (!plan.firstOps.empty())
-      for (int64_t pass = 0; pass < 2; ++pass) {
-        local = add(mul(inRole, 4), add(shiftRight(laneOf, 4), pass * 2));
+      rolled(2, {}, [&](Value pass, ValueRange) -> SmallVector<Value> {
+        local = add(add(mul(inRole, 4), shiftRight(laneOf, 4)), mul(pass, 2));
         Value part = bitAnd(laneOf, 15);
         inBox = mul(part, chunkChannels);
         // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
@@ -90,16 +90,16 @@ LogicalResult GangEmitter::emitFirst() {
           for (Operation *op : plan.firstOps)
             if (succeeded(status))
               status = emitWide(op);
-          if (failed(status))
-            return;
           for (Value value : plan.keptFirst)
-            storeHome(value);
+            if (succeeded(status))
+              storeHome(value);
         }
-      }
+        return {};
+      });
     syncWarp();
     Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
     SmallVector<Parts> all = multiplyRows(plan.dots);
-    publish(all, exchange, bitAnd(tile, GangPlan::exchanges - 1), plan.sumCount, parity);
+    publish(all, exchange(), bitAnd(tile, GangPlan::exchanges - 1), plan.sumCount, parity);
     arrive(keptFull(kept.stage));
   });
   return status;
@@ -147,8 +147,8 @@ LogicalResult GangEmitter::emitSecond() {
     loadWeights();
   LogicalResult status = success();
   int64_t pieces = plan.pieces;
-  Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
   tiles([&](Value tile) {
+    Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     wait(full(rows.stage), rows.parity);
     if (hasOther()) {
@@ -184,19 +184,25 @@ LogicalResult GangEmitter::emitSecond() {
           y.push_back(two ? right[factors[f + 1].second] : i32(0));
           multiplyAdd(sums[product], x, y);
         }
-      for (int64_t half = 0; half < 2; ++half) {
-        local = add(row, half * 8);
+      // Rows 0 .. 7 of the products, then the others: the same code.
+      SmallVector<Value> halves[2];
+      for (int64_t half = 0; half < 2; ++half)
+        for (int64_t stream = 0; plan.projectT && stream < GangPlan::streams; ++stream)
+          for (ArrayRef<Value> of : {ArrayRef(sums[stream]), ArrayRef(sums[GangPlan::streams + stream])})
+            llvm::append_range(halves[half], of.slice(2 * half, 2));
+      rolled(2, halves[0], [&](Value half, ValueRange product) {
+        local = add(row, mul(half, 8));
         Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
         inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
         swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
         takeToken(tile, coefficients, from, /*zeroDead=*/false);
         beginChunk(chunkChannels);
-        SmallVector<Value> product;
-        for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
-          product.push_back(vectorOf({sums[stream][2 * half], sums[stream][2 * half + 1], sums[GangPlan::streams + stream][2 * half],
-                                      sums[GangPlan::streams + stream][2 * half + 1]}));
-        if (plan.projectT)
-          bindComputed(plan.projectT.getResult(), product);
+        if (plan.projectT) {
+          SmallVector<Value> vectors;
+          for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
+            vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
+          bindComputed(plan.projectT.getResult(), vectors);
+        }
         for (Value value : plan.keptSecond) {
           SmallVector<Value> words;
           for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
@@ -206,11 +212,11 @@ LogicalResult GangEmitter::emitSecond() {
         for (Operation *op : plan.secondOps)
           if (succeeded(status))
             status = emitWide(op);
-        if (failed(status))
-          return;
         for (RowStoreOp op : plan.rowStores)
-          storeHome(op.getValue());
-      }
+          if (succeeded(status))
+            storeHome(op.getValue());
+        return halves[1];
+      });
     }
     fenceShared();
     syncWarp();

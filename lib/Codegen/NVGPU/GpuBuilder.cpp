@@ -61,6 +61,17 @@ void GpuBuilder::loop(Value from, Value to, Value step, function_ref<void(Value)
   });
 }
 
+static LLVM::LoopAnnotationAttr notUnrolled(MLIRContext *context) {
+  auto disable = LLVM::LoopUnrollAttr::get(context, BoolAttr::get(context, true), {}, {}, {}, {}, {}, {});
+  return LLVM::LoopAnnotationAttr::get(context, {}, {}, {}, disable, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});
+}
+
+SmallVector<Value> GpuBuilder::rolled(int64_t count, ValueRange carried, function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  SmallVector<Value> results = loop(i32(0), i32(count), i32(1), carried, body);
+  std::prev(b.getInsertionPoint())->setDiscardableAttr("llvm.loop_annotation", notUnrolled(b.getContext()));
+  return results;
+}
+
 void GpuBuilder::when(Value condition, function_ref<void()> body) {
   scf::IfOp::create(b, loc, condition, [&](OpBuilder &, Location at) {
     body();
@@ -186,9 +197,7 @@ LogicalResult GpuBuilder::emitNarrow(RowNarrowOp op, ArrayRef<Value> arguments, 
   if (failed(emitRegion(op.getBody(), arguments, results)))
     return failure();
   // Loops of iterations stay loops: unrolled, twenty Sinkhorn iterations would not fit into the instruction cache.
-  auto disable = LLVM::LoopUnrollAttr::get(b.getContext(), b.getBoolAttr(true), {}, {}, {}, {}, {}, {});
-  auto annotation =
-      LLVM::LoopAnnotationAttr::get(b.getContext(), {}, {}, {}, disable, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});
+  LLVM::LoopAnnotationAttr annotation = notUnrolled(b.getContext());
   // Division by the hardware's reciprocal, within 2 ulp: the exact one is a dozen instructions and a branch, and these sequences are bound by latency.
   auto approximate = arith::FastMathFlags::arcp | arith::FastMathFlags::afn;
   for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)

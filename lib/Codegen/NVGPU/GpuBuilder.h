@@ -59,6 +59,8 @@ protected:
   SmallVector<Value> loop(Value from, Value to, Value step, ValueRange carried,
                           function_ref<SmallVector<Value>(Value, ValueRange)> body);
   void loop(Value from, Value to, Value step, function_ref<void(Value)> body);
+  /// The same, but not unrolled: code that is too long for the instruction cache gains nothing from it.
+  SmallVector<Value> rolled(int64_t count, ValueRange carried, function_ref<SmallVector<Value>(Value, ValueRange)> body);
   void when(Value condition, function_ref<void()> body);
   void barrier() { NVVM::BarrierOp::create(b, loc); }
   Value shuffle(Value value, int64_t lanes);

@@ -67,6 +67,7 @@ void TileEmitter::role(int64_t first, int64_t count, function_ref<void()> body) 
   Value relative = sub(warp, i32(first));
   when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, relative, i32(count)), [&] {
     inRole = relative;
+    roleFirst = first;
     body();
   });
 }

@@ -78,6 +78,7 @@ protected:
   Value workspace;
   Value rows; ///< i64
   Value shared, thread, laneOf, warp, inRole;
+  int64_t roleFirst = 0; ///< first warp of the role whose code is written
   Value token64, live;                         ///< the token's number among all; whether it exists
   DenseMap<Value, SmallVector<Value>> scalars; ///< narrow values of the token
 };
