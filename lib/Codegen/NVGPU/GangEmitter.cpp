@@ -59,24 +59,49 @@ void GangEmitter::begin() {
   mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(gangs, i32(1))), gang), gangs);
 }
 
-void GangEmitter::anew(function_ref<void()> body) {
-  SmallVector<Value *> names{&thread, &laneOf, &warp, &inRole, &rank, &gang, &gangs, &sliceStart};
-  SmallVector<Value> before = llvm::map_to_vector(names, [](Value *name) { return *name; });
-  Value known = LLVM::LoadOp::create(b, loc, VectorType::get({4}, b.getI32Type()), bytes(shared, plan.knownAt), 16, /*isVolatile=*/true);
-  thread = add(thread, lane(known, 0));
-  laneOf = bitAnd(thread, warpSize - 1);
-  warp = shiftRight(thread, 5);
-  inRole = sub(warp, i32(roleFirst));
-  rank = lane(known, 1);
-  gang = lane(known, 2);
-  gangs = lane(known, 3);
-  sliceStart = mul(rank, GangPlan::slice);
-  body();
-  for (auto [name, value] : llvm::zip(names, before))
+SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, int64_t beyond, ValueRange carried,
+                                      function_ref<void(Value, MutableArrayRef<Value>)> body) {
+  SmallVector<Value *> names{&thread, &laneOf, &warp, &inRole, &rank, &gang, &gangs, &mine, &sliceStart, &shared};
+  SmallVector<Value> outside = llvm::map_to_vector(names, [](Value *name) { return *name; });
+  auto known = [&](Type type, int64_t at, int64_t alignment) -> Value {
+    return LLVM::LoadOp::create(b, loc, type, bytes(shared, plan.knownAt + at), alignment, /*isVolatile=*/true);
+  };
+  SmallVector<Value> start{from};
+  llvm::append_range(start, carried);
+  auto loop = scf::WhileOp::create(
+      b, loc, TypeRange(ValueRange(start)), start,
+      [&](OpBuilder &, Location at, ValueRange values) {
+        scf::ConditionOp::create(b, at, less(values[0], add(known(b.getI32Type(), 16, 4), beyond)), values);
+      },
+      [&](OpBuilder &, Location at, ValueRange values) {
+        Value four = known(VectorType::get({4}, b.getI32Type()), 0, 16);
+        thread = add(thread, lane(four, 0));
+        laneOf = bitAnd(thread, warpSize - 1);
+        warp = shiftRight(thread, 5);
+        inRole = sub(warp, i32(roleFirst));
+        rank = lane(four, 1);
+        gang = lane(four, 2);
+        gangs = lane(four, 3);
+        Value two = known(VectorType::get({2}, b.getI32Type()), 16, 8);
+        mine = lane(two, 0);
+        shared = LLVM::IntToPtrOp::create(b, at, shared.getType(), lane(two, 1));
+        sliceStart = mul(rank, GangPlan::slice);
+        SmallVector<Value> next(values);
+        body(values[0], MutableArrayRef(next).drop_front());
+        next[0] = add(values[0], step);
+        scf::YieldOp::create(b, at, next);
+      });
+  for (auto [name, value] : llvm::zip(names, outside))
     *name = value;
+  return llvm::to_vector_of<Value>(loop.getResults().drop_front());
 }
 
 void GangEmitter::initBarriers() {
+  // What lies in the place of a coefficient is multiplied with zeros where there is no token, so it has to be a number.
+  Value zeros = vectorOf(SmallVector<Value>(4, i32(0)));
+  loop(thread, i32(early() * plan.coefficientBytes / 16), i32(GangPlan::threads),
+       [&](Value i) { store(zeros, bytes(shared, add(mul(i, 16), plan.coefficientsAt)), 16); });
+  fenceShared();
   when(equal(thread, 0), [&] {
     for (int64_t i = 0; i < early(); ++i) {
       initBarrier(full(i32(i)), 1);
@@ -97,6 +122,7 @@ void GangEmitter::initBarriers() {
       initBarrier(fetched(i32(i)), 1);
     store(i32(-1), bytes(shared, plan.finishedAt), 4);
     store(vectorOf({i32(0), rank, gang, gangs}), bytes(shared, plan.knownAt), 16);
+    store(vectorOf({mine, LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), shared)}), bytes(shared, plan.knownAt + 16), 8);
     NVVM::FenceMbarrierInitOp::create(b, loc);
     prefetchMaps();
   });
@@ -201,7 +227,7 @@ void GangEmitter::emitLoader() {
       });
     }
   };
-  loop(i32(0), add(mine, ahead), i32(1), [&](Value tile) { anew([&] { loadTile(tile); }); });
+  tiles(i32(0), 1, ahead, {}, [&](Value tile, MutableArrayRef<Value>) { loadTile(tile); });
 }
 
 } // namespace mlir::mhc::nvgpu

@@ -34,13 +34,13 @@ private:
   void begin();
   void initBarriers();
   void emitLoader();
-  /// for each tile of the gang, by its number among these.
+  /// for each tile of the gang from `from`, by its number among these, and as many more tiles as `beyond`. A thread reads anew who it is each time,
+  /// from shared memory, so that no compiler takes what follows from it out of the loop: there are too few registers to keep it, and beside the
+  /// stages the first-level cache is too small for what would be spilled. `body` may change what is carried.
+  SmallVector<Value> tiles(Value from, int64_t step, int64_t beyond, ValueRange carried, function_ref<void(Value, MutableArrayRef<Value>)> body);
   void tiles(function_ref<void(Value)> body) {
-    loop(i32(0), mine, i32(1), [&](Value tile) { anew([&] { body(tile); }); });
+    tiles(i32(0), 1, 0, {}, [&](Value tile, MutableArrayRef<Value>) { body(tile); });
   }
-  /// What is inside a loop over tiles: a thread reads there who it is from shared memory, so that no compiler takes what follows from it out of the
-  /// loop. There are too few registers to keep it, and beside the stages the first-level cache is too small for what would be spilled.
-  void anew(function_ref<void()> body);
   Value firstToken(Value tile); ///< i32
   /// Where the ring of `count` stages is at a tile.
   Ring at(Value tile, int64_t count) { return {remainder(tile, count), bitAnd(divide(tile, count), 1)}; }
@@ -88,8 +88,17 @@ private:
   LogicalResult emitFirst();
   LogicalResult emitSecond();
   void loadWeights();
-  /// Takes the coefficients that wide code needs of the token `local` of the tile.
-  void takeToken(Value tile, Value coefficients, Value given, bool zeroDead);
+  /// Takes the coefficients that wide code needs of the token `local` of the tile. Those of tokens past the last one are of another tile, and go with
+  /// rows of zeros.
+  void takeToken(Value coefficients, Value given);
+  /// A left operand of the product with phi transposed, and which registers of `weights` go with it.
+  struct Factor {
+    SmallVector<Value> registers;
+    int64_t weight, count;
+  };
+  using Factors = SmallVector<Factor>;
+  Factors loadFactors(Value from);
+  ArrayRef<Value> weightsOf(int64_t j, int64_t product, const Factor &factor);
   Value chunkPlace(Value wide, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp, ArrayRef<Value>) override {} // from their homes
@@ -104,8 +113,8 @@ private:
   Value holds();
   /// Calls `take` with the number of an element (static part, and what the lane adds) and its value.
   void forEachSum(Parts &parts, function_ref<void(int64_t, Value, Value)> take);
-  /// Parts of the given coefficients: for each piece of 8 columns high, then for each low; two registers each.
-  SmallVector<SmallVector<Value>> loadGiven(Value from, bool transposed);
+  /// Two parts of the given coefficients, two registers each: high pieces of 8 columns are 0 .. pieces - 1, low ones follow.
+  SmallVector<Value> loadGiven(Value from, int64_t first, int64_t second, bool transposed);
   void multiplyOuter(MutableArrayRef<Value> sums, Value given);
   void storeRows(Value tile);
   void storeGradient(ArrayRef<Value> sums);
@@ -136,7 +145,7 @@ private:
   int64_t box = 0;
   Value boxOf;                ///< or which it is
   Value scratchOf;            ///< narrow code of the exchange warps: coefficients of before
-  SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream][high, then low pieces]
+  SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream], then as loadFactors goes through them
 };
 
 } // namespace mlir::mhc::nvgpu

@@ -7,20 +7,25 @@
 
 #include "GangEmitter.h"
 
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
 namespace mlir::mhc::nvgpu {
 
 SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, Value parity, bool patient) {
   Value token = bitAnd(laneOf, 15), half = shiftRight(laneOf, 4);
   Value base = bytes(ring, widen64(mul(add(mul(place, plan.blocks * GangPlan::tokens), token), count * 4)));
-  int64_t rounds = llvm::divideCeil(plan.blocks, 2), quads = count / 4, most = std::max<int64_t>(1, 8 / quads);
-  SmallVector<Value> sums(count);
-  for (int64_t first = 0; first < rounds; first += most) {
-    int64_t here = std::min(most, rounds - first);
+  // As many at a time as there are registers for; a lane has every second block.
+  int64_t rounds = llvm::divideCeil(plan.blocks, 2), quads = count / 4, most = std::max<int64_t>(1, 10 / quads);
+  int64_t batches = llvm::divideCeil(rounds, most), here = llvm::divideCeil(rounds, batches);
+  SmallVector<Value> zeros(count, f32(0.0));
+  SmallVector<Value> sums = rolled(batches, zeros, [&](Value batch, ValueRange before) {
+    SmallVector<Value> blocks;
+    for (int64_t n = 0; n < here; ++n)
+      blocks.push_back(add(add(half, mul(batch, 2 * here)), 2 * n));
     auto loadAll = [&] {
       SmallVector<Value> words;
-      for (int64_t n = first; n < first + here; ++n) {
-        Value block = min(add(half, 2 * n), i32(plan.blocks - 1));
-        Value row = bytes(base, widen64(mul(block, GangPlan::tokens * count * 4)));
+      for (Value block : blocks) {
+        Value row = bytes(base, widen64(mul(min(block, i32(plan.blocks - 1)), GangPlan::tokens * count * 4)));
         for (int64_t quad = 0; quad < quads; ++quad)
           llvm::append_range(words, loadWords(bytes(row, quad * 16)));
       }
@@ -43,15 +48,16 @@ SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, 
                                       LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
           scf::YieldOp::create(b, at);
         });
-    SmallVector<Value> words = llvm::to_vector_of<Value>(again.getResults());
+    SmallVector<Value> next(before);
     for (int64_t n = 0; n < here; ++n)
       for (int64_t e = 0; e < count; ++e) {
-        Value value = arith::BitcastOp::create(b, loc, compute, words[n * count + e]);
-        if (2 * (first + n) + 1 >= plan.blocks)
-          value = select(less(add(half, 2 * (first + n)), i32(plan.blocks)), value, f32(0.0));
-        sums[e] = sums[e] ? addFloat(sums[e], value) : value;
+        Value value = arith::BitcastOp::create(b, loc, compute, again.getResult(n * count + e));
+        if (2 * batches * here > plan.blocks)
+          value = select(less(blocks[n], i32(plan.blocks)), value, f32(0.0));
+        next[e] = addFloat(next[e], value);
       }
-  }
+    return next;
+  });
   for (Value &sum : sums)
     sum = addFloat(sum, shuffle(sum, 16));
   return sums;
@@ -105,6 +111,23 @@ void GangEmitter::fetch(Value tile, Value scratch) {
   }
 }
 
+/// Moves what does not follow from `mark` in front of it: pure code, loads of what is there by then, and stores of a slot's pieces.
+static void moveBefore(Operation *mark) {
+  llvm::DenseSet<Operation *> stays{mark};
+  for (Operation *op = mark->getNextNode(), *next; op; op = next) {
+    next = op->getNextNode();
+    auto load = dyn_cast<LLVM::LoadOp>(op);
+    bool moves = isMemoryEffectFree(op) || (load && !load.getVolatile_()) || isa<scf::IfOp>(op);
+    op->walk([&](Operation *inside) {
+      moves &= llvm::none_of(inside->getOperands(), [&](Value operand) { return stays.contains(operand.getDefiningOp()); });
+    });
+    if (moves)
+      op->moveBefore(mark);
+    else
+      stays.insert(op);
+  }
+}
+
 /// Into a slot: the factors of phi as high and low parts of bf16, zeros for tokens that do not exist; other results as they are.
 void GangEmitter::give(Value slot, Value given) {
   auto yielded = [&](Value result) {
@@ -117,18 +140,20 @@ void GangEmitter::give(Value slot, Value given) {
   SmallVector<SmallVector<Value>> others;
   for (auto [result, place] : plan.results)
     others.push_back(yielded(result));
-  Value token = bitAnd(laneOf, 15), mask = bitAnd(shiftRight(token, 1), 3);
-  when(less(laneOf, i32(GangPlan::tokens)), [&] {
-    for (int64_t p = 0; p < plan.pieces; ++p) {
-      width = 8;
-      Value all = vectorOf(ArrayRef(factors).slice(p * 8, 8));
-      Rounded high = round(all, b.getBF16Type());
-      Value low = round(arith::SubFOp::create(b, loc, all, high.widened), b.getBF16Type()).stored;
-      Value to = bytes(slot, add(mul(token, 64), mul(exclusiveOr(mask, i32(p)), 16)));
+  Value token = bitAnd(laneOf, 15), mask = bitAnd(shiftRight(token, 1), 3), first = less(laneOf, i32(GangPlan::tokens));
+  for (int64_t p = 0; p < plan.pieces; ++p) {
+    width = 8;
+    Value all = vectorOf(ArrayRef(factors).slice(p * 8, 8));
+    Rounded high = round(all, b.getBF16Type());
+    Value low = round(arith::SubFOp::create(b, loc, all, high.widened), b.getBF16Type()).stored;
+    Value to = bytes(slot, add(mul(token, 64), mul(exclusiveOr(mask, i32(p)), 16)));
+    when(first, [&] {
       store(high.stored, to, 16);
       store(low, bytes(to, GangPlan::partBytes), 16);
-    }
-    width = 1;
+    });
+  }
+  width = 1;
+  when(first, [&] {
     Value row = bytes(bytes(slot, 2 * GangPlan::partBytes), mul(token, plan.resultCount * 4));
     int64_t at = 0;
     for (ArrayRef<Value> values : others)
@@ -162,11 +187,19 @@ LogicalResult GangEmitter::emitExchange() {
     scalars.clear();
     scratchOf = scratch;
     Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
-    bindSums(plan.first, plan.dots, collect(exchange(), round, plan.sumCount, parity, /*patient=*/false));
-    // First what the rows wait for.
+    // First what the rows wait for, and of this what the sums have nothing to do with before them.
+    Operation *mark = &*std::prev(b.getInsertionPoint());
+    SmallVector<Value> collected = collect(exchange(), round, plan.sumCount, parity, /*patient=*/false);
+    bindSums(plan.first, plan.dots, collected);
+    for (mark = mark->getNextNode(); !isa<scf::ForOp>(mark);)
+      mark = mark->getNextNode();
     give(givenAt(slot.stage), plan.given);
+    moveBefore(mark);
     syncWarp();
     when(leader, [&] { arriveAlone(given(slot.stage)); });
+    // The rest begins from the coefficients again: values that are kept across the loop that looks for sums leave that no registers.
+    scalars.clear();
+    bindSums(plan.first, plan.dots, collected);
     for (Operation &op : block.without_terminator()) {
       bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
       if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))
@@ -188,7 +221,7 @@ LogicalResult GangEmitter::emitExchange() {
     });
     scratchOf = Value();
   };
-  loop(inRole, mine, i32(GangPlan::exchangeWarps), [&](Value tile) { anew([&] { exchangeTile(tile); }); });
+  tiles(inRole, GangPlan::exchangeWarps, 0, {}, [&](Value tile, MutableArrayRef<Value>) { exchangeTile(tile); });
   if (plan.totals)
     finishTotals();
   return status;
@@ -236,7 +269,7 @@ LogicalResult GangEmitter::emitLate() {
       if (succeeded(status))
         status = emitNarrowOp(op);
   };
-  loop(rank, mine, i32(plan.blocks), [&](Value tile) { anew([&] { finishTile(tile); }); });
+  tiles(rank, plan.blocks, 0, {}, [&](Value tile, MutableArrayRef<Value>) { finishTile(tile); });
   return status;
 }
 

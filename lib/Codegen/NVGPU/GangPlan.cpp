@@ -357,6 +357,7 @@ private:
     // The most stages that fit, where rows are waited for most.
     constexpr int64_t choices[][3] = {{6, 5, 3}, {5, 4, 3}, {5, 3, 3}, {4, 3, 4}, {4, 3, 3}, {5, 2, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
     for (auto &choice : choices) {
+      if (const char *dev = getenv("GANG_STAGES"); dev && (choice[0] != dev[0] - '0' || choice[1] != dev[1] - '0' || choice[2] != dev[2] - '0')) continue;
       for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
         plan.stages[ring] = choice[ring];
       if (place())
@@ -380,7 +381,7 @@ private:
     plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
     plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
     plan.finishedAt = take(16);
-    plan.knownAt = take(16);
+    plan.knownAt = take(32);
     plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] +
                               2 * GangPlan::givenStages + GangPlan::exchangeWarps));
     plan.sharedBytes = at;

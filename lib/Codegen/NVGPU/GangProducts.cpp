@@ -68,22 +68,16 @@ void GangEmitter::forEachSum(Parts &parts, function_ref<void(int64_t, Value, Val
       take(parts.first + 2 * half * ofStream + i * ofOther, more, parts.sums[i / 2][2 * half + i % 2]);
 }
 
-SmallVector<SmallVector<Value>> GangEmitter::loadGiven(Value from, bool transposed) {
+SmallVector<Value> GangEmitter::loadGiven(Value from, int64_t first, int64_t second, bool transposed) {
   Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
-  Value token = add(inMatrix, mul(bitAnd(matrix, 1), 8)), mask = bitAnd(shiftRight(token, 1), 3), row = mul(token, 64);
-  Value isSecond = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, shiftRight(matrix, 1), i32(0));
-  auto place = [&](int64_t factor) {
-    int64_t part = factor / plan.pieces, piece = factor % plan.pieces;
-    return add(mul(exclusiveOr(mask, i32(piece)), 16), part * GangPlan::partBytes);
+  Value token = add(inMatrix, mul(bitAnd(matrix, 1), 8)), mask = bitAnd(shiftRight(token, 1), 3);
+  auto place = [&](int64_t part) {
+    return add(mul(exclusiveOr(mask, i32(part % plan.pieces)), 16), part / plan.pieces * GangPlan::partBytes);
   };
-  SmallVector<SmallVector<Value>> factors;
-  for (int64_t factor = 0; factor < 2 * plan.pieces; factor += 2) {
-    Value at = add(row, select(isSecond, place(factor + 1), place(factor)));
-    SmallVector<Value> four = loadMatrices(bytes(from, at), transposed);
-    factors.push_back({four[0], four[1]});
-    factors.push_back({four[2], four[3]});
-  }
-  return factors;
+  Value at = place(first);
+  if (second != first)
+    at = select(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, shiftRight(matrix, 1), i32(0)), place(second), at);
+  return loadMatrices(bytes(from, add(mul(token, 64), at)), transposed);
 }
 
 void GangEmitter::storeRows(Value tile) {
@@ -100,7 +94,12 @@ static constexpr int64_t pieceSums = 4;
 /// What a tile adds to phi's gradient.
 void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
   Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
-  SmallVector<SmallVector<Value>> right = loadGiven(given, /*transposed=*/true);
+  SmallVector<SmallVector<Value>> right;
+  for (int64_t part = 0; part < 2 * plan.pieces; part += 2) {
+    SmallVector<Value> four = loadGiven(given, part, part + 1, /*transposed=*/true);
+    right.push_back({four[0], four[1]});
+    right.push_back({four[2], four[3]});
+  }
   Value from = bytes(homeOf(plan.outer.getValue()), add(mul(inRole, GangPlan::boxBytes), mul(add(inMatrix, mul(shiftRight(matrix, 1), 8)), 128)));
   for (int64_t step = 0; step < steps; ++step) {
     Value piece = add(bitAnd(matrix, 1), step % 4 * 2);
@@ -165,11 +164,7 @@ LogicalResult GangEmitter::emitProducts() {
     });
   };
   SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
-  SmallVector<Value> total = loop(i32(0), mine, i32(1), start, [&](Value tile, ValueRange carried) {
-    SmallVector<Value> sums(carried);
-    anew([&] { multiplyTile(tile, sums); });
-    return sums;
-  });
+  SmallVector<Value> total = tiles(i32(0), 1, 0, start, multiplyTile);
   if (plan.outer)
     storeGradient(total);
   when(isStorer(), [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });

@@ -41,19 +41,15 @@ Value GangEmitter::channel() {
 
 LogicalResult GangEmitter::emitOther(Operation *op) { return op->emitOpError("expected wide code of family group"); }
 
-void GangEmitter::takeToken(Value tile, Value coefficients, Value given, bool zeroDead) {
+void GangEmitter::takeToken(Value coefficients, Value given) {
   scalars.clear();
-  if (zeroDead) {
-    token64 = add(widen64(firstToken(tile)), widen64(local));
-    live = less(token64, rows);
-  }
   auto take = [&](Value value, Value row) {
     int64_t elements = cast<NarrowType>(value.getType()).getNumElements(), piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
     SmallVector<Value> &values = scalars[value];
     for (int64_t e = 0; e < elements; e += piece) {
       Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
       for (int64_t i = 0; i < piece; ++i)
-        values.push_back(zeroDead ? select(live, lane(loaded, i), f32(0.0)) : lane(loaded, i));
+        values.push_back(lane(loaded, i));
     }
   };
   for (auto [value, place] : plan.coefficients)
@@ -84,7 +80,7 @@ LogicalResult GangEmitter::emitFirst() {
         // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
         Value piece = exclusiveOr(shiftRight(part, 1), bitAnd(local, 7));
         swizzled = add(mul(local, 128), add(mul(piece, 16), mul(bitAnd(part, 1), 8)));
-        takeToken(tile, bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt)), Value(), /*zeroDead=*/true);
+        takeToken(bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt)), Value());
         for (box = 0; box < GangPlan::boxes; ++box) {
           beginChunk(chunkChannels);
           for (Operation *op : plan.firstOps)
@@ -137,16 +133,42 @@ void GangEmitter::loadWeights() {
           high.push_back(upper.stored);
           low.push_back(round(arith::SubFOp::create(b, loc, both, upper.widened), b.getBF16Type()).stored);
         }
-        llvm::append_range(weights, high);
-        llvm::append_range(weights, low);
+        // Pairs of pieces lie side by side, since a product takes them so; an odd piece beside its own low part.
+        for (int64_t p = 0; p + 1 < plan.pieces; p += 2)
+          llvm::append_range(weights, ArrayRef<Value>{high[p], high[p + 1], low[p], low[p + 1]});
+        if (plan.pieces % 2)
+          llvm::append_range(weights, ArrayRef<Value>{high.back(), low.back()});
       }
+}
+
+/// (high + low) (high + low) without low x low. Pairs of pieces make three products of k = 16, an odd one: high x (high, low), and low x high of k = 8.
+GangEmitter::Factors GangEmitter::loadFactors(Value from) {
+  auto part = [&](int64_t piece, bool low) { return low * plan.pieces + piece; };
+  Factors factors;
+  int64_t place = 0;
+  for (int64_t p = 0; p + 1 < plan.pieces; p += 2, place += 4) {
+    SmallVector<Value> high = loadGiven(from, part(p, false), part(p + 1, false), /*transposed=*/false);
+    factors.push_back({high, place, 2});
+    factors.push_back({loadGiven(from, part(p, true), part(p + 1, true), /*transposed=*/false), place, 2});
+    factors.push_back({high, place + 2, 2});
+  }
+  if (int64_t last = plan.pieces - 1; last % 2 == 0) {
+    factors.push_back({loadGiven(from, part(last, false), part(last, false), /*transposed=*/false), place, 2});
+    SmallVector<Value> low = loadGiven(from, part(last, true), part(last, true), /*transposed=*/false);
+    low.truncate(2);
+    factors.push_back({low, place, 1});
+  }
+  return factors;
+}
+
+ArrayRef<Value> GangEmitter::weightsOf(int64_t j, int64_t product, const Factor &factor) {
+  return ArrayRef(weights).slice((j * 2 * GangPlan::streams + product) * 2 * plan.pieces + factor.weight, factor.count);
 }
 
 LogicalResult GangEmitter::emitSecond() {
   if (plan.projectT)
     loadWeights();
   LogicalResult status = success();
-  int64_t pieces = plan.pieces;
   tiles([&](Value tile) {
     Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
@@ -164,26 +186,14 @@ LogicalResult GangEmitter::emitSecond() {
     box = 0;
     Value from = plan.first ? givenAt(slot.stage) : Value(),
           coefficients = bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt));
-    SmallVector<SmallVector<Value>> left;
+    Factors left;
     if (plan.projectT)
-      left = loadGiven(from, /*transposed=*/false);
-    // Pairs of factors, each 8 columns: high x high, low x high, high x low. Two of them are one product.
-    SmallVector<std::pair<int64_t, int64_t>> factors;
-    for (auto [x, y] : {std::pair(0, 0), std::pair(1, 0), std::pair(0, 1)})
-      for (int64_t p = 0; plan.projectT && p < pieces; ++p)
-        factors.push_back({x * pieces + p, y * pieces + p});
+      left = loadFactors(from);
     for (int64_t j = 0; j < 2; ++j) {
       SmallVector<SmallVector<Value>> sums(2 * GangPlan::streams, SmallVector<Value>(4, f32(0.0)));
-      for (size_t f = 0; f < factors.size(); f += 2)
-        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
-          ArrayRef<Value> right = ArrayRef(weights).slice((j * 2 * GangPlan::streams + product) * 2 * pieces, 2 * pieces);
-          SmallVector<Value> x(left[factors[f].first]), y{right[factors[f].second]};
-          bool two = f + 1 < factors.size();
-          // An odd one out is multiplied with zeros.
-          llvm::append_range(x, two ? ArrayRef<Value>(left[factors[f + 1].first]) : ArrayRef<Value>{i32(0), i32(0)});
-          y.push_back(two ? right[factors[f + 1].second] : i32(0));
-          multiplyAdd(sums[product], x, y);
-        }
+      for (size_t f = 0; f < left.size(); ++f)
+        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product)
+          multiplyAdd(sums[product], left[f].registers, weightsOf(j, product, left[f]));
       // Rows 0 .. 7 of the products, then the others: the same code.
       SmallVector<Value> halves[2];
       for (int64_t half = 0; half < 2; ++half)
@@ -195,7 +205,7 @@ LogicalResult GangEmitter::emitSecond() {
         Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
         inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
         swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
-        takeToken(tile, coefficients, from, /*zeroDead=*/false);
+        takeToken(coefficients, from);
         beginChunk(chunkChannels);
         if (plan.projectT) {
           SmallVector<Value> vectors;
@@ -209,9 +219,15 @@ LogicalResult GangEmitter::emitSecond() {
             words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
           bindStored(value, words);
         }
+        Operation *before = &*std::prev(b.getInsertionPoint());
         for (Operation *op : plan.secondOps)
           if (succeeded(status))
             status = emitWide(op);
+        // Nothing here has to have the bits of another kernel: sums of products may be contracted.
+        for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)
+          if (auto arithmetic = dyn_cast<arith::ArithFastMathInterface>(*it))
+            it->setAttr(arithmetic.getFastMathAttrName(),
+                        arith::FastMathFlagsAttr::get(b.getContext(), arithmetic.getFastMathFlagsAttr().getValue() | arith::FastMathFlags::contract));
         for (RowStoreOp op : plan.rowStores)
           if (succeeded(status))
             storeHome(op.getValue());

@@ -118,7 +118,7 @@ SmallVector<Value> TileEmitter::loadMatrices(Value place, bool transposed) {
 
 void TileEmitter::multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left, ArrayRef<Value> right) {
   auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, compute));
-  Value product = NVVM::MmaOp::create(b, loc, type, left, right, sums, ArrayRef<int64_t>{16, 8, 16}, std::nullopt, std::nullopt,
+  Value product = NVVM::MmaOp::create(b, loc, type, left, right, sums, ArrayRef<int64_t>{16, 8, 8 * int64_t(right.size())}, std::nullopt, std::nullopt,
                                       std::array<NVVM::MMATypes, 2>{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
                                       std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
   for (int64_t i = 0; i < 4; ++i)

@@ -57,7 +57,7 @@ protected:
   Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, loc, condition, x, y); }
   /// Four registers of 8 x 8 matrices of bf16; lane l gives the address of row l mod 8 of matrix l / 8.
   SmallVector<Value> loadMatrices(Value place, bool transposed = false);
-  /// sums += left [16, 16] right [16, 8], bf16, in the registers' layout of m16n8k16.
+  /// sums += left [16, k] right [k, 8], bf16, in the registers' layout of m16n8k16, or m16n8k8 where `right` is one register.
   void multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left, ArrayRef<Value> right);
 
   //===--- Narrow code --------------------------------------------------------===//
