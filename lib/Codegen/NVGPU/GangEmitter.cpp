@@ -26,7 +26,8 @@ LogicalResult GangEmitter::run() {
   });
   role(products, GangPlan::productWarps, [&] {
     setRegisters(GangPlan::productRegisters);
-    emit(&GangEmitter::emitProducts);
+    if (plan.outer || plan.late)
+      emitProducts();
   });
   role(service, GangPlan::serviceWarps, [&] {
     setRegisters(GangPlan::serviceRegisters);
@@ -35,7 +36,7 @@ LogicalResult GangEmitter::run() {
       when(less(service, i32(GangPlan::exchangeWarps)), [&] { emit(&GangEmitter::emitExchange); });
     if (plan.late)
       when(equal(service, GangPlan::exchangeWarps), [&] { emit(&GangEmitter::emitLate); });
-    when(equal(service, GangPlan::exchangeWarps + 1), [&] { when(equal(laneOf, 0), [&] { emitLoader(); }); });
+    when(equal(service, GangPlan::exchangeWarps + 1), [&] { emitMover(); });
   });
   LLVM::ReturnOp::create(b, loc, ValueRange{});
   return status;
@@ -82,9 +83,8 @@ SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, int64_t beyond, 
         rank = lane(four, 1);
         gang = lane(four, 2);
         gangs = lane(four, 3);
-        Value two = known(VectorType::get({2}, b.getI32Type()), 16, 8);
-        mine = lane(two, 0);
-        shared = LLVM::IntToPtrOp::create(b, at, shared.getType(), lane(two, 1));
+        mine = known(b.getI32Type(), 16, 4);
+        shared = LLVM::IntToPtrOp::create(b, at, shared.getType(), known(b.getI64Type(), 24, 8));
         sliceStart = mul(rank, GangPlan::slice);
         SmallVector<Value> next(values);
         body(values[0], MutableArrayRef(next).drop_front());
@@ -105,14 +105,14 @@ void GangEmitter::initBarriers() {
   when(equal(thread, 0), [&] {
     for (int64_t i = 0; i < early(); ++i) {
       initBarrier(full(i32(i)), 1);
-      initBarrier(empty(i32(i)), GangPlan::productWarps);
       initBarrier(done(i32(i)), GangPlan::secondWarps);
+      initBarrier(empty(i32(i)), GangPlan::productWarps);
     }
     for (int64_t i = 0; i < plan.stages[GangPlan::other]; ++i)
       initBarrier(fullOther(i32(i)), 1);
     for (int64_t i = 0; i < keptStages(); ++i) {
       initBarrier(keptFull(i32(i)), GangPlan::firstWarps);
-      initBarrier(keptEmpty(i32(i)), GangPlan::productWarps);
+      initBarrier(keptEmpty(i32(i)), GangPlan::secondWarps + GangPlan::productWarps);
     }
     for (int64_t i = 0; i < GangPlan::givenStages; ++i) {
       initBarrier(given(i32(i)), 1);
@@ -122,7 +122,8 @@ void GangEmitter::initBarriers() {
       initBarrier(fetched(i32(i)), 1);
     store(i32(-1), bytes(shared, plan.finishedAt), 4);
     store(vectorOf({i32(0), rank, gang, gangs}), bytes(shared, plan.knownAt), 16);
-    store(vectorOf({mine, LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), shared)}), bytes(shared, plan.knownAt + 16), 8);
+    store(mine, bytes(shared, plan.knownAt + 16), 4);
+    store(LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), shared), bytes(shared, plan.knownAt + 24), 8);
     NVVM::FenceMbarrierInitOp::create(b, loc);
     prefetchMaps();
   });
@@ -146,19 +147,54 @@ Value GangEmitter::homeOf(Value wide) {
 // Memory that blocks exchange
 //===----------------------------------------------------------------------===//
 
-void GangEmitter::publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity) {
+static Value withParity(OpBuilder &b, Location loc, Value word, Value parity) {
+  Value even = arith::AndIOp::create(b, loc, word, arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(-2)));
+  return arith::OrIOp::create(b, loc, even, parity);
+}
+
+void GangEmitter::publish(MutableArrayRef<Parts> all, Value place, Value parity) {
   when(holds(), [&] {
     Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
     Value row = add(mul(add(mul(place, plan.blocks), rank), GangPlan::tokens), token);
-    Value to = bytes(ring, widen64(mul(row, count * 4)));
+    Value to = bytes(exchange(), widen64(mul(row, plan.sumCount * 4)));
     for (Parts &parts : all)
       forEachSum(parts, [&](int64_t element, Value more, Value sum) {
-        Value word = arith::OrIOp::create(b, loc, bitAnd(arith::BitcastOp::create(b, loc, b.getI32Type(), sum), -2), parity);
+        Value word = withParity(b, loc, arith::BitcastOp::create(b, loc, b.getI32Type(), sum), parity);
         LLVM::StoreOp::create(b, loc, word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), /*alignment=*/4, /*isVolatile=*/false,
-                              /*isNonTemporal=*/false,
-                              /*isInvariantGroup=*/false, LLVM::AtomicOrdering::monotonic, "device");
+                              /*isNonTemporal=*/false, /*isInvariantGroup=*/false, LLVM::AtomicOrdering::monotonic, "device");
       });
   });
+}
+
+void GangEmitter::publishLate(Value tile) {
+  // The place of these sums is free when its last round has been added up: see the plan.
+  Value finished = bytes(shared, plan.finishedAt), behind = sub(sub(tile, i32(plan.lateLag)), rank);
+  when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, behind, i32(0)), [&] {
+    Value needed = add(mul(divide(behind, plan.blocks), plan.blocks), rank);
+    scf::WhileOp::create(
+        b, loc, TypeRange{}, ValueRange{},
+        [&](OpBuilder &, Location at, ValueRange) {
+          Value last = LLVM::LoadOp::create(b, at, b.getI32Type(), finished, 4, /*isVolatile=*/true);
+          scf::ConditionOp::create(b, at, less(last, needed), ValueRange{});
+        },
+        [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
+  });
+  syncWarp();
+  int64_t size = GangPlan::tokens * plan.lateCount * 4;
+  Value from = coefficientsAt(at(tile, GangPlan::early).stage), parity = bitAnd(divide(tile, plan.lateTiles), 1);
+  Value to = bytes(lateSums(), widen64(mul(add(mul(remainder(tile, plan.lateTiles), plan.blocks), rank), size)));
+  for (int64_t first = 0; first < size; first += warpSize * 16) {
+    Value at = add(mul(laneOf, 16), first);
+    when(less(at, i32(size)), [&] {
+      SmallVector<Value> operands{bytes(to, widen64(at))};
+      Value four = load(VectorType::get({4}, b.getI32Type()), bytes(from, at), 16);
+      for (int64_t i = 0; i < 4; ++i)
+        operands.push_back(withParity(b, loc, lane(four, i), parity));
+      LLVM::InlineAsmOp::create(b, loc, TypeRange{}, operands, "st.relaxed.gpu.global.v4.b32 [$0], {$1, $2, $3, $4};", "l,r,r,r,r,~{memory}",
+                                /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+    });
+  }
+  syncWarp();
 }
 
 SmallVector<Value> GangEmitter::loadWords(Value pointer) {
@@ -172,62 +208,6 @@ SmallVector<Value> GangEmitter::loadWords(Value pointer) {
   for (int64_t i = 0; i < 4; ++i)
     words.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
   return words;
-}
-
-//===----------------------------------------------------------------------===//
-// The loader: one thread
-//===----------------------------------------------------------------------===//
-
-void GangEmitter::emitLoader() {
-  int64_t ahead = hasOther() ? early() - plan.stages[GangPlan::other] : 0;
-  auto loadRows = [&](GangPlan::RingOf ring, Value stage, Value tile, Value barrier) {
-    stageBase[ring] = stageOf(ring, stage);
-    for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
-      if (plan.homes.lookup(load.getResult()).ring != ring)
-        continue;
-      SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
-      NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, homeOf(load.getResult()), maps[i], box, barrier, ValueRange{}, Value(), Value(),
-                                                             NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
-    }
-  };
-  // The products leave both rings at once: what frees the stage of `early` for a tile frees that of `other` for an earlier one.
-  auto loadTile = [&](Value tile) {
-    Ring ring = at(tile, GangPlan::early);
-    waitFree(empty(ring.stage), ring);
-    when(less(tile, mine), [&] {
-      Value barrier = full(ring.stage), first64 = widen64(firstToken(tile));
-      Value count = i32(plan.loadedBytes[GangPlan::early]);
-      // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between
-      // them).
-      Value valid = min(i64(GangPlan::tokens), sub(rows, first64));
-      SmallVector<Value> sizes;
-      for (auto [value, place] : plan.coefficients) {
-        int64_t row = cast<NarrowType>(value.getType()).getNumElements() * 4;
-        sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16)));
-        count = add(count, sizes.back());
-      }
-      expect(barrier, count);
-      loadRows(GangPlan::early, ring.stage, tile, barrier);
-      Value to = bytes(shared, add(mul(ring.stage, plan.coefficientBytes), plan.coefficientsAt));
-      for (auto [entry, size] : llvm::zip(plan.coefficients, sizes)) {
-        auto inside =
-            plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(entry.first).getResultNumber()).getDefiningOp<RowLoadOp>();
-        Value source = pointers[cast<BlockArgument>(inside.getSource()).getArgNumber()];
-        int64_t elements = cast<NarrowType>(entry.first.getType()).getNumElements();
-        NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(to, entry.second), address(source, compute, mul(first64, elements)), barrier,
-                                                         size, Value(), Value());
-      }
-    });
-    if (hasOther()) {
-      Value before = sub(tile, i32(ahead));
-      when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, before, i32(0)), [&] {
-        Value stage = remainder(before, plan.stages[GangPlan::other]), barrier = fullOther(stage);
-        expect(barrier, i32(plan.loadedBytes[GangPlan::other]));
-        loadRows(GangPlan::other, stage, before, barrier);
-      });
-    }
-  };
-  tiles(i32(0), 1, ahead, {}, [&](Value tile, MutableArrayRef<Value>) { loadTile(tile); });
 }
 
 } // namespace mlir::mhc::nvgpu

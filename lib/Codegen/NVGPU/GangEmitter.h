@@ -2,13 +2,13 @@
 //
 // One persistent kernel of gangs of blocks (GangPlan.h). Its warps have roles, and go through the tiles at their own pace:
 //
-//   loader     brings rows and coefficients of a tile by the tensor memory accelerator
+//   mover      brings rows and coefficients of a tile and takes rows and late sums away, by the tensor memory accelerator
 //   first      elementwise code of the first wide phase, what it rounds into a ring of its own; products of rows; the block's sums, into memory
 //   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs;
 //              sums over the tokens
 //   second     elementwise code of the second phase, in place; the product with phi transposed, whose slice stays in registers as bf16 high and
 //              low parts
-//   products   rows out to memory; phi's gradient, which stays in registers; products of rows, into memory
+//   products   phi's gradient, which stays in registers; the last products of rows
 //   late       tile after tile in turn a block adds up the late sums of all and runs the last narrow phase: nobody waits for it
 //
 // Sums go through rings in memory whose words carry the parity of their round in the lowest bit: they are their own flags.
@@ -33,7 +33,6 @@ private:
 
   void begin();
   void initBarriers();
-  void emitLoader();
   /// for each tile of the gang from `from`, by its number among these, and as many more tiles as `beyond`. A thread reads anew who it is each time,
   /// from shared memory, so that no compiler takes what follows from it out of the loop: there are too few registers to keep it, and beside the
   /// stages the first-level cache is too small for what would be spilled. `body` may change what is carried.
@@ -50,13 +49,13 @@ private:
   bool hasOther() const { return plan.loadedBytes[GangPlan::other] > 0; }
 
   Value barrierAt(int64_t first, Value index) { return bytes(bytes(shared, plan.barriers + 8 * first), mul(index, 8)); }
-  Value full(Value stage) { return barrierAt(0, stage); }                ///< loader to all
-  Value empty(Value stage) { return barrierAt(early(), stage); }         ///< products to loader
-  Value done(Value stage) { return barrierAt(2 * early(), stage); }      ///< second to products
-  Value fullOther(Value stage) { return barrierAt(3 * early(), stage); } ///< loader to second
+  Value full(Value stage) { return barrierAt(0, stage); }                ///< mover to first, second
+  Value done(Value stage) { return barrierAt(early(), stage); }          ///< second to products, mover
+  Value empty(Value stage) { return barrierAt(2 * early(), stage); }     ///< products to mover
+  Value fullOther(Value stage) { return barrierAt(3 * early(), stage); } ///< mover to second
   int64_t afterOther() const { return 3 * early() + plan.stages[GangPlan::other]; }
   Value keptFull(Value stage) { return barrierAt(afterOther(), stage); }                 ///< first to second, products
-  Value keptEmpty(Value stage) { return barrierAt(afterOther() + keptStages(), stage); } ///< products to first
+  Value keptEmpty(Value stage) { return barrierAt(afterOther() + keptStages(), stage); } ///< back
   int64_t afterKept() const { return afterOther() + 2 * keptStages(); }
   Value given(Value stage) { return barrierAt(afterKept(), stage); }                               ///< exchange to second, products
   Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }       ///< back
@@ -77,9 +76,10 @@ private:
   /// This gang's in the workspace.
   Value exchange() { return bytes(workspace, mul(widen64(gang), plan.workspace)); }
   Value lateSums() { return bytes(exchange(), plan.exchangeBytes); }
+  Value coefficientsAt(Value stage) { return bytes(shared, add(mul(stage, plan.coefficientBytes), plan.coefficientsAt)); }
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
-  /// A block's sums into the place of this round of a ring in memory, by the lanes that hold them: [place][block][token][sum].
-  void publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity);
+  /// A block's sums of the warp's tokens into the place of this round of the exchange, by the lanes that hold them: [place][block][token][sum].
+  void publish(MutableArrayRef<Parts> all, Value place, Value parity);
   /// Four words of such a ring, past the first-level cache.
   SmallVector<Value> loadWords(Value pointer);
 
@@ -108,7 +108,7 @@ private:
 
   //===--- Tensor cores (GangProducts.cpp) -----------------------------------===//
 
-  LogicalResult emitProducts();
+  void emitProducts();
   SmallVector<Parts> multiplyRows(ArrayRef<std::pair<RowDotOp, int64_t>> dots);
   Value holds();
   /// Calls `take` with the number of an element (static part, and what the lane adds) and its value.
@@ -116,8 +116,17 @@ private:
   /// Two parts of the given coefficients, two registers each: high pieces of 8 columns are 0 .. pieces - 1, low ones follow.
   SmallVector<Value> loadGiven(Value from, int64_t first, int64_t second, bool transposed);
   void multiplyOuter(MutableArrayRef<Value> sums, Value given);
-  void storeRows(Value tile);
   void storeGradient(ArrayRef<Value> sums);
+
+  //===--- The mover (GangMover.cpp) -----------------------------------------===//
+
+  void emitMover();
+  /// By one lane: rows of a stage, and the coefficients of a stage of the first ring.
+  void loadRows(GangPlan::RingOf ring, Value tile);
+  void loadCoefficients(Value tile);
+  void storeRows(Value tile);
+  /// The products' sums, which lie in the place of the stage's coefficients, into memory.
+  void publishLate(Value tile);
 
   //===--- Narrow code (GangNarrow.cpp) --------------------------------------===//
 

@@ -377,6 +377,7 @@ private:
       plan.ringAt[ring] = take(plan.stages[ring] * plan.stageStreams[ring] * GangPlan::streamBytes);
     plan.givenBytes = 2 * GangPlan::partBytes + llvm::alignTo(GangPlan::tokens * plan.resultCount * 4, 128);
     plan.givenAt = take(GangPlan::givenStages * plan.givenBytes);
+    plan.coefficientBytes = std::max(plan.coefficientBytes, GangPlan::tokens * plan.lateCount * 4);
     plan.coefficientsAt = take(plan.stages[GangPlan::early] * plan.coefficientBytes);
     plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
     plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
@@ -389,7 +390,7 @@ private:
     // yet read must not be overwritten. Where rows wait for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead
     // by what its own share allows, so that two lags come together.
     plan.lateLag = plan.blocks + 2;
-    plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 1 : 2 * plan.lateLag + plan.blocks + 1;
+    plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
     plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
     return at <= sharedLimit;

@@ -80,15 +80,6 @@ SmallVector<Value> GangEmitter::loadGiven(Value from, int64_t first, int64_t sec
   return loadMatrices(bytes(from, add(mul(token, 64), at)), transposed);
 }
 
-void GangEmitter::storeRows(Value tile) {
-  for (auto [i, op] : llvm::enumerate(plan.rowStores)) {
-    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(),
-                                                       NVVM::TMAStoreMode::TILE, Value());
-  }
-  NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
-}
-
 static constexpr int64_t pieceSums = 4;
 
 /// What a tile adds to phi's gradient.
@@ -111,64 +102,45 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
   }
 }
 
-LogicalResult GangEmitter::emitProducts() {
-  int64_t sumsOfStep = plan.pieces * pieceSums;
-  auto isStorer = [&] { return arith::AndIOp::create(b, loc, equal(laneOf, 0), equal(inRole, GangPlan::productWarps - 1)); };
-  auto multiplyTile = [&](Value tile, MutableArrayRef<Value> sums) {
-    Value leader = equal(laneOf, 0), storer = isStorer(), finished = bytes(shared, plan.finishedAt);
+void GangEmitter::emitProducts() {
+  SmallVector<Value> start(plan.outer ? steps * plan.pieces * pieceSums : 0, f32(0.0));
+  SmallVector<Value> total = tiles(i32(0), 1, 0, start, [&](Value tile, MutableArrayRef<Value> sums) {
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
+    Value leader = equal(laneOf, 0);
     enter(tile);
-    wait(full(rows.stage), rows.parity);
-    if (plan.first) {
-      wait(keptFull(kept.stage), kept.parity);
-      wait(given(slot.stage), slot.parity);
-    }
-    if (plan.outer)
-      multiplyOuter(sums, givenAt(slot.stage));
-    wait(done(rows.stage), rows.parity);
-    auto leave = [&] {
-      syncWarp();
-      if (plan.first)
-        when(leader, [&] { arriveAlone(keptEmpty(kept.stage)); });
-    };
     if (plan.first)
-      when(leader, [&] { arriveAlone(taken(slot.stage)); });
-    if (!plan.lateReadsKept)
-      leave();
-    when(storer, [&] { storeRows(tile); });
-    syncWarp();
-    SmallVector<Parts> all = multiplyRows(plan.lateDots);
-    if (plan.lateReadsKept)
-      leave();
-    when(less(inRole, i32(GangPlan::productWarps - 1)), [&] { arrive(empty(rows.stage)); });
-    if (plan.late) {
-      // The place of these sums is free when its last round has been added up: see the plan.
-      Value behind = sub(sub(tile, i32(plan.lateLag)), rank);
-      when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, behind, i32(0)), [&] {
-        Value needed = add(mul(divide(behind, plan.blocks), plan.blocks), rank);
-        scf::WhileOp::create(
-            b, loc, TypeRange{}, ValueRange{},
-            [&](OpBuilder &, Location at, ValueRange) {
-              Value last = LLVM::LoadOp::create(b, at, b.getI32Type(), finished, 4, /*isVolatile=*/true);
-              scf::ConditionOp::create(b, at, less(last, needed), ValueRange{});
-            },
-            [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
-      });
-      syncWarp();
-      publish(all, lateSums(), remainder(tile, plan.lateTiles), plan.lateCount, bitAnd(divide(tile, plan.lateTiles), 1));
+      wait(keptFull(kept.stage), kept.parity);
+    if (plan.outer) {
+      wait(given(slot.stage), slot.parity);
+      multiplyOuter(sums, givenAt(slot.stage));
     }
-    // The warp whose rows leave waits last, until they have been read.
-    when(equal(inRole, GangPlan::productWarps - 1), [&] {
-      when(storer, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); });
-      arrive(empty(rows.stage));
+    if (plan.first) {
+      syncWarp();
+      when(leader, [&] {
+        arriveAlone(taken(slot.stage));
+        if (!plan.lateReadsKept)
+          arriveAlone(keptEmpty(kept.stage));
+      });
+    }
+    if (plan.late) {
+      wait(done(rows.stage), rows.parity);
+      SmallVector<Parts> all = multiplyRows(plan.lateDots);
+      // The second phase has taken the stage's coefficients: their place is free.
+      when(holds(), [&] {
+        Value to = bytes(coefficientsAt(rows.stage), mul(add(mul(inRole, 4), bitAnd(laneOf, 3)), plan.lateCount * 4));
+        for (Parts &parts : all)
+          forEachSum(parts, [&](int64_t element, Value more, Value sum) { store(sum, bytes(bytes(to, element * 4), mul(more, 4)), 4); });
+      });
+    }
+    syncWarp();
+    when(leader, [&] {
+      arriveAlone(empty(rows.stage));
+      if (plan.first && plan.lateReadsKept)
+        arriveAlone(keptEmpty(kept.stage));
     });
-  };
-  SmallVector<Value> start(plan.outer ? steps * sumsOfStep : 0, f32(0.0));
-  SmallVector<Value> total = tiles(i32(0), 1, 0, start, multiplyTile);
+  });
   if (plan.outer)
     storeGradient(total);
-  when(isStorer(), [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
-  return success();
 }
 
 /// The gang's partial of phi's gradient: this block's rows of it.

@@ -67,9 +67,9 @@ void GangEmitter::takeToken(Value coefficients, Value given) {
 LogicalResult GangEmitter::emitFirst() {
   LogicalResult status = success();
   tiles([&](Value tile) {
-    Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept);
+    Ring rows = at(tile, GangPlan::early), free = at(tile, GangPlan::kept);
     wait(full(rows.stage), rows.parity);
-    waitFree(keptEmpty(kept.stage), kept);
+    waitFree(keptEmpty(free.stage), free);
     enter(tile);
     boxOf = Value();
     if (!plan.firstOps.empty())
@@ -80,23 +80,27 @@ LogicalResult GangEmitter::emitFirst() {
         // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
         Value piece = exclusiveOr(shiftRight(part, 1), bitAnd(local, 7));
         swizzled = add(mul(local, 128), add(mul(piece, 16), mul(bitAnd(part, 1), 8)));
-        takeToken(bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt)), Value());
+        takeToken(coefficientsAt(rows.stage), Value());
+        // Stored together in the end: loads are not moved in front of stores.
+        SmallVector<std::pair<Value, Value>> kept;
         for (box = 0; box < GangPlan::boxes; ++box) {
           beginChunk(chunkChannels);
           for (Operation *op : plan.firstOps)
             if (succeeded(status))
               status = emitWide(op);
           for (Value value : plan.keptFirst)
-            if (succeeded(status))
-              storeHome(value);
+            for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
+              kept.push_back({word, chunkPlace(value, stream)});
         }
+        for (auto [word, place] : kept)
+          store(word, place, 8);
         return {};
       });
     syncWarp();
     Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
     SmallVector<Parts> all = multiplyRows(plan.dots);
-    publish(all, exchange(), bitAnd(tile, GangPlan::exchanges - 1), plan.sumCount, parity);
-    arrive(keptFull(kept.stage));
+    publish(all, bitAnd(tile, GangPlan::exchanges - 1), parity);
+    arrive(keptFull(free.stage));
   });
   return status;
 }
@@ -184,8 +188,7 @@ LogicalResult GangEmitter::emitSecond() {
     enter(tile);
     boxOf = shiftRight(inRole, 1);
     box = 0;
-    Value from = plan.first ? givenAt(slot.stage) : Value(),
-          coefficients = bytes(shared, add(mul(rows.stage, plan.coefficientBytes), plan.coefficientsAt));
+    Value from = plan.first ? givenAt(slot.stage) : Value(), coefficients = coefficientsAt(rows.stage);
     Factors left;
     if (plan.projectT)
       left = loadFactors(from);
@@ -238,8 +241,10 @@ LogicalResult GangEmitter::emitSecond() {
     syncWarp();
     when(equal(laneOf, 0), [&] {
       arriveAlone(done(rows.stage));
-      if (plan.first)
+      if (plan.first) {
         arriveAlone(taken(slot.stage));
+        arriveAlone(keptEmpty(kept.stage));
+      }
     });
   });
   return status;

@@ -140,6 +140,8 @@ void sim_mma(int32_t a0, int32_t a1, int32_t a2, int32_t a3, int32_t b0, int32_t
   memcpy(self->sums, sums, sizeof sums);
   wait(inMma);
 }
+/* m16n8k8: the other half of k is zeros */
+void sim_mma_k8(int32_t a0, int32_t a1, int32_t b0, float c0, float c1, float c2, float c3) { sim_mma(a0, a1, 0, 0, b0, 0, c0, c1, c2, c3); }
 static float half(const uint32_t *word, int i) {
   uint32_t bits = i ? *word & 0xffff0000 : *word << 16;
   float value;

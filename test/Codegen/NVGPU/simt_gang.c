@@ -42,6 +42,7 @@ void sim_mbarrier_arrive(struct Barrier *b) {
   --b->left;
   advance(b);
 }
+void sim_mbarrier_expect_bytes(struct Barrier *b, int32_t bytes) { b->bytes += 2 * bytes; }
 void sim_mbarrier_expect(struct Barrier *b, int32_t bytes) {
   b->bytes += 2 * bytes;
   --b->left;
@@ -122,6 +123,7 @@ static void settle(int all, int thread) {
   lateCount = kept;
 }
 void sim_wait_bulk(void) { settle(0, current); }
+void sim_store_words(int32_t *to, int32_t a, int32_t b, int32_t c, int32_t d) { memcpy(to, (int32_t[]){a, b, c, d}, 16); }
 void sim_load_words(const int32_t *from) { memcpy(threads[current].words, from, 16); }
 
 /* All blocks at a time. Returns 0, or 1 where nothing happens any more. */

@@ -45,6 +45,8 @@ def host_text(text):
     words, sums = "!llvm.struct<(i32, i32, i32, i32)>", "!llvm.struct<(f32, f32, f32, f32)>"
     rules = [
         (r"(%\w+) = nvvm\.ldmatrix (%\w+) \{[^\n]*mma_layout<(row|col)>[^\n]*", together(r"llvm.call @sim_ldmatrix_\3(\2) : (!llvm.ptr<3>) -> ()", "word", words)),
+        (r"(%\w+) = nvvm\.mma\.sync A\[(%\w+, %\w+)\] +B\[(%\w+)\] +C\[(.*?)\][^\n]*",
+         together(r"llvm.call @sim_mma_k8(\2, \3, \4) : (i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
         (r"(%\w+) = nvvm\.mma\.sync A\[(.*?)\] +B\[(.*?)\] +C\[(.*?)\][^\n]*",
          together(r"llvm.call @sim_mma(\2, \3, \4) : (i32, i32, i32, i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
         (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag], (%\w+) :[^\n]*",
@@ -80,6 +82,7 @@ def host_text(text):
   llvm.func @sim_ldmatrix_row(!llvm.ptr<3>)
   llvm.func @sim_ldmatrix_col(!llvm.ptr<3>)
   llvm.func @sim_mma(i32, i32, i32, i32, i32, i32, f32, f32, f32, f32)
+  llvm.func @sim_mma_k8(i32, i32, i32, f32, f32, f32, f32)
   llvm.func @sim_async_commit()
   llvm.func @sim_any(i1) -> i1
   llvm.func @sim_ballot(i1) -> i32

@@ -35,7 +35,11 @@ def gang_text(text):
         (r"nvvm\.bar\.warp\.sync [^\n]*", "llvm.call @sim_sync_warp() : () -> ()"),
         (r'llvm\.inline_asm has_side_effects "nanosleep[^\n]*', "llvm.call @sim_yield() : () -> ()"),
         (r'(%\w+) = llvm\.inline_asm has_side_effects "ld\.relaxed\.gpu\.global\.v4[^\n]*\}" (%\w+) : [^\n]*', words),
-        (r"llvm\.load volatile (%\w+) \{[^\n]*", r"llvm.call @sim_load_volatile(\1) : (!llvm.ptr<3>) -> i32"),
+        (r"llvm\.load volatile (%\w+) \{[^\n]*-> i32\n", "llvm.call @sim_load_volatile(\\1) : (!llvm.ptr<3>) -> i32\n"),
+        (r"llvm\.load volatile ", "llvm.load "),  # what a thread knows, which stays as it is
+        (r'llvm\.inline_asm has_side_effects "st\.relaxed\.gpu\.global\.v4[^\n]*\}" ([^:\n]*) : [^\n]*',
+         r"llvm.call @sim_store_words(\1) : (!llvm.ptr<1>, i32, i32, i32, i32) -> ()"),
+        (r"nvvm\.mbarrier\.expect_tx (%\w+), (%\w+) : [^\n]*", r"llvm.call @sim_mbarrier_expect_bytes(\1, \2) : (!llvm.ptr<3>, i32) -> ()"),
         (r'atomic syncscope\("device"\) monotonic', "atomic monotonic"),
         (r", llvm\.byval = !llvm\.array<128 x i8>, nvvm\.grid_constant", ""),
         (r"mhc\.(gang|launch) = \{[^}]*\}, ", ""),
@@ -61,6 +65,7 @@ DECLARATIONS = """
   llvm.func @sim_mbarrier_init(!llvm.ptr<3>, i32)
   llvm.func @sim_mbarrier_try(!llvm.ptr<3>, i32) -> i1
   llvm.func @sim_mbarrier_expect(!llvm.ptr<3>, i32)
+  llvm.func @sim_mbarrier_expect_bytes(!llvm.ptr<3>, i32)
   llvm.func @sim_mbarrier_arrive(!llvm.ptr<3>)
   llvm.func @sim_store_box(!llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
   llvm.func @sim_load_box(!llvm.ptr<3>, !llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
@@ -70,6 +75,7 @@ DECLARATIONS = """
   llvm.func @sim_sync_warp()
   llvm.func @sim_yield()
   llvm.func @sim_load_words(!llvm.ptr<1>)
+  llvm.func @sim_store_words(!llvm.ptr<1>, i32, i32, i32, i32)
   llvm.func @sim_load_volatile(!llvm.ptr<3>) -> i32
 """
 

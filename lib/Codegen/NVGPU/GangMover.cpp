@@ -1,0 +1,92 @@
+//===- GangMover.cpp - rows in and out of a gang's stages -------------------===//
+//
+// One warp. When the second phase has done with a tile its rows leave, and when the products have, the stage is loaded for a later tile.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GangEmitter.h"
+
+namespace mlir::mhc::nvgpu {
+
+void GangEmitter::loadRows(GangPlan::RingOf ring, Value tile) {
+  Value stage = at(tile, ring).stage, barrier = ring == GangPlan::early ? full(stage) : fullOther(stage);
+  stageBase[ring] = stageOf(ring, stage);
+  NVVM::MBarrierExpectTxOp::create(b, loc, barrier, i32(plan.loadedBytes[ring]), NVVM::MemScopeKind::CTA);
+  for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
+    if (plan.homes.lookup(load.getResult()).ring != ring)
+      continue;
+    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, homeOf(load.getResult()), maps[i], box, barrier, ValueRange{}, Value(), Value(),
+                                                           NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
+  }
+}
+
+void GangEmitter::loadCoefficients(Value tile) {
+  Value stage = at(tile, GangPlan::early).stage, barrier = full(stage), first64 = widen64(firstToken(tile)), count = i32(0);
+  // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between them).
+  Value valid = min(i64(GangPlan::tokens), sub(rows, first64));
+  SmallVector<Value> sizes;
+  for (auto [value, place] : plan.coefficients) {
+    int64_t row = cast<NarrowType>(value.getType()).getNumElements() * 4;
+    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16)));
+    count = add(count, sizes.back());
+  }
+  // With this arrival all is said that the phase of the barrier waits for.
+  expect(barrier, count);
+  for (auto [entry, size] : llvm::zip(plan.coefficients, sizes)) {
+    auto inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(entry.first).getResultNumber()).getDefiningOp<RowLoadOp>();
+    Value source = pointers[cast<BlockArgument>(inside.getSource()).getArgNumber()];
+    int64_t elements = cast<NarrowType>(entry.first.getType()).getNumElements();
+    NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(coefficientsAt(stage), entry.second),
+                                                     address(source, compute, mul(first64, elements)), barrier, size, Value(), Value());
+  }
+}
+
+void GangEmitter::storeRows(Value tile) {
+  for (auto [i, op] : llvm::enumerate(plan.rowStores)) {
+    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(),
+                                                       NVVM::TMAStoreMode::TILE, Value());
+  }
+  NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
+}
+
+void GangEmitter::emitMover() {
+  auto ifMine = [&](Value tile, function_ref<void()> body) { when(less(tile, mine), body); };
+  auto loadOther = [&](Value tile) {
+    loadRows(GangPlan::other, tile);
+    arriveAlone(fullOther(at(tile, GangPlan::other).stage));
+  };
+  int64_t others = hasOther() ? plan.stages[GangPlan::other] : 0;
+  when(equal(laneOf, 0), [&] {
+    for (int64_t i = 0; i < early(); ++i)
+      ifMine(i32(i), [&] {
+        loadRows(GangPlan::early, i32(i));
+        loadCoefficients(i32(i));
+      });
+    for (int64_t i = 0; i < others; ++i)
+      ifMine(i32(i), [&] { loadOther(i32(i)); });
+  });
+  tiles([&](Value tile) {
+    Ring rows = at(tile, GangPlan::early);
+    Value leader = equal(laneOf, 0), nextEarly = add(tile, early()), nextOther = add(tile, others);
+    enter(tile);
+    wait(done(rows.stage), rows.parity);
+    when(leader, [&] { storeRows(tile); });
+    wait(empty(rows.stage), rows.parity);
+    when(leader, [&] {
+      NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr());
+      ifMine(nextEarly, [&] { loadRows(GangPlan::early, nextEarly); });
+      if (others)
+        ifMine(nextOther, [&] { loadOther(nextOther); });
+    });
+    syncWarp();
+    if (plan.late)
+      publishLate(tile);
+    when(leader, [&] { ifMine(nextEarly, [&] { loadCoefficients(nextEarly); }); });
+    syncWarp();
+  });
+  when(equal(laneOf, 0), [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
+}
+
+} // namespace mlir::mhc::nvgpu
