@@ -87,6 +87,7 @@ private:
 
   LogicalResult emitFirst();
   LogicalResult emitSecond();
+  void enterChunk(Value j, Value half);
   void loadWeights();
   /// Takes the coefficients that wide code needs of the token `local` of the tile. Those of tokens past the last one are of another tile, and go with
   /// rows of zeros.
@@ -148,11 +149,8 @@ private:
   Value sliceStart;         ///< first channel of this block
   Value stageBase[GangPlan::ringCount];
 
-  /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box; the box, where it is not
-  /// part of that place.
-  Value local, inBox, swizzled;
-  int64_t box = 0;
-  Value boxOf;                ///< or which it is
+  /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box, and which box.
+  Value local, inBox, swizzled, boxOf;
   Value scratchOf;            ///< narrow code of the exchange warps: coefficients of before
   SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream], then as loadFactors goes through them
 };

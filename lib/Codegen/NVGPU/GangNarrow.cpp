@@ -189,36 +189,41 @@ LogicalResult GangEmitter::emitExchange() {
     Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
     // First what the rows wait for, and of this what the sums have nothing to do with before them.
     Operation *mark = &*std::prev(b.getInsertionPoint());
+    // Those of the other blocks come when this block's come: before, looking for them only takes the rows' way through the second-level cache.
+    Ring kept = at(tile, GangPlan::kept);
+    wait(keptFull(kept.stage), kept.parity);
     SmallVector<Value> collected = collect(exchange(), round, plan.sumCount, parity, /*patient=*/false);
     bindSums(plan.first, plan.dots, collected);
-    for (mark = mark->getNextNode(); !isa<scf::ForOp>(mark);)
+    for (mark = mark->getNextNode(); !isa<scf::WhileOp>(mark);)
       mark = mark->getNextNode();
     give(givenAt(slot.stage), plan.given);
     moveBefore(mark);
     syncWarp();
     when(leader, [&] { arriveAlone(given(slot.stage)); });
-    // The rest begins from the coefficients again: values that are kept across the loop that looks for sums leave that no registers.
-    scalars.clear();
-    bindSums(plan.first, plan.dots, collected);
-    for (Operation &op : block.without_terminator()) {
-      bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
-      if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))
-        status = emitNarrowOp(op);
-    }
-    // What is summed over the tokens has been computed: the memory of the coefficients is free.
-    SmallVector<Value> summed;
-    for (auto [op, place] : plan.sums)
-      llvm::append_range(summed, narrowElements(op.getValue()));
+    // The rest, in one block alone. It begins from the coefficients again: values that are kept across the loop that looks for sums leave that no
+    // registers.
+    when(equal(rank, 0), [&] {
+      scalars.clear();
+      bindSums(plan.first, plan.dots, collected);
+      for (Operation &op : block.without_terminator()) {
+        bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
+        if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))
+          status = emitNarrowOp(op);
+      }
+      SmallVector<Value> summed;
+      for (auto [op, place] : plan.sums)
+        llvm::append_range(summed, narrowElements(op.getValue()));
+      when(first, [&] {
+        Value totals = totalsOfLane();
+        for (auto [e, value] : llvm::enumerate(summed)) {
+          Value at = bytes(totals, e * GangPlan::tokens * 4);
+          store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
+        }
+      });
+    });
     syncWarp();
     when(arith::AndIOp::create(b, loc, leader, less(add(tile, GangPlan::exchangeWarps), mine)),
          [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
-    when(arith::AndIOp::create(b, loc, first, equal(rank, 0)), [&] {
-      Value totals = totalsOfLane();
-      for (auto [e, value] : llvm::enumerate(summed)) {
-        Value at = bytes(totals, e * GangPlan::tokens * 4);
-        store(addFloat(load(compute, at, 4), select(live, value, f32(0.0))), at, 4);
-      }
-    });
     scratchOf = Value();
   };
   tiles(inRole, GangPlan::exchangeWarps, 0, {}, [&](Value tile, MutableArrayRef<Value>) { exchangeTile(tile); });

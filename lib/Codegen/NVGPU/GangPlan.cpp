@@ -357,7 +357,6 @@ private:
     // The most stages that fit, where rows are waited for most.
     constexpr int64_t choices[][3] = {{6, 5, 3}, {5, 4, 3}, {5, 3, 3}, {4, 3, 4}, {4, 3, 3}, {5, 2, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
     for (auto &choice : choices) {
-      if (const char *dev = getenv("GANG_STAGES"); dev && (choice[0] != dev[0] - '0' || choice[1] != dev[1] - '0' || choice[2] != dev[2] - '0')) continue;
       for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
         plan.stages[ring] = choice[ring];
       if (place())

@@ -16,8 +16,7 @@ static constexpr int64_t chunkChannels = 4;
 Value GangEmitter::chunkPlace(Value wide, int64_t stream) {
   const GangPlan::Home &home = plan.homes.find(wide)->second;
   Value base = bytes(homeOf(wide), stream * GangPlan::boxBytes);
-  base = boxOf ? bytes(base, mul(boxOf, home.streams * GangPlan::boxBytes)) : bytes(base, box * home.streams * GangPlan::boxBytes);
-  return bytes(base, swizzled);
+  return bytes(bytes(base, mul(boxOf, home.streams * GangPlan::boxBytes)), swizzled);
 }
 
 Value GangEmitter::loadStream(RowLoadOp op, int64_t stream) {
@@ -30,9 +29,7 @@ void GangEmitter::storeHome(Value wide) {
 }
 
 Value GangEmitter::channel() {
-  Value first = add(sliceStart, add(inBox, box * GangPlan::boxChannels));
-  if (boxOf)
-    first = add(first, mul(boxOf, GangPlan::boxChannels));
+  Value first = add(add(sliceStart, inBox), mul(boxOf, GangPlan::boxChannels));
   SmallVector<Value> numbers;
   for (int64_t i = 0; i < chunkChannels; ++i)
     numbers.push_back(add(first, i));
@@ -71,7 +68,6 @@ LogicalResult GangEmitter::emitFirst() {
     wait(full(rows.stage), rows.parity);
     waitFree(keptEmpty(free.stage), free);
     enter(tile);
-    boxOf = Value();
     if (!plan.firstOps.empty())
       rolled(2, {}, [&](Value pass, ValueRange) -> SmallVector<Value> {
         local = add(add(mul(inRole, 4), shiftRight(laneOf, 4)), mul(pass, 2));
@@ -81,19 +77,17 @@ LogicalResult GangEmitter::emitFirst() {
         Value piece = exclusiveOr(shiftRight(part, 1), bitAnd(local, 7));
         swizzled = add(mul(local, 128), add(mul(piece, 16), mul(bitAnd(part, 1), 8)));
         takeToken(coefficientsAt(rows.stage), Value());
-        // Stored together in the end: loads are not moved in front of stores.
-        SmallVector<std::pair<Value, Value>> kept;
-        for (box = 0; box < GangPlan::boxes; ++box) {
+        rolled(GangPlan::boxes, {}, [&](Value which, ValueRange) -> SmallVector<Value> {
+          boxOf = which;
           beginChunk(chunkChannels);
           for (Operation *op : plan.firstOps)
             if (succeeded(status))
               status = emitWide(op);
           for (Value value : plan.keptFirst)
-            for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
-              kept.push_back({word, chunkPlace(value, stream)});
-        }
-        for (auto [word, place] : kept)
-          store(word, place, 8);
+            if (succeeded(status))
+              storeHome(value);
+          return {};
+        });
         return {};
       });
     syncWarp();
@@ -169,74 +163,96 @@ ArrayRef<Value> GangEmitter::weightsOf(int64_t j, int64_t product, const Factor 
   return ArrayRef(weights).slice((j * 2 * GangPlan::streams + product) * 2 * plan.pieces + factor.weight, factor.count);
 }
 
+/// Chunk j of the warp, rows 0 .. 7 or the others.
+void GangEmitter::enterChunk(Value j, Value half) {
+  Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
+  local = add(row, mul(half, 8));
+  Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
+  inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
+  swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
+  beginChunk(chunkChannels);
+}
+
+/// Nothing in the second phase has to have the bits of another kernel: sums of products may be contracted.
+static void contract(OpBuilder &b, Operation *before) {
+  for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)
+    if (auto arithmetic = dyn_cast<arith::ArithFastMathInterface>(*it))
+      it->setAttr(arithmetic.getFastMathAttrName(),
+                  arith::FastMathFlagsAttr::get(b.getContext(), arithmetic.getFastMathFlagsAttr().getValue() | arith::FastMathFlags::contract));
+}
+
 LogicalResult GangEmitter::emitSecond() {
   if (plan.projectT)
     loadWeights();
   LogicalResult status = success();
   tiles([&](Value tile) {
-    Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     wait(full(rows.stage), rows.parity);
     if (hasOther()) {
       Ring others = at(tile, GangPlan::other);
       wait(fullOther(others.stage), others.parity);
     }
+    enter(tile);
+    boxOf = shiftRight(inRole, 1);
+    Value from = plan.first ? givenAt(slot.stage) : Value(), coefficients = coefficientsAt(rows.stage);
+    // Accumulators of the product: by chunk j, [stream][rows 0 .. 7 or the others][channel].
+    constexpr int64_t chunks = 2, halves = 2;
+    SmallVector<Value> sums(plan.projectT ? chunks * GangPlan::streams * halves * chunkChannels : 0, f32(0.0));
+    auto sumAt = [&](int64_t j, int64_t stream, int64_t half, int64_t channel) -> Value & {
+      return sums[((j * halves + half) * GangPlan::streams + stream) * chunkChannels + channel];
+    };
     if (plan.first) {
       wait(keptFull(kept.stage), kept.parity);
       wait(given(slot.stage), slot.parity);
     }
-    enter(tile);
-    boxOf = shiftRight(inRole, 1);
-    box = 0;
-    Value from = plan.first ? givenAt(slot.stage) : Value(), coefficients = coefficientsAt(rows.stage);
     Factors left;
     if (plan.projectT)
       left = loadFactors(from);
-    for (int64_t j = 0; j < 2; ++j) {
-      SmallVector<SmallVector<Value>> sums(2 * GangPlan::streams, SmallVector<Value>(4, f32(0.0)));
-      for (size_t f = 0; f < left.size(); ++f)
-        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product)
-          multiplyAdd(sums[product], left[f].registers, weightsOf(j, product, left[f]));
-      // Rows 0 .. 7 of the products, then the others: the same code.
-      SmallVector<Value> halves[2];
-      for (int64_t half = 0; half < 2; ++half)
-        for (int64_t stream = 0; plan.projectT && stream < GangPlan::streams; ++stream)
-          for (ArrayRef<Value> of : {ArrayRef(sums[stream]), ArrayRef(sums[GangPlan::streams + stream])})
-            llvm::append_range(halves[half], of.slice(2 * half, 2));
-      rolled(2, halves[0], [&](Value half, ValueRange product) {
-        local = add(row, mul(half, 8));
-        Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
-        inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
-        swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
-        takeToken(coefficients, from);
-        beginChunk(chunkChannels);
-        if (plan.projectT) {
-          SmallVector<Value> vectors;
-          for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
-            vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
-          bindComputed(plan.projectT.getResult(), vectors);
+    for (int64_t j = 0; j < chunks; ++j)
+      for (const Factor &factor : left)
+        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
+          // A product has two channels of a chunk's four.
+          SmallVector<Value> four;
+          int64_t stream = product % GangPlan::streams, first = product / GangPlan::streams * 2;
+          for (int64_t i = 0; i < 4; ++i)
+            four.push_back(sumAt(j, stream, i / 2, first + i % 2));
+          multiplyAdd(four, factor.registers, weightsOf(j, product, factor));
+          for (int64_t i = 0; i < 4; ++i)
+            sumAt(j, stream, i / 2, first + i % 2) = four[i];
         }
-        for (Value value : plan.keptSecond) {
-          SmallVector<Value> words;
-          for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
-            words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
-          bindStored(value, words);
-        }
-        Operation *before = &*std::prev(b.getInsertionPoint());
-        for (Operation *op : plan.secondOps)
-          if (succeeded(status))
-            status = emitWide(op);
-        // Nothing here has to have the bits of another kernel: sums of products may be contracted.
-        for (auto it = std::next(Block::iterator(before)), end = b.getInsertionPoint(); it != end; ++it)
-          if (auto arithmetic = dyn_cast<arith::ArithFastMathInterface>(*it))
-            it->setAttr(arithmetic.getFastMathAttrName(),
-                        arith::FastMathFlagsAttr::get(b.getContext(), arithmetic.getFastMathFlagsAttr().getValue() | arith::FastMathFlags::contract));
-        for (RowStoreOp op : plan.rowStores)
-          if (succeeded(status))
-            storeHome(op.getValue());
-        return halves[1];
+    auto chunk = [&](Value j, Value half, ValueRange product) {
+      enterChunk(j, half);
+      takeToken(coefficients, from);
+      if (plan.projectT) {
+        SmallVector<Value> vectors;
+        for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
+          vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
+        bindComputed(plan.projectT.getResult(), vectors);
+      }
+      for (Value value : plan.keptSecond) {
+        SmallVector<Value> words;
+        for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
+          words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
+        bindStored(value, words);
+      }
+      Operation *before = &*std::prev(b.getInsertionPoint());
+      for (Operation *op : plan.secondOps)
+        if (succeeded(status))
+          status = emitWide(op);
+      contract(b, before);
+      for (RowStoreOp op : plan.rowStores)
+        if (succeeded(status))
+          storeHome(op.getValue());
+    };
+    // The same code for all, with the sums that it takes side by side: it is short, and stays in the instruction cache.
+    size_t ofChunk = sums.size() / chunks, ofHalf = ofChunk / halves;
+    rolled(chunks, ArrayRef(sums).take_front(ofChunk), [&](Value j, ValueRange present) {
+      rolled(halves, present.take_front(ofHalf), [&](Value half, ValueRange product) {
+        chunk(j, half, product);
+        return llvm::to_vector_of<Value>(present.drop_front(ofHalf));
       });
-    }
+      return llvm::to_vector(ArrayRef(sums).drop_front(ofChunk));
+    });
     fenceShared();
     syncWarp();
     when(equal(laneOf, 0), [&] {

@@ -223,23 +223,29 @@ struct Sinkhorn : ScalarBuilder {
     };
     auto bySum = [&](ArrayRef<Value> state, bool second) { return maxEps ? state.slice((second ? 3 : 2) * n, n) : ArrayRef<Value>(); };
 
-    Values g;
+    // Carried: the gradient, the states after and before the step. What is kept is asked for a step ahead, since its memory may be far.
+    Values carried;
     for (auto [m, d] : llvm::zip(matrix(last), dh))
-      g.push_back(mul(m, d));
-    Value one = index(1), top = index(fullIterations());
-    auto loop = scf::ForOp::create(b, loc, index(0), top, one, g, [&](OpBuilder &inner, Location l, Value step, ValueRange carried) {
+      carried.push_back(mul(m, d));
+    Value zero = index(0), one = index(1), two = index(2), top = index(fullIterations());
+    llvm::append_range(carried, last);
+    llvm::append_range(carried, load(*this, index(std::max<int64_t>(fullIterations() - 1, 0))));
+    auto loop = scf::ForOp::create(b, loc, zero, top, one, carried, [&](OpBuilder &inner, Location l, Value step, ValueRange values) {
       Sinkhorn body = in(inner, l);
-      Value row = arith::SubIOp::create(inner, l, top, step);
-      auto after = load(body, row), before = load(body, arith::SubIOp::create(inner, l, row, one));
+      Value row = arith::SubIOp::create(inner, l, top, step), ahead = arith::SubIOp::create(inner, l, arith::MaxSIOp::create(inner, l, row, two), two);
+      auto further = load(body, ahead);
+      Values g(values.take_front(n * n)), after(values.slice(n * n, stateSize())), before(values.take_back(stateSize()));
       ArrayRef<Value> now(after), then(before);
-      Values next(carried);
-      body.halfStepBackward(true, now.take_front(n), now.slice(n, n), bySum(now, true), next);
-      body.halfStepBackward(false, now.take_front(n), then.slice(n, n), bySum(now, false), next);
-      scf::YieldOp::create(inner, l, next);
+      body.halfStepBackward(true, now.take_front(n), now.slice(n, n), bySum(now, true), g);
+      body.halfStepBackward(false, now.take_front(n), then.slice(n, n), bySum(now, false), g);
+      llvm::append_range(g, before);
+      llvm::append_range(g, further);
+      scf::YieldOp::create(inner, l, g);
     });
-    Values first(loop.getResults());
+    ValueRange results = loop.getResults();
+    Values first(results.take_front(n * n));
     if (softmax) {
-      auto state = load(*this, index(0));
+      Values state(results.slice(n * n, stateSize()));
       ArrayRef<Value> values(state);
       halfStepBackward(true, values.take_front(n), values.slice(n, n), bySum(values, true), first);
     }
