@@ -26,6 +26,9 @@ constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
 /// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
 constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
+/// On arguments of backward functions (mhc-differentiate): gradients that the caller gives.
+constexpr StringLiteral cotangentAttr = "mhc.cotangent";
+
 /// Sublayers that one kernel computes one after the other: backward, where it computes them again. Between them there is no layer that would cut the kernel; but each adds reductions over
 /// the row, for which the kernel goes over it once more, and a kernel of one is forward's own (docs/design/ir.md has the measurement).
 constexpr int64_t recomputedSublayers = 1;
@@ -80,8 +83,8 @@ bool normsAlone(Operation *op) {
   });
 }
 
-bool hasClusters(Operation *op) {
-  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
+bool hasGangs(Operation *op) {
+  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getGangSize() > 1; });
 }
 
 class Segments {
@@ -254,13 +257,15 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
     if (function.isDeclaration() || !function.getOps<RecomputeOp>().empty())
       return; // not differentiated yet
     Block &block = function.getBody().front();
-    const bool groups = backwardGroups && hasClusters(function);
+    const bool groups = hasGangs(function);
     // What mhc-fuse-coefficients made is a part of something larger here; what stays alone it makes again.
     dissolveFusions(block);
     if (rebuild)
       for (Ops &cluster : Segments(block, groups).clusters())
         rebuildStreams(cluster);
-    for (Ops &cluster : Segments(block, groups).clusters())
+    SmallVector<Ops> clusters = Segments(block, groups).clusters();
+    noteFloor(function, clusters);
+    for (Ops &cluster : clusters)
       fuse(cluster);
     if (groups)
       runLate(block);
@@ -280,6 +285,38 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
       if (first)
         op.moveBefore(first);
     }
+  }
+
+  /// Bytes of rows a token that an entry of row ops alone must move, whatever its kernels are: those of its boundaries, each as one kernel. In backward what
+  /// forward has computed is not counted, though the entry may compute it again.
+  static void noteFloor(func::FuncOp function, ArrayRef<Ops> clusters) {
+    Block &block = function.getBody().front();
+    RowDomains domains(block);
+    llvm::DenseSet<Operation *> asked;
+    bool isBackward = false;
+    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+      isBackward |= bool(function.getArgAttr(i, cotangentAttr));
+    int64_t domain = 0;
+    for (Operation &op : block) {
+      bool rows = llvm::any_of(op.getOperandTypes(), hasRows) || llvm::any_of(op.getResultTypes(), hasRows);
+      if (!rows || op.hasTrait<OpTrait::IsTerminator>() || isa<ExternalLayerOp>(op))
+        continue;
+      if (!isRowOp(&op) || !domains.of(&op) || (domain && domains.of(&op) != domain))
+        return;
+      domain = domains.of(&op);
+    }
+    for (Operation &op : block)
+      if (!isBackward || llvm::any_of(op.getOperands(), [&](Value v) {
+            auto argument = dyn_cast<BlockArgument>(v);
+            return argument ? bool(function.getArgAttr(argument.getArgNumber(), cotangentAttr)) : asked.contains(v.getDefiningOp());
+          }))
+        asked.insert(&op);
+    int64_t bytes = 0;
+    for (const Ops &cluster : clusters)
+      if (llvm::any_of(cluster, [&](Operation *op) { return asked.contains(op) && !op->hasAttr(recomputedMark); }))
+        bytes += rowOnChip(cluster);
+    if (bytes)
+      function->setAttr("mhc.floor", IntegerAttr::get(IntegerType::get(function.getContext(), 64), bytes));
   }
 
   static bool contains(const Ops &ops, llvm::function_ref<bool(Operation *)> test) {
