@@ -160,6 +160,8 @@ private:
         continue;
       }
       SmallVector<NamedAttribute> attributes{builder.getNamedAttr("mhc.name", name)};
+      if (!forward->hasAttr("mhc.keep_results"))
+        attributes.push_back(builder.getNamedAttr("mhc.cotangent", name)); // what does not depend on one is forward, computed again
       for (StringRef slice : {"mhc.slice", "mhc.slices"})
         if (Attribute attribute = function.getResultAttr(i, slice))
           attributes.push_back(builder.getNamedAttr(slice, attribute));

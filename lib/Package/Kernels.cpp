@@ -4,6 +4,7 @@
 #include "mhc/Analysis/KernelFormer.h"
 #include "mhc/Codegen/GangLaunch.h"
 #include "mhc/Codegen/Passes.h"
+#include "mhc/Codegen/Schedules.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Dialect/Plan/IR/PlanDialect.h"
 #include "mhc/Package/Package.h"
@@ -24,10 +25,14 @@ static OwningOpRef<ModuleOp> cloneKernels(ModuleOp module) {
   return clone;
 }
 
-static LogicalResult schedule(ModuleOp kernels, StringRef family) {
+static LogicalResult schedule(ModuleOp kernels, StringRef target, StringRef exchange, int64_t candidates) {
   PassManager pm(kernels.getContext());
   ScheduleKernelsPassOptions options;
-  options.family = family.str();
+  std::optional<NVPTXChip> chip = lookupNVPTXChip(target);
+  options.family = target == "cpu" ? "cpu" : chip && chip->clusters && exchange != "none" ? "group" : "simple";
+  options.target = target.str();
+  options.exchange = exchange.str();
+  options.candidates = candidates;
   pm.addPass(createScheduleKernelsPass(options));
   return pm.run(kernels);
 }
@@ -89,6 +94,11 @@ static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {
   for (KernelOp kernel : kernels.getOps<KernelOp>()) {
     TargetCode::Kernel entry;
     entry.name = kernel.getSymName().str();
+    entry.structure = kernelStructure(kernel);
+    entry.shape = kernelShape(kernel);
+    Traffic traffic = kernelTraffic(kernel);
+    entry.readBytes = traffic.read;
+    entry.writtenBytes = traffic.written;
     entry.elementwise = updatesInPlace(kernel);
     for (unsigned i = 0, e = kernel.getBlock().getNumArguments(); i < e; ++i) {
       bool reduction = i >= kernel.getNumInputs() + kernel.getNumOutputs();
@@ -101,15 +111,54 @@ static std::vector<TargetCode::Kernel> listKernels(ModuleOp kernels) {
   return list;
 }
 
-/// What the schedule of the same kernels has decided.
-static void addSchedules(ModuleOp kernels, std::vector<TargetCode::Kernel> &list) {
-  size_t next = 0;
-  for (KernelOp kernel : kernels.getOps<KernelOp>()) {
-    TargetCode::Kernel &entry = list[next++];
-    if (std::optional<ScheduleAttr> schedule = kernel.getSchedule()) {
-      entry.tile = schedule->getTile();
-      entry.threads = schedule->getThreads();
+/// Puts what a schedule file asks for onto the kernels of which it speaks: of several entries the last one holds.
+static LogicalResult request(ModuleOp kernels, ArrayRef<TargetCode::Kernel> list, StringRef target, ArrayRef<ScheduleRequest> requests) {
+  for (const ScheduleRequest &wanted : requests) {
+    if (!wanted.target.empty() && wanted.target != target)
+      continue;
+    bool found = false;
+    auto entry = list.begin();
+    for (KernelOp kernel : kernels.getOps<KernelOp>()) {
+      const TargetCode::Kernel &known = *entry++;
+      bool named = !wanted.structure.empty() ? wanted.structure == known.structure : wanted.kernel == "*" || wanted.kernel == known.name;
+      if (!named || (!wanted.shape.empty() && wanted.shape != known.shape))
+        continue;
+      found = true;
+      kernel->setAttr(requestedAttr, wanted.schedule);
+      kernel->setAttr(requestedAtAttr, wanted.fieldsAt);
     }
+    if (found)
+      continue;
+    InFlightDiagnostic diagnostic = emitError(Location(wanted.at)) << "target " << target << " has no kernel "
+        << (wanted.structure.empty() ? "'" + wanted.kernel + "'" : "of structure '" + wanted.structure + "'") << (wanted.shape.empty() ? "" : " and shape '" + wanted.shape + "'");
+    std::string names;
+    for (const TargetCode::Kernel &known : list.take_front(24))
+      names += (names.empty() ? "" : ", ") + known.name + " (" + known.structure + (known.shape.empty() ? "" : ", " + known.shape) + ")";
+    diagnostic.attachNote(Location(wanted.at)) << "it has " << names << (list.size() > 24 ? ", .." : "");
+    return diagnostic;
+  }
+  return success();
+}
+
+/// What the schedules of the same kernels have decided; further schedules of a kernel follow it in the list.
+static void addSchedules(ModuleOp kernels, TargetAttr target, std::vector<TargetCode::Kernel> &list) {
+  llvm::StringMap<TargetCode::Kernel> known;
+  for (TargetCode::Kernel &kernel : list)
+    known[kernel.name] = std::move(kernel);
+  list.clear();
+  for (KernelOp kernel : kernels.getOps<KernelOp>()) {
+    auto base = kernel->getAttrOfType<FlatSymbolRefAttr>(variantOfAttr);
+    TargetCode::Kernel entry = known.lookup(base ? base.getValue() : kernel.getSymName());
+    entry.name = kernel.getSymName().str();
+    entry.variantOf = base ? base.getValue().str() : "";
+    entry.schedule = *kernel.getSchedule();
+    entry.tile = entry.schedule.getTile();
+    entry.threads = entry.schedule.getThreads();
+    entry.roles = rolesOf(entry.schedule);
+    entry.places = placesOf(kernel, entry.schedule);
+    if (target)
+      entry.expectedSeconds = estimateSeconds(kernel, entry.schedule, target, TargetCode::expectedTokens);
+    list.push_back(std::move(entry));
   }
 }
 
@@ -141,6 +190,13 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   Location loc = kernels.getLoc();
   if (!lookupNVPTXChip(chip))
     return emitError(loc) << "unknown target '" << chip << "'; expected cpu, " << listNVPTXChips();
+  llvm::StringMap<Location> locations; // where a schedule was asked for, of kernels that have one from a file
+  for (KernelOp kernel : kernels.getOps<KernelOp>())
+    locations.try_emplace(kernel.getSymName(), kernel.getLoc());
+  auto locationOf = [&](StringRef name) {
+    auto found = locations.find(name);
+    return found == locations.end() ? loc : found->second;
+  };
   PassManager pm(kernels.getContext());
   EmitSimplePassOptions options;
   for (const TargetCode::LibraryKernel &kernel : code.library)
@@ -160,6 +216,10 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
     kernel.tile = launch->tile;
     kernel.threads = launch->threads;
     kernel.shared = launch->shared;
+    TargetAttr sizes = TargetAttr::get(kernels.getContext(), chip);
+    if (sizes && kernel.shared > sizes.getSharedBytes())
+      return emitError(locationOf(name)) << "kernel '" << name << "': expected at most " << sizes.getSharedBytes() << " bytes of shared memory on target " << chip
+                                                       << ", but its schedule takes " << kernel.shared;
     if constexpr (std::is_same_v<std::decay_t<decltype(kernel)>, TargetCode::Kernel>) {
       kernel.cluster = launch->cluster;
       kernel.maps.assign(launch->maps.begin(), launch->maps.end());
@@ -201,15 +261,23 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
   if (assembled.status == AssembledPtx::Status::failed)
     return emitError(loc) << "ptxas refuses the kernels of target " << chip << ": " << assembled.log;
   code.cubin = assembled.cubin; // empty without ptxas: the driver then compiles the PTX
-  if (assembled.status == AssembledPtx::Status::noAssembler)
+  if (assembled.status == AssembledPtx::Status::noAssembler) {
     code.whyNoCubin = assembled.log;
+    return success();
+  }
+  llvm::StringMap<AssembledKernel> said = readAssemblerLog(assembled.log);
+  for (TargetCode::Kernel &kernel : code.kernels)
+    if (auto found = said.find(kernel.name); found != said.end()) {
+      kernel.registers = found->second.registers;
+      kernel.spills = found->second.spilled;
+    }
   return success();
 }
 
-FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, StringRef cpu, StringRef gpuFamily, CodeStage stage) {
+FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target, const CodeOptions &options, CodeStage stage) {
   TargetCode code;
   if (target == "cpu") {
-    llvm::Expected<std::vector<std::string>> requirements = hostRequirements(cpu);
+    llvm::Expected<std::vector<std::string>> requirements = hostRequirements(options.cpu);
     if (!requirements)
       return emitError(module.getLoc()) << llvm::toString(requirements.takeError());
     code.requirements = std::move(*requirements);
@@ -219,18 +287,17 @@ FailureOr<TargetCode> mlir::mhc::generateCode(ModuleOp module, StringRef target,
   if (target != "cpu")
     for (std::string &symbol : listLibraryKernels(module))
       code.library.push_back({std::move(symbol)});
-  std::optional<NVPTXChip> chip = lookupNVPTXChip(target);
-  if (failed(schedule(*kernels, target == "cpu" ? "cpu" : chip && chip->clusters ? gpuFamily : "simple")))
+  if (failed(request(*kernels, code.kernels, target, options.schedules)) || failed(schedule(*kernels, target, options.exchange, options.candidates)))
     return failure();
-  addSchedules(*kernels, code.kernels);
-  if (failed(target == "cpu" ? generateHost(*kernels, cpu, stage, code) : generateGpu(*kernels, target, stage, code)))
+  addSchedules(*kernels, TargetAttr::get(module.getContext(), target), code.kernels);
+  if (failed(target == "cpu" ? generateHost(*kernels, options.cpu, stage, code) : generateGpu(*kernels, target, stage, code)))
     return failure();
   return code;
 }
 
-FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module) {
+FailureOr<llvm::StringMap<int64_t>> mlir::mhc::kernelTiles(ModuleOp module, ArrayRef<ScheduleRequest> requests) {
   OwningOpRef<ModuleOp> kernels = cloneKernels(module);
-  if (failed(schedule(*kernels, "cpu")))
+  if (failed(request(*kernels, listKernels(*kernels), "cpu", requests)) || failed(schedule(*kernels, "cpu", "none", 1)))
     return failure();
   llvm::StringMap<int64_t> tiles;
   for (KernelOp kernel : kernels->getOps<KernelOp>()) {

@@ -71,10 +71,24 @@ Json argumentList(const std::vector<TargetCode::Argument> &arguments) {
   return list;
 }
 
+Json scheduleJson(ScheduleAttr schedule) {
+  Json json = {{"family", schedule.getFamily().str()}};
+  for (NamedAttribute field : schedule.getFields()) {
+    Json &value = json[field.getName().str()];
+    if (auto number = dyn_cast<IntegerAttr>(field.getValue()))
+      value = number.getInt();
+    else
+      value = cast<StringAttr>(field.getValue()).str();
+  }
+  return json;
+}
+
 Json kernelList(const TargetCode &code) {
   Json list = Json::array();
   for (const TargetCode::Kernel &kernel : code.kernels) {
     Json json = {{"name", kernel.name}, {"symbol", kernel.name}};
+    if (!kernel.variantOf.empty())
+      json["variant_of"] = kernel.variantOf;
     json["tile"] = kernel.tile;
     json["reduces"] = !kernel.reductions.empty();
     json["shared"] = kernel.shared;
@@ -93,6 +107,9 @@ Json kernelList(const TargetCode &code) {
     json["args"] = argumentList(kernel.args);
     json["reductions"] = argumentList(kernel.reductions);
     json["elementwise"] = kernel.elementwise;
+    json["structure"] = kernel.structure;
+    json["shape"] = kernel.shape;
+    json["schedule"] = scheduleJson(kernel.schedule);
     list.push_back(std::move(json));
   }
   return list;
@@ -150,9 +167,11 @@ LogicalResult mlir::mhc::writePackage(function_ref<ModuleOp(StringRef)> moduleOf
   Json plans = Json::object();
   for (const std::string &target : options.targets) {
     ModuleOp module = moduleOf(target);
-    FailureOr<TargetCode> code = generateCode(module, target, options.cpu, options.gpuFamily, CodeStage::package);
+    FailureOr<TargetCode> code = generateCode(module, target, options.code, CodeStage::package);
     if (failed(code))
       return failure();
+    if (options.seen)
+      options.seen(target, *code);
     Json &plan = plans[target] = Json::object();
     plan["kernels"] = kernelList(*code);
     if (!code->library.empty())

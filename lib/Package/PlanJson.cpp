@@ -42,6 +42,8 @@ public:
     Json json = Json::object();
     if (entry.getBlockRows())
       json["block_rows"] = *entry.getBlockRows();
+    if (auto floor = entry->getAttrOfType<IntegerAttr>("mhc.floor"); floor && entry.getSymbols().size() == 1)
+      json["floor"] = {{cast<StringAttr>(entry.getSymbols()[0]).str(), floor.getInt()}};
     json["buffers"] = std::move(buffers);
     json["commands"] = writeBlock(entry.getBlock());
     return json;

@@ -83,7 +83,6 @@ void mlir::mhc::buildPhase(OpPassManager &pm, Phase phase, const PhaseOptions &o
     if (options.fuseBoundaries) {
       FuseBoundariesPassOptions boundaries;
       boundaries.rebuild = options.rebuild;
-      boundaries.backwardGroups = options.backwardGroups;
       functions.addPass(createFuseBoundariesPass(boundaries));
     }
     if (options.fuseCoefficients)

@@ -41,6 +41,8 @@ struct PlanPass : impl::PlanPassBase<PlanPass> {
       if (failed(builder.emitFunction(func, EntryBuilder::Results::caller)))
         return signalPassFailure();
       entries.push_back(builder.finish());
+      if (Attribute floor = func->getAttr("mhc.floor"))
+        entries.back()->setAttr("mhc.floor", floor);
     }
     if (loss && update && failed(buildTrainStep(loss, update)))
       return signalPassFailure();

@@ -11,6 +11,9 @@
 #include "mhc/Transforms/Passes.h"
 
 #include "mlir/Analysis/TopologicalSortUtils.h"
+#include "mlir/IR/Dominance.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Transforms/CSE.h"
 #include "llvm/ADT/EquivalenceClasses.h"
 
 namespace mlir::mhc {
@@ -25,6 +28,9 @@ constexpr StringLiteral passName = "mhc-fuse-boundaries";
 constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
 /// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
 constexpr StringLiteral recomputedMark = "mhc.recomputed";
+
+/// On arguments of backward functions (mhc-differentiate): gradients that the caller gives.
+constexpr StringLiteral cotangentAttr = "mhc.cotangent";
 
 /// Sublayers that one kernel computes one after the other: backward, where it computes them again. Between them there is no layer that would cut the kernel; but each adds reductions over
 /// the row, for which the kernel goes over it once more, and a kernel of one is forward's own (docs/design/ir.md has the measurement).
@@ -56,7 +62,8 @@ int64_t rowOnChip(const Ops &ops) {
 
 /// The module's targets (`mhc.targets`): one program serves all of them.
 SmallVector<TargetAttr> targetsOf(Operation *op) {
-  auto targets = op->getParentOfType<ModuleOp>()->getAttrOfType<ArrayAttr>("mhc.targets");
+  auto module = op->getParentOfType<ModuleOp>();
+  auto targets = module ? module->getAttrOfType<ArrayAttr>("mhc.targets") : ArrayAttr();
   if (!targets || targets.empty())
     return {TargetAttr::getDefault(op->getContext())};
   return llvm::to_vector(targets.getAsRange<TargetAttr>());
@@ -80,8 +87,8 @@ bool normsAlone(Operation *op) {
   });
 }
 
-bool hasClusters(Operation *op) {
-  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getClusterSize() > 1; });
+bool hasGangs(Operation *op) {
+  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getGangSize() > 1; });
 }
 
 class Segments {
@@ -254,9 +261,10 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
     if (function.isDeclaration() || !function.getOps<RecomputeOp>().empty())
       return; // not differentiated yet
     Block &block = function.getBody().front();
-    const bool groups = backwardGroups && hasClusters(function);
+    const bool groups = hasGangs(function);
     // What mhc-fuse-coefficients made is a part of something larger here; what stays alone it makes again.
     dissolveFusions(block);
+    noteFloor(function);
     if (rebuild)
       for (Ops &cluster : Segments(block, groups).clusters())
         rebuildStreams(cluster);
@@ -280,6 +288,59 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
       if (first)
         op.moveBefore(first);
     }
+  }
+
+  /// Bytes of rows a token that an entry of row ops alone must move, whatever its kernels, targets and recomputed blocks are: those of its boundaries, each as one kernel that rebuilds streams
+  /// where that saves bytes. In backward what forward has computed is not counted, though the entry may compute it again.
+  static void noteFloor(func::FuncOp function) {
+    if (!isRowsAlone(function))
+      return;
+    // Either way to cut backward.
+    int64_t bytes = std::min(boundaryBytes(function, /*groups=*/false), boundaryBytes(function, /*groups=*/true));
+    if (bytes)
+      function->setAttr("mhc.floor", IntegerAttr::get(IntegerType::get(function.getContext(), 64), bytes));
+  }
+
+  static int64_t boundaryBytes(func::FuncOp function, bool groups) {
+    OwningOpRef<func::FuncOp> clone = function.clone(); // outside of the module, and so of its targets
+    Block &block = clone->getBody().front();
+    // What blocks compute again is what forward has computed.
+    block.walk([](Operation *op) { op->removeAttr(recomputedMark); });
+    IRRewriter rewriter(function.getContext());
+    DominanceInfo dominance(clone.get());
+    eliminateCommonSubExpressions(rewriter, dominance, clone.get());
+    for (Ops &cluster : Segments(block, groups).clusters())
+      rebuildStreams(cluster, /*always=*/true);
+    SmallVector<bool> given = llvm::map_to_vector(llvm::seq<unsigned>(0, block.getNumArguments()), [&](unsigned i) { return bool(clone->getArgAttr(i, cotangentAttr)); });
+    const bool isBackward = llvm::is_contained(given, true);
+    llvm::DenseSet<Operation *> asked; // what depends on a gradient that is given
+    for (Operation &op : block)
+      if (!isBackward || llvm::any_of(op.getOperands(), [&](Value v) {
+            auto argument = dyn_cast<BlockArgument>(v);
+            return argument ? given[argument.getArgNumber()] : asked.contains(v.getDefiningOp());
+          }))
+        asked.insert(&op);
+    int64_t bytes = 0;
+    for (const Ops &cluster : Segments(block, groups).clusters())
+      if (llvm::any_of(cluster, [&](Operation *op) { return asked.contains(op); }))
+        bytes += rowOnChip(cluster);
+    return bytes;
+  }
+
+  /// Row ops of one row count, and layers outside.
+  static bool isRowsAlone(func::FuncOp function) {
+    Block &block = function.getBody().front();
+    RowDomains domains(block);
+    int64_t domain = 0;
+    for (Operation &op : block) {
+      bool rows = llvm::any_of(op.getOperandTypes(), hasRows) || llvm::any_of(op.getResultTypes(), hasRows);
+      if (!rows || op.hasTrait<OpTrait::IsTerminator>() || isa<ExternalLayerOp>(op))
+        continue;
+      if (!isRowOp(&op) || !domains.of(&op) || (domain && domains.of(&op) != domain))
+        return false;
+      domain = domains.of(&op);
+    }
+    return domain != 0;
   }
 
   static bool contains(const Ops &ops, llvm::function_ref<bool(Operation *)> test) {
@@ -328,7 +389,7 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
   }
 
   /// A stream x' = cast(combine(x, f, ..)) that this cluster reads, while it also reads x and f: computing it again saves the read.
-  void rebuildStreams(Ops &cluster) {
+  static void rebuildStreams(Ops &cluster, bool always = false) {
     SmallVector<Value> inputs = externalInputs(cluster);
     for (Value v : inputs) {
       auto cast = v.getDefiningOp<CastOp>();
@@ -345,12 +406,13 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
         if (!reads(operand))
           figures.bytesAfter += rowBytes(operand.getType());
       bool less = figures.bytesAfter < figures.bytesBefore;
-      bool taken = less && paysOff(cluster[0], figures.bytesBefore - figures.bytesAfter, figures.flopsAdded);
-      emitDecision(cluster.back()->getLoc(), passName, "rebuild", cluster[0], taken,
-                   taken  ? "the kernel reads x and f of the sublayer before anyway: x' is computed again on chip"
-                   : less ? "the target reads x' in less time than it takes to compute it again"
-                          : "the kernel would have to read more to compute x' again than x' itself",
-                   figures);
+      bool taken = less && (always || paysOff(cluster[0], figures.bytesBefore - figures.bytesAfter, figures.flopsAdded));
+      if (!always)
+        emitDecision(cluster.back()->getLoc(), passName, "rebuild", cluster[0], taken,
+                     taken  ? "the kernel reads x and f of the sublayer before anyway: x' is computed again on chip"
+                     : less ? "the target reads x' in less time than it takes to compute it again"
+                            : "the kernel would have to read more to compute x' again than x' itself",
+                     figures);
       if (!taken)
         continue;
       OpBuilder b(cluster[0]);

@@ -16,6 +16,12 @@ void double_and_sum(void *const *args, const int64_t *ints, int64_t begin, int64
     }
 }
 
+/* The same, a hundred times. */
+void double_and_sum_slowly(void *const *args, const int64_t *ints, int64_t begin, int64_t end, int64_t partial) {
+  for (volatile int time = 0; time < 100; ++time)
+    double_and_sum(args, ints, begin, end, partial);
+}
+
 /* A model with one weight a token and the loss mean (w[t] - w[next] - 1)^2: tokens, targets [rows], w, dw (both whole),
    loss partial; one block does it all (tile is huge), so that it may add to dw. scalars[3] scales. */
 void toy_loss(void *const *args, const int64_t *ints, int64_t begin, int64_t end, int64_t partial) {

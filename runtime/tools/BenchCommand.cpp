@@ -1,4 +1,5 @@
 #include "Options.h"
+#include "Shape.h"
 #include "base/ThreadPool.h"
 #include "bench/Bench.h"
 #include "plan/Binding.h"
@@ -9,7 +10,10 @@
 namespace mhcrt {
 namespace {
 
-Json itemJson(const BenchItem &item) {
+/// Measured time over the time that bytes take at the copy rate; null where that says nothing.
+Json ratioTo(double bytes, double seconds, double copyRate) { return bytes > 0 && copyRate > 0 ? Json(seconds * copyRate / bytes) : Json(); }
+
+Json itemJson(const BenchItem &item, double copyRate) {
   return {{"name", item.name},
           {"op", item.op},
           {"at", item.at},
@@ -17,7 +21,8 @@ Json itemJson(const BenchItem &item) {
           {"launches", item.launches},
           {"seconds", item.seconds},
           {"read", item.bytes.read},
-          {"written", item.bytes.written}};
+          {"written", item.bytes.written},
+          {"ratio", ratioTo(static_cast<double>(item.bytes.read + item.bytes.written), item.seconds, copyRate)}};
 }
 
 Json resultJson(const BenchResult &result) {
@@ -29,23 +34,30 @@ Json resultJson(const BenchResult &result) {
   double copySeconds = static_cast<double>(result.bytes.read + result.bytes.written) / result.copyRate;
   json["copy_seconds"] = copySeconds;
   json["ratio"] = copySeconds > 0 ? Json(result.seconds / copySeconds) : Json();
+  const double floor = static_cast<double>(result.floorBytes);
+  json["floor"] = result.floorBytes > 0 ? Json(result.floorBytes) : Json();
+  json["floor_seconds"] = result.floorBytes > 0 ? Json(floor / result.copyRate) : Json();
+  json["floor_ratio"] = ratioTo(floor, result.seconds, result.copyRate);
   for (const char *key : {"kernels", "commands"}) {
     Json &list = json[key] = Json::array();
     for (const BenchItem &item : *key == 'k' ? result.kernels : result.commands)
-      list.push_back(itemJson(item));
+      list.push_back(itemJson(item, result.copyRate));
   }
   return json;
 }
 
 /// One line of the table. A command without traffic of its own (parameters only) has no rate.
-void printItem(const BenchItem &item, double total, int width, const std::string &place) {
+void printItem(const BenchItem &item, double total, double copyRate, int width, const std::string &place) {
   double bytes = static_cast<double>(item.bytes.read + item.bytes.written);
-  char rate[32] = "-";
-  if (bytes > 0 && item.seconds > 0)
+  char rate[32] = "-", ratio[32] = "-";
+  if (bytes > 0 && item.seconds > 0) {
     std::snprintf(rate, sizeof rate, "%.2f", bytes / item.seconds * 1e-9);
-  std::printf("%-*s %8lld %12.1f %6.1f%% %11.3f %11.3f %8s  %s\n", width, item.name.c_str(),
+    if (copyRate > 0)
+      std::snprintf(ratio, sizeof ratio, "%.2f", item.seconds * copyRate / bytes);
+  }
+  std::printf("%-*s %8lld %12.1f %6.1f%% %11.3f %11.3f %8s %8s  %s\n", width, item.name.c_str(),
               static_cast<long long>(item.launches), item.seconds * 1e6, total > 0 ? 100 * item.seconds / total : 0,
-              static_cast<double>(item.bytes.read) * 1e-6, static_cast<double>(item.bytes.written) * 1e-6, rate,
+              static_cast<double>(item.bytes.read) * 1e-6, static_cast<double>(item.bytes.written) * 1e-6, rate, ratio,
               place.c_str());
 }
 
@@ -60,17 +72,17 @@ void printTable(const BenchResult &result) {
     sum += item.seconds;
   }
   const int column = static_cast<int>(width);
-  std::printf("%-*s %8s %12s %7s %11s %11s %8s  %s\n", column, "kernel", "launches", "us", "share", "read MB",
-              "written MB", "GB/s", "place");
+  std::printf("%-*s %8s %12s %7s %11s %11s %8s %8s  %s\n", column, "kernel", "launches", "us", "share", "read MB",
+              "written MB", "GB/s", "x floor", "place");
   for (const BenchItem &item : kernels)
-    printItem(item, sum, column,
+    printItem(item, sum, result.copyRate, column,
               item.launches > 1 && !item.at.empty() ? concat(item.at, " and ", item.launches - 1, " more") : item.at);
   BenchItem total;
   total.name = "total";
   total.launches = static_cast<int64_t>(result.commands.size());
   total.seconds = result.seconds;
   total.bytes = result.bytes;
-  printItem(total, result.seconds, column, "");
+  printItem(total, result.seconds, result.copyRate, column, "");
 
   double bytes = static_cast<double>(result.bytes.read + result.bytes.written);
   std::printf("copy rate %.2f GB/s (read + written)", result.copyRate * 1e-9);
@@ -78,9 +90,16 @@ void printTable(const BenchResult &result) {
     std::printf(": these bytes take %.1f us, the entry %.2f times as long", bytes / result.copyRate * 1e6,
                 result.seconds * result.copyRate / bytes);
   std::printf("\n");
+  if (result.floorBytes > 0) {
+    const double floor = static_cast<double>(result.floorBytes);
+    std::printf("floor of the entry %.3f MB: %.1f us at that rate, the entry %.2f times as long\n", floor * 1e-6, floor / result.copyRate * 1e6,
+                result.seconds * result.copyRate / floor);
+  }
   if (result.multiplyAddRate > 0)
     std::printf("multiply-add rate %.1f Gflop/s (fp32)\n", result.multiplyAddRate * 1e-9);
 }
+
+} // namespace
 
 std::string symbolsText(const Symbols &symbols) {
   std::string text;
@@ -89,7 +108,6 @@ std::string symbolsText(const Symbols &symbols) {
   return text.empty() ? "no symbols" : text;
 }
 
-/// Exactly the entry's symbols, as --shape gives them; then what follows from them.
 Symbols bindShape(const Manifest &manifest, const Entry &entry, const Symbols &given) {
   for (const auto &[symbol, value] : given)
     if (std::find(entry.symbols.begin(), entry.symbols.end(), symbol) == entry.symbols.end())
@@ -99,8 +117,6 @@ Symbols bindShape(const Manifest &manifest, const Entry &entry, const Symbols &g
       throw UsageError("--shape: entry '" + entry.name + "' needs a value of '" + symbol + "'");
   return bindValues(manifest, entry, given);
 }
-
-} // namespace
 
 int benchCommand(const std::vector<std::string> &arguments) {
   Options options(arguments, {"json"}, {"device", "shape", "repeat", "warmup", "seed", "threads"});

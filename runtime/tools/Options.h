@@ -59,6 +59,7 @@ int generateCommand(const std::vector<std::string> &arguments);
 int infoCommand(const std::vector<std::string> &arguments);
 int reportCommand(const std::vector<std::string> &arguments);
 int trainCommand(const std::vector<std::string> &arguments);
+int tuneCommand(const std::vector<std::string> &arguments);
 
 } // namespace mhcrt
 

@@ -44,6 +44,14 @@ constexpr Command commands[] = {
   --device=cpu|cuda --threads=N
 )",
      mhcrt::trainCommand},
+    {"tune", "tune PACKAGE [ENTRY] --shape=T=4096,... [--save=FILE] [options]\n",
+     R"(tune   times the schedules that the package has of each kernel (mhc-compile --tune-candidates=N), kernel by kernel within the
+       entry, without one within all entries of these sizes; compiles nothing:
+  --save=FILE              the best ones, for mhc-compile --schedule=FILE
+  --shape=T=4096,... --repeat=N --warmup=N --seed=N as bench
+  --device=cpu|cuda --threads=N
+)",
+     mhcrt::tuneCommand},
     {"report", "report METRICS.jsonl [-o FILE.html] [--title=TEXT]\n",
      "report  makes one HTML page of a run's metrics, without anything from the network; default: FILE.html beside the metrics.\n",
      mhcrt::reportCommand},
@@ -89,7 +97,7 @@ void printUsage(const std::vector<const Command *> &of, const char *more) {
 
 int dispatch(const std::vector<std::string> &arguments) {
   if (arguments.empty())
-    throw mhcrt::UsageError("expected a command: bench, call, generate, info, report or train (see mhc-run --help)");
+    throw mhcrt::UsageError("expected a command: bench, call, generate, info, report, train or tune (see mhc-run --help)");
   const std::string &name = arguments[0];
   if (name == "--help" || name == "-h" || name == "help") {
     std::vector<const Command *> all;

@@ -8,14 +8,14 @@ mhc.kernel @unscheduled attributes {compute = f32, ints = [], segments = array<i
 // -----
 
 // expected-error @below {{expected a tile that is a multiple of the vector, and blocks of 64 channels}}
-mhc.kernel @tile attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", tile = 12, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @tile attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 12, vector = 8>} {
 ^bb0:
 }
 
 // -----
 
 // expected-error @below {{expected an int "S", which position accesses go by}}
-mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%c: memref<?x8xf32>, %y: memref<?x8xf32>):
   mhc.phase wide {
     %0 = mhc.row.load position %c : memref<?x8xf32> -> !mhc.wide<1x8xf32>
@@ -27,7 +27,7 @@ mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64:
 // -----
 
 // A branch on one token's value: tokens run together.
-mhc.kernel @branch attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @branch attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -50,7 +50,7 @@ mhc.kernel @branch attributes {compute = f32, ints = [], segments = array<i64: 1
 
 // -----
 
-mhc.kernel @index attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @index attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xi32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xi32> -> !mhc.narrow<1xi32>
@@ -69,7 +69,7 @@ mhc.kernel @index attributes {compute = f32, ints = [], segments = array<i64: 1,
 
 // -----
 
-mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -87,7 +87,7 @@ mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1,
 
 // -----
 
-mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -105,7 +105,7 @@ mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1
 
 // -----
 
-mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x64xf32>, %h: memref<?x1xf32>, %y: memref<?x64xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<1xf32> {
     %1 = mhc.row.load row %h : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -123,7 +123,7 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
 
 // -----
 
-mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -136,7 +136,7 @@ mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1
 
 // -----
 
-mhc.kernel @select attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @select attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>

@@ -8,62 +8,62 @@ mhc.kernel @unscheduled attributes {compute = f32, ints = [], segments = array<i
 // -----
 
 // expected-error @below {{expected a schedule of family simple or group (run mhc-schedule-kernels first)}}
-mhc.kernel @family attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", tile = 16, vector = 8, channelBlock = 64, threads = 0>} {
+mhc.kernel @family attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 16, vector = 8>} {
 ^bb0:
 }
 
 // -----
 
 // expected-error @below {{expected compute type f32, but got 'f64' (GPU kernels have no other)}}
-mhc.kernel @compute attributes {compute = f64, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @compute attributes {compute = f64, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", tile = 12, vector = 1, channelBlock = 0, threads = 256>}}
-mhc.kernel @tile attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 12, vector = 1, channelBlock = 0, threads = 256>} {
+// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", threads = 256, tile = 12>}}
+mhc.kernel @tile attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 12>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 96>}}
-mhc.kernel @threads attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 96>} {
+// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", threads = 96, tile = 8>}}
+mhc.kernel @threads attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 96, tile = 8>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 16>}}
-mhc.kernel @few attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 16>} {
+// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", threads = 16, tile = 8>}}
+mhc.kernel @few attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 16, tile = 8>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 2048>}}
-mhc.kernel @many attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 2048>} {
+// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", threads = 2048, tile = 8>}}
+mhc.kernel @many attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 2048, tile = 8>} {
 ^bb0:
 }
 
 // -----
 
-// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", tile = 64, vector = 1, channelBlock = 0, threads = 32>}}
-mhc.kernel @tokens attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", tile = 64, vector = 1, channelBlock = 0, threads = 32>} {
+// expected-error @below {{expected powers of two, 32 to 1024 threads and a tile of at most as many tokens, but got #mhc.schedule<"simple", threads = 32, tile = 64>}}
+mhc.kernel @tokens attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"simple", threads = 32, tile = 64>} {
 ^bb0:
 }
 
 // -----
 
 // expected-error @below {{expected memory of f32, bf16 or i32 in a GPU kernel, but got 'memref<?x8xf64>'}}
-mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x8xf64>):
 }
 
 // -----
 
-mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%c: memref<?x8xf32>, %y: memref<?x8xf32>):
   mhc.phase wide {
     // expected-error @below {{expected an int "S" of the kernel, which its accesses go by}}
@@ -75,7 +75,7 @@ mhc.kernel @position attributes {compute = f32, ints = [], segments = array<i64:
 
 // -----
 
-mhc.kernel @parameter attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @parameter attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x64xf32>, %w: memref<64x2xbf16>):
   %0 = mhc.phase wide : !mhc.narrow<2xbf16> {
     %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
@@ -87,7 +87,7 @@ mhc.kernel @parameter attributes {compute = f32, ints = [], segments = array<i64
 
 // -----
 
-mhc.kernel @parameter_t attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @parameter_t attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<?x2xbf16>, %w: memref<64x2xbf16>, %y: memref<?x64xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<2xbf16> {
     %1 = mhc.row.load row %h : memref<?x2xbf16> -> !mhc.narrow<2xbf16>
@@ -104,7 +104,7 @@ mhc.kernel @parameter_t attributes {compute = f32, ints = [], segments = array<i
 // -----
 
 // expected-error @below {{expected at most 163840 bytes of narrow values for a tile of 64 tokens, but got 262144}}
-mhc.kernel @shared attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>, schedule = #mhc.schedule<"simple", tile = 64, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @shared attributes {compute = f32, ints = [], segments = array<i64: 2, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 64>} {
 ^bb0(%h: memref<?x1024xf32>, %y: memref<?x64xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<1024xf32> {
     %1 = mhc.row.load row %h : memref<?x1024xf32> -> !mhc.narrow<1024xf32>
@@ -114,7 +114,7 @@ mhc.kernel @shared attributes {compute = f32, ints = [], segments = array<i64: 2
 
 // -----
 
-mhc.kernel @channels attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @channels attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x16777217xbf16>, %y: memref<?x16777217xbf16>):
   // expected-error @below {{expected at most 2^24 channels, but got 16777217}}
   mhc.phase wide {
@@ -126,7 +126,7 @@ mhc.kernel @channels attributes {compute = f32, ints = [], segments = array<i64:
 
 // -----
 
-mhc.kernel @sum attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 1>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @sum attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 1>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<2xf32>, %s: memref<2xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
     %1 = mhc.row.load uniform %h : memref<2xf32> -> !mhc.narrow<2xf32>
@@ -141,7 +141,7 @@ mhc.kernel @sum attributes {compute = f32, ints = [], segments = array<i64: 1, 0
 
 // -----
 
-mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -159,7 +159,7 @@ mhc.kernel @other attributes {compute = f32, ints = [], segments = array<i64: 1,
 
 // -----
 
-mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -177,7 +177,7 @@ mhc.kernel @memory attributes {compute = f32, ints = [], segments = array<i64: 1
 
 // -----
 
-mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x64xf32>, %h: memref<?x1xf32>, %y: memref<?x64xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<1xf32> {
     %1 = mhc.row.load row %h : memref<?x1xf32> -> !mhc.narrow<1xf32>
@@ -195,7 +195,7 @@ mhc.kernel @wide attributes {compute = f32, ints = [], segments = array<i64: 2, 
 
 // -----
 
-mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x1xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     %0 = mhc.row.load row %x : memref<?x1xf32> -> !mhc.narrow<1xf32>

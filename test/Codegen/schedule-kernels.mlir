@@ -2,11 +2,11 @@
 // RUN: mhc-opt %s -mhc-schedule-kernels="family=simple tile=4 threads=128" | FileCheck %s --check-prefix=SIMPLE
 // RUN: mhc-opt %s -mhc-schedule-kernels -mhc-schedule-kernels | FileCheck %s
 // RUN: not mhc-opt %s -mhc-schedule-kernels=family=groups 2>&1 | FileCheck %s --check-prefix=FAMILY
-// FAMILY: error: expected schedule family cpu, simple, group or gang, but got groups
+// FAMILY: error: expected schedule family cpu, simple or group, but got groups
 
 // The sum of squares must be known before the row is scaled: x is loaded twice. The parameter is no value of the tokens.
 // CHECK-LABEL: mhc.kernel @norm
-// CHECK-SAME: schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>
+// CHECK-SAME: schedule = #mhc.schedule<"cpu", channel_block = 256, tile = 8, vector = 8>
 // CHECK: %[[SUM:.*]] = mhc.phase{{ +}}wide : !mhc.narrow<1xf32>
 // CHECK-NEXT: mhc.row.load{{ +}}row
 // CHECK-NEXT: mhc.row.map
@@ -20,7 +20,7 @@
 // CHECK: mhc.row.map {{.*}}%[[R]]
 // CHECK: mhc.row.store
 // SIMPLE-LABEL: mhc.kernel @norm
-// SIMPLE-SAME: schedule = #mhc.schedule<"simple", tile = 4, vector = 1, channelBlock = 0, threads = 128>
+// SIMPLE-SAME: schedule = #mhc.schedule<"simple", threads = 128, tile = 4>
 mhc.kernel @norm attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>} {
 ^bb0(%x: memref<?x64xbf16>, %g: memref<64xf32>, %y: memref<?x64xbf16>):
   %0 = mhc.row.load row %x : memref<?x64xbf16> -> !mhc.wide<1x64xbf16>
@@ -100,7 +100,7 @@ mhc.kernel @again attributes {compute = f32, ints = [], segments = array<i64: 2,
 
 // Rows of different lengths cannot share a loop over channels.
 // CHECK-LABEL: mhc.kernel @lengths
-// CHECK-SAME: channelBlock = 256
+// CHECK-SAME: channel_block = 256
 // CHECK: mhc.phase{{ +}}wide : !mhc.narrow<1xf32>
 // CHECK: !mhc.wide<1x64xf32>
 // CHECK: mhc.phase{{ +}}wide : !mhc.narrow<2xf64>

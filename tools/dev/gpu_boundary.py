@@ -9,7 +9,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples" / "pytorch"))
 
 DEPTH, STREAMS = 8, 4
-# (C, T of the timing); 7168 has no cluster that keeps phi, and shows what the next best is.
+# (C, T of the timing); the first of them are tuned. 7168 has no cluster that keeps phi, and shows what the next best is.
+TUNED, CANDIDATES = 3, 6
 SHAPES = ((1280, 16384), (2560, 16384), (4096, 8192), (7168, 8192))
 
 
@@ -18,8 +19,12 @@ def prepare(out, programs):
         description = out / f"boundary-{channels}.json"
         description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": STREAMS, "depth": DEPTH, "dtype": "bf16"}))
         # Streams are kept: what blocks of recomputed sublayers cost is another question.
-        subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "--recompute-block=none", "--backward-groups", "-o", out / f"boundary-{channels}.mhcpkg"], check=True)
-    print(f"compiled {len(SHAPES)} chains", flush=True)
+        subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "--recompute-block=none", "--exchange=memory", "-o", out / f"boundary-{channels}.mhcpkg"], check=True)
+    # The same chains with several schedules of each kernel, for `tune`.
+    for channels, _ in SHAPES[:TUNED]:
+        subprocess.run([programs / "mhc-compile", out / f"boundary-{channels}.json", "--target=sm_90a", "--recompute-block=none", "--exchange=memory", f"--tune-candidates={CANDIDATES}",
+                        "-o", out / f"tune-{channels}.mhcpkg"], check=True)
+    print(f"compiled {len(SHAPES)} chains, {TUNED} of them with {CANDIDATES} schedules a kernel", flush=True)
 
 
 def inputs(torch, channels, tokens, spread):
@@ -140,5 +145,21 @@ def run(checks):
                 continue
             result = json.loads(done.stdout)
             floor = units * channels * tokens * 2 / rate
+            checks.say(result["floor"] == units * channels * tokens * 2, f"floor of C {channels} {entry}: {units} units, as the package says")
             kernels = ", ".join(f"{k['name']} {k['seconds'] / k['launches'] * 1e6:.0f} ({k['seconds'] * rate / (k['read'] + k['written']):.2f})" for k in result["kernels"])
             print(f"     {channels:>6} x {tokens:>5} {entry:>9} {result['seconds'] * 1e6:>9.1f} {result['seconds'] / floor:>8.2f}   {kernels}", flush=True)
+
+
+def tune(checks):
+    """Every schedule of each kernel on this GPU, the best as a file for mhc-compile --schedule."""
+    for channels, tokens in SHAPES[:TUNED]:
+        package, saved = checks.out / f"tune-{channels}.mhcpkg", checks.out / f"tuned-{channels}.json"
+        for entry in ("forward", "backward"):
+            done = checks.run(["tune", package, entry, f"--shape=T={tokens}", "--device=cuda", "--repeat=7", f"--save={saved}.{entry}"])
+            checks.say(done.returncode == 0, f"tune C {channels} T {tokens} {entry}")
+            if done.returncode:
+                continue
+            print(done.stdout, flush=True)
+            entries = json.loads(pathlib.Path(f"{saved}.{entry}").read_text())
+            gained = [kernel["measured"]["default_microseconds"] / kernel["measured"]["microseconds"] for kernel in entries]
+            checks.say(bool(entries) and min(gained) >= 1, f"tune C {channels} {entry}: {len(entries)} kernels, at most {max(gained, default=0):.2f} times as fast as by default; {saved}.{entry} for mhc-compile --schedule")

@@ -375,6 +375,9 @@ class Checks:
             return print("skip boundary: it needs PyTorch")
         gpu_boundary.run(self)
 
+    def tune(self):
+        gpu_boundary.tune(self)
+
     def huge(self):
         gpu_shapes.huge(self)
 
@@ -435,7 +438,7 @@ def main():
     if command == "prepare":
         return prepare(out, programs)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "huge", "products", "experts", "conventions", "sanitizer", "speed"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "tune", "huge", "products", "experts", "conventions", "sanitizer", "speed"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

@@ -7,7 +7,7 @@ include "mlir/Pass/PassBase.td"
 def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
   let summary = "cut kernels into phases at their reductions";
   let description = [{
-    Turns the body of each `mhc.kernel` into `mhc.phase` ops and sets its schedule. Only narrow values pass between phases; a wide value that a later phase needs
+    Turns the body of each `mhc.kernel` into `mhc.phase` ops and sets its schedule: what `mhc.requested` on the kernel asks for, the rest as the cost model likes it (docs/design/schedules.md). Only narrow values pass between phases; a wide value that a later phase needs
     is loaded again from the output that it was stored to, or computed again:
 
     ```mlir
@@ -21,7 +21,7 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
-    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
+    mhc.kernel @scale attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", channel_block = 256, tile = 8, vector = 8>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       %0 = mhc.phase wide : !mhc.narrow<1xf32> {
         %1 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
@@ -37,10 +37,13 @@ def ScheduleKernelsPass : Pass<"mhc-schedule-kernels", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu, simple, group (simple for kernels that group does not take), or gang (group, and boundaries of backward by groups without a cluster)">,
-                 Option<"tile", "tile", "int64_t", /*default=*/"0", "tokens of a tile (0: the family's choice)">,
-                 Option<"channelBlock", "channel-block", "int64_t", /*default=*/"0", "channels of a block (0: the family's choice)">,
-                 Option<"threads", "threads", "int64_t", /*default=*/"0", "threads of a block (0: the family's choice)">];
+  let options = [Option<"family", "family", "std::string", /*default=*/"\"cpu\"", "schedule family: cpu, simple, or group (simple for kernels that group does not take)">,
+                 Option<"target", "target", "std::string", /*default=*/"\"\"", "whose sizes and rates hold (default: cpu, or sm_90a)">,
+                 Option<"exchange", "exchange", "std::string", /*default=*/"\"memory\"", "the farthest exchange between blocks: none, cluster or memory">,
+                 Option<"candidates", "candidates", "int64_t", /*default=*/"1", "schedules of each kernel: the best by the cost model, then others as kernels NAME__1, NAME__2, ..">,
+                 Option<"tile", "tile", "int64_t", /*default=*/"0", "tokens of a tile, families cpu and simple (0: the family's choice)">,
+                 Option<"channelBlock", "channel-block", "int64_t", /*default=*/"0", "channels of a block, family cpu (0: the family's choice)">,
+                 Option<"threads", "threads", "int64_t", /*default=*/"0", "threads of a block, family simple (0: the family's choice)">];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
 }
 
@@ -51,7 +54,7 @@ def EmitCpuPass : Pass<"mhc-emit-cpu", "::mlir::ModuleOp"> {
     lanes on channels, narrow code on tokens. `math` ops are left for `mhc-expand-math`. `mhc_sum_partials_f32` and `_f64` are added.
 
     ```mlir
-    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", tile = 8, vector = 8, channelBlock = 256, threads = 0>, segments = array<i64: 1, 1, 0>} {
+    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"cpu", channel_block = 256, tile = 8, vector = 8>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       mhc.phase wide {
         %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>
@@ -90,7 +93,7 @@ def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
     Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added, and what `library` names of the kernels behind library commands.
 
     ```mlir
-    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>, segments = array<i64: 1, 1, 0>} {
+    mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"simple", threads = 256, tile = 8>, segments = array<i64: 1, 1, 0>} {
     ^bb0(%x: memref<?x64xf32>, %y: memref<?x64xf32>):
       mhc.phase wide {
         %0 = mhc.row.load row %x : memref<?x64xf32> -> !mhc.wide<1x64xf32>

@@ -2,9 +2,12 @@
 #ifndef MHC_PACKAGE_PACKAGE_H
 #define MHC_PACKAGE_PACKAGE_H
 
+#include "mhc/Codegen/Schedules.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringMap.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,7 +41,18 @@ struct TargetCode {
     bool elementwise = false;
     std::vector<std::string> ints;
     std::vector<Argument> args, reductions;
+
+    // How it is run, and what is known of that (docs/design/schedules.md).
+    ScheduleAttr schedule;
+    std::string structure, shape, variantOf; ///< variantOf: the kernel that this is another schedule of; "": none
+    std::vector<ScheduleRole> roles;
+    std::string places;
+    int64_t readBytes = 0, writtenBytes = 0; ///< of rows, a token
+    double expectedSeconds = 0;              ///< of `expectedTokens` tokens, by the cost model
+    /// What ptxas said: registers of a thread, bytes of spills (stores and loads).
+    std::optional<int64_t> registers, spills;
   };
+  static constexpr int64_t expectedTokens = 8192;
   std::vector<Kernel> kernels;
   /// GPU targets: a kernel behind library commands, how it is launched, and how many arguments of either sort it takes.
   struct LibraryKernel {
@@ -58,12 +72,26 @@ struct TargetCode {
 /// what a package holds (shared object, cubin).
 enum class CodeStage { figures, llvm, object, package };
 
-/// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip. `cpu`:
-/// processor of target cpu, as LLVM names it or `native`. `group`: kernels may be of schedule family group, where the chip has it.
-FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, StringRef cpu, StringRef gpuFamily, CodeStage stage);
+/// An entry of a schedule file: these kernels have this schedule, whatever the planners like.
+struct ScheduleRequest {
+  std::string kernel, structure, shape, target; ///< "": any; kernel "*": any
+  ScheduleAttr schedule;                        ///< the fields that are asked for
+  LocationAttr at;                              ///< of what names the kernel
+  DictionaryAttr fieldsAt;                      ///< of `family` and each field
+};
+
+struct CodeOptions {
+  std::string cpu = "x86-64-v3";    ///< processor of target cpu, as LLVM names it or `native`
+  std::string exchange = "cluster"; ///< the farthest exchange between blocks of a GPU's kernels: none, cluster or memory
+  int64_t candidates = 1;           ///< schedules of each kernel
+  std::vector<ScheduleRequest> schedules;
+};
+
+/// Generates the code of all kernels in `module` (which is left as it is). `target` is `cpu` or a chip.
+FailureOr<TargetCode> generateCode(ModuleOp module, StringRef target, const CodeOptions &options, CodeStage stage);
 
 /// Rows of a tile of each kernel on target cpu, for printMemory.
-FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module);
+FailureOr<llvm::StringMap<int64_t>> kernelTiles(ModuleOp module, ArrayRef<ScheduleRequest> requests);
 
 /// What the target has no code for yet: an op's first command, with its place and the reason as a line, and how many
 /// there are of it.
@@ -76,8 +104,9 @@ std::vector<MissingCommand> findMissingCommands(ModuleOp module, StringRef targe
 
 struct PackageOptions {
   std::vector<std::string> targets = {"cpu"};
-  std::string cpu = "x86-64-v3";
-  std::string gpuFamily = "group"; ///< of kernels on chips with clusters
+  CodeOptions code;
+  /// Sees the code of each target before it is written.
+  std::function<void(StringRef target, const TargetCode &)> seen;
   /// Further members, path and content (debug/*.mlir).
   std::vector<std::pair<std::string, std::string>> extras;
 };

@@ -39,8 +39,6 @@ struct PhaseOptions : PassPipelineOptions<PhaseOptions> {
                               llvm::cl::init(true)};
   Option<bool> rebuild{*this, "rebuild", llvm::cl::desc("rebuild streams in backward kernels instead of reading them"),
                        llvm::cl::init(true)};
-  Option<bool> backwardGroups{*this, "backward-groups", llvm::cl::desc("cut backward for kernels of groups of blocks"),
-                              llvm::cl::init(false)};
 };
 
 /// Adds the passes of a phase and the check behind it. `import` and `package` have none but the check: a description,

@@ -8,6 +8,7 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringMap.h"
 
 #include <optional>
 #include <string>
@@ -46,6 +47,12 @@ struct AssembledPtx {
 /// Assembles PTX for a chip. Nothing is reported as a diagnostic: the caller decides whether a missing assembler is an
 /// error.
 AssembledPtx assemblePtx(StringRef ptx, StringRef chip);
+
+/// What ptxas said of a kernel.
+struct AssembledKernel {
+  int64_t registers = 0, spilled = 0; ///< of a thread; bytes of spill stores and loads
+};
+llvm::StringMap<AssembledKernel> readAssemblerLog(StringRef log);
 
 } // namespace mlir::mhc
 

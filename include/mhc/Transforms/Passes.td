@@ -200,8 +200,7 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
     }
     ```
   }];
-  let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">,
-                 Option<"backwardGroups", "backward-groups", "bool", "false", "cut backward for kernels of groups of blocks, on targets with clusters">];
+  let options = [Option<"rebuild", "rebuild", "bool", "true", "rebuild streams in backward kernels">];
   // Kernels are formed to see what they move.
   let dependentDialects = ["::mlir::mhc::MhcDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }

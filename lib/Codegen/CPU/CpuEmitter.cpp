@@ -11,8 +11,8 @@ CpuEmitter::CpuEmitter(OpBuilder &builder, KernelOp kernel)
     : CpuBuilder(builder, kernel.getLoc(), kernel.getCompute()), kernel(kernel) {
   ScheduleAttr schedule = *kernel.getSchedule();
   tile = schedule.getTile();
-  vectorLanes = schedule.getVector();
-  channelBlock = schedule.getChannelBlock();
+  vectorLanes = schedule.getNumber("vector");
+  channelBlock = schedule.getNumber("channel_block");
 }
 
 //===----------------------------------------------------------------------===//

@@ -80,7 +80,8 @@ LogicalResult emitCpuKernels(ModuleOp module) {
     std::optional<ScheduleAttr> schedule = kernel.getSchedule();
     if (!schedule || schedule->getFamily() != "cpu")
       return kernel.emitOpError("expected a schedule of family cpu (run mhc-schedule-kernels first)");
-    if (schedule->getTile() % schedule->getVector() || schedule->getChannelBlock() % 64)
+    int64_t vector = schedule->getNumber("vector");
+    if (vector < 1 || schedule->getTile() % vector || schedule->getNumber("channel_block") % 64)
       return kernel.emitOpError("expected a tile that is a multiple of the vector, and blocks of 64 channels");
     bool positions = kernel.getBody().walk([](RowLoadOp load) {
       return load.getAccess() == Access::position ? WalkResult::interrupt() : WalkResult::advance();

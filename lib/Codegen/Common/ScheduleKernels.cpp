@@ -9,10 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../NVGPU/GangPlan.h"
-#include "../NVGPU/GroupPlan.h"
-
 #include "mhc/Codegen/Passes.h"
+#include "mhc/Codegen/Schedules.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 #include "mhc/Transforms/Decision.h"
 
@@ -224,17 +222,78 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
   using ScheduleKernelsPassBase::ScheduleKernelsPassBase;
 
   void runOnOperation() override {
-    if (family != "cpu" && family != "simple" && family != "group" && family != "gang") {
-      getOperation().emitError("expected schedule family cpu, simple, group or gang, but got ") << family;
+    Location loc = getOperation().getLoc();
+    if (!isScheduleFamily(family)) {
+      emitError(loc) << "expected schedule family cpu, simple or group, but got " << family;
       return signalPassFailure();
     }
-    for (KernelOp kernel : getOperation().getOps<KernelOp>()) {
-      if (kernel.getSchedule())
-        continue;
-      if (failed(Scheduler(kernel).run()))
-        return signalPassFailure();
-      kernel.setScheduleAttr(schedule(kernel));
+    if (exchange != "none" && exchange != "cluster" && exchange != "memory") {
+      emitError(loc) << "expected exchange none, cluster or memory, but got " << exchange;
+      return signalPassFailure();
     }
+    std::string name = target.empty() ? (family == "cpu" ? "cpu" : "sm_90a") : target.getValue();
+    TargetAttr sizes = TargetAttr::get(&getContext(), name);
+    if (!sizes) {
+      emitError(loc) << "nothing is known of the sizes and rates of target '" << name << "'";
+      return signalPassFailure();
+    }
+    ScheduleContext context{family, sizes.withExchange(exchange)};
+    for (KernelOp kernel : llvm::make_early_inc_range(getOperation().getOps<KernelOp>()))
+      if (!kernel.getSchedule() && (failed(Scheduler(kernel).run()) || failed(choose(kernel, context))))
+        return signalPassFailure();
+  }
+
+private:
+  LogicalResult choose(KernelOp kernel, const ScheduleContext &context) {
+    auto asked = kernel->getAttrOfType<ScheduleAttr>(requestedAttr);
+    auto places = kernel->getAttrOfType<DictionaryAttr>(requestedAtAttr);
+    kernel->removeAttr(requestedAttr);
+    kernel->removeAttr(requestedAtAttr);
+    if (!asked)
+      asked = askedByOptions(context.family);
+    ScheduleRefusal refusal;
+    std::string whyNot;
+    std::optional<ScheduleAttr> chosen = chooseSchedule(kernel, context, asked, refusal, &whyNot);
+    if (!chosen) {
+      LocationAttr at = places ? places.getAs<LocationAttr>(refusal.field) : LocationAttr();
+      if (!at && places)
+        at = places.getAs<LocationAttr>("family");
+      return emitError(at ? Location(at) : kernel.getLoc()) << "kernel '" << kernel.getSymName() << "'" << (refusal.field.empty() ? "" : ", '" + refusal.field + "'") << ": " << refusal.why;
+    }
+    kernel.setScheduleAttr(*chosen);
+    if (places) // emission may find out that something does not fit, too
+      kernel->setLoc(FusedLoc::get(&getContext(), {Location(places.getAs<LocationAttr>("family")), kernel.getLoc()}));
+    if (isWorthGroup(kernel) && context.family == "group")
+      explain(kernel, *chosen, asked && asked.getFamily() == "simple" ? "as it was asked for" : whyNot);
+    // Others, as kernels behind this one. What a file asks for as a whole leaves nothing to choose.
+    OpBuilder builder(kernel);
+    builder.setInsertionPointAfter(kernel);
+    SmallVector<ScheduleAttr> all = listSchedules(kernel, context, asked, size_t(std::max<int64_t>(candidates, 1)));
+    for (auto [i, schedule] : llvm::enumerate(ArrayRef(all).drop_front(std::min<size_t>(1, all.size())))) {
+      auto variant = cast<KernelOp>(builder.clone(*kernel));
+      variant.setSymName((kernel.getSymName() + "__" + Twine(i + 1)).str());
+      variant.setScheduleAttr(schedule);
+      variant->setAttr(variantOfAttr, FlatSymbolRefAttr::get(kernel.getSymNameAttr()));
+      if (SymbolTable::lookupSymbolIn(getOperation(), variant.getSymNameAttr()) != variant)
+        return kernel.emitOpError("expected no other kernel to be named '") << variant.getSymName() << "'";
+    }
+    return success();
+  }
+
+  ScheduleAttr askedByOptions(StringRef of) {
+    Builder b(&getContext());
+    NamedAttrList fields;
+    auto add = [&](StringRef name, int64_t value) {
+      if (value)
+        fields.append(name, b.getI64IntegerAttr(value));
+    };
+    if (of != "group")
+      add("tile", tile);
+    if (of == "cpu")
+      add("channel_block", channelBlock);
+    if (of == "simple")
+      add("threads", threads);
+    return fields.empty() ? ScheduleAttr() : ScheduleAttr::get(&getContext(), of, fields.getDictionary(&getContext()));
   }
 
   /// Kernels that project rows are those of hyper-connections' boundaries; no one asks why others are not taken.
@@ -242,31 +301,12 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
     return kernel.getBody().walk([](Operation *op) { return isa<RowProjectOp, RowProjectTOp>(op) ? WalkResult::interrupt() : WalkResult::advance(); }).wasInterrupted();
   }
 
-  ScheduleAttr schedule(KernelOp kernel) {
-    auto pick = [](int64_t option, int64_t otherwise) { return option ? option : otherwise; };
-    if (family == "cpu") {
-      // A tile of one vector of tokens, so that its rows and phi's share the second-level cache; pieces of rows long enough for memory, and blocks
-      // of them (tile * streams * channelBlock) that stay near the first-level cache between the chunk loop and the projections (docs/performance/cpu.md).
-      int64_t lanes = kernel.getCompute().isF64() ? 4 : 8;
-      return ScheduleAttr::get(&getContext(), family, pick(tile, 8), lanes, pick(channelBlock, 256), 0);
-    }
-    if (family == "group" || family == "gang") {
-      std::string why, whyNoGang = "boundaries of backward are not asked for in groups (mhc-compile --backward-groups)";
-      std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why);
-      std::optional<nvgpu::GangPlan> gang = plan || family == "group" ? std::nullopt : nvgpu::planGang(kernel, whyNoGang);
-      // Kernels with sums over the tokens are those of backward.
-      const std::string &reason = kernel.getNumReductions() ? whyNoGang : why;
-      if (isWorthGroup(kernel))
-        emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, plan || gang,
-                     plan   ? "a group of " + Twine(plan->blocks) + " blocks keeps a tile of 16 tokens"
-                     : gang ? "a group of " + Twine(gang->blocks) + " blocks without a cluster keeps a tile of 16 tokens"
-                            : "family simple: " + Twine(reason));
-      if (plan)
-        return ScheduleAttr::get(&getContext(), "group", plan->tokens, 4, plan->slice, plan->threads);
-      if (gang)
-        return ScheduleAttr::get(&getContext(), "group", gang->tokens, 4, gang->slice, gang->threads);
-    }
-    return ScheduleAttr::get(&getContext(), "simple", pick(tile, 8), 1, pick(channelBlock, 0), pick(threads, 256));
+  static void explain(KernelOp kernel, ScheduleAttr schedule, StringRef whyNot) {
+    bool taken = schedule.getFamily() == "group";
+    emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, taken,
+                 taken ? "a group of " + Twine(schedule.getNumber("blocks")) + " blocks" + (schedule.getWord("exchange") == "memory" ? " without a cluster" : "") + " keeps a tile of " +
+                             Twine(schedule.getTile()) + " tokens"
+                       : "family simple: " + Twine(whyNot));
   }
 };
 } // namespace

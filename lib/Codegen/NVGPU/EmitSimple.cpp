@@ -41,14 +41,18 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
   for (KernelOp kernel : source.getOps<KernelOp>()) {
     StringRef family = kernel.getSchedule() ? kernel.getSchedule()->getFamily() : "";
     if (family == "group") {
-      std::string why;
+      // The plan that the schedule is the record of.
+      nvgpu::PlanRequest request;
+      request.asked = *kernel.getSchedule();
       LogicalResult status = failure();
-      if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why))
-        status = nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run();
-      else if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, why))
+      if (request.asked.getWord("exchange") == "cluster") {
+        if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, request))
+          status = nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run();
+      } else if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, request)) {
         status = nvgpu::GangEmitter(builder, kernel, target, std::move(*plan)).run();
-      else
-        return kernel.emitOpError("expected a kernel that family group takes, but ") << why;
+      }
+      if (!request.why.empty())
+        return kernel.emitOpError("expected a kernel that family group takes with this schedule, but ") << request.why;
       if (failed(status))
         return failure();
       continue;

@@ -16,21 +16,21 @@ LogicalResult GangEmitter::run() {
   };
   constexpr int64_t second = GangPlan::firstWarps, products = second + GangPlan::secondWarps, service = products + GangPlan::productWarps;
   role(0, GangPlan::firstWarps, [&] {
-    setRegisters(GangPlan::firstRegisters);
+    setRegisters(plan.firstRegisters);
     if (plan.first)
       emit(&GangEmitter::emitFirst);
   });
   role(second, GangPlan::secondWarps, [&] {
-    setRegisters(GangPlan::secondRegisters);
+    setRegisters(plan.secondRegisters);
     emit(&GangEmitter::emitSecond);
   });
   role(products, GangPlan::productWarps, [&] {
-    setRegisters(GangPlan::productRegisters);
+    setRegisters(plan.productRegisters);
     if (plan.outer || plan.late)
       emitProducts();
   });
   role(service, GangPlan::serviceWarps, [&] {
-    setRegisters(GangPlan::serviceRegisters);
+    setRegisters(plan.serviceRegisters);
     Value service = inRole;
     if (plan.first)
       when(less(service, i32(GangPlan::exchangeWarps)), [&] { emit(&GangEmitter::emitExchange); });

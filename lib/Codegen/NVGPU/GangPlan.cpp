@@ -11,29 +11,21 @@
 namespace mlir::mhc::nvgpu {
 namespace {
 
-/// Shared memory of a block on sm_90 and later.
-constexpr int64_t sharedLimit = 227 * 1024;
-/// Blocks that wait for each other must run at a time, and each looks for the sums of all.
-constexpr int64_t mostBlocks = 64;
-
 int64_t elementsOf(Value narrow) { return cast<NarrowType>(narrow.getType()).getNumElements(); }
 int64_t streamsOf(Value wide) { return cast<WideType>(wide.getType()).getStreams(); }
 
 class Planner {
 public:
-  Planner(KernelOp kernel, std::string &why) : kernel(kernel), why(why) {}
+  Planner(KernelOp kernel, PlanRequest &request) : kernel(kernel), request(request) {}
 
   std::optional<GangPlan> run() {
-    if (!findPhases() || (plan.first && !readFirst()) || !readSecond() || !findHomes() || !readNarrow() || !findCode() || !layOut())
+    if (!findPhases() || (plan.first && !readFirst()) || !readSecond() || !findHomes() || !readNarrow() || !findCode() || !chooseRegisters() || !layOut())
       return std::nullopt;
     return plan;
   }
 
 private:
-  bool refuse(const Twine &reason) {
-    why = reason.str();
-    return false;
-  }
+  bool refuse(const Twine &reason) { return request.refuse(reason); }
   static auto ops(PhaseOp phase) { return phase.getBody().front().without_terminator(); }
 
   bool findPhases() {
@@ -128,7 +120,7 @@ private:
           return false;
       } else if (auto store = dyn_cast<RowStoreOp>(op)) {
         if (!isa<WideType>(store.getValue().getType()) || !takeRows(store.getValue(), store.getTarget(), store.getInterleaved()))
-          return why.empty() ? refuse("wide code stores coefficients") : false;
+          return request.why.empty() ? refuse("wide code stores coefficients") : false;
         plan.rowStores.push_back(store);
       } else if (auto dot = dyn_cast<RowDotOp>(op)) {
         if (!readDot(dot, plan.lateDots, plan.lateCount))
@@ -150,8 +142,8 @@ private:
       }
     }
     plan.blocks = plan.channels / GangPlan::slice;
-    if (plan.channels % GangPlan::slice || plan.blocks > mostBlocks)
-      return refuse("rows of " + Twine(plan.channels) + " channels are not 1 to " + Twine(mostBlocks) + " slices of " + Twine(GangPlan::slice));
+    if (plan.channels % GangPlan::slice || plan.blocks > request.gangSize)
+      return refuse("rows of " + Twine(plan.channels) + " channels are not 1 to " + Twine(request.gangSize) + " slices of " + Twine(GangPlan::slice));
     if (plan.rowStores.empty() || (plan.first && (!plan.outer || !plan.projectT)))
       return refuse("it has no gradient of the rows, or none of phi");
     return (plan.lateCount % 4 == 0 && plan.lateCount <= 32) || refuse("it ends with " + Twine(plan.lateCount) + " sums");
@@ -353,15 +345,36 @@ private:
     return (!plan.first || demand(plan.first, plan.keptFirst, plan.firstOps)) && demand(plan.second, stored, plan.secondOps);
   }
 
+  bool chooseRegisters() {
+    if (!request.takeRegisters("first_registers", plan.firstRegisters) || !request.takeRegisters("second_registers", plan.secondRegisters) ||
+        !request.takeRegisters("product_registers", plan.productRegisters) || !request.takeRegisters("service_registers", plan.serviceRegisters))
+      return false;
+    int64_t sum = plan.firstWarps * plan.firstRegisters + plan.secondWarps * plan.secondRegisters + plan.productWarps * plan.productRegisters + plan.serviceWarps * plan.serviceRegisters;
+    int64_t pool = GangPlan::threads / 32 * GangPlan::registers;
+    if (sum <= pool)
+      return true;
+    for (StringRef name : {"first_registers", "second_registers", "product_registers", "service_registers"})
+      if (request.has(name))
+        return request.refuse(name, "expected registers of all warps of at most " + Twine(pool * 32) + " together, but got " + Twine(sum * 32));
+    return refuse("registers do not suffice");
+  }
+
   bool layOut() {
     // The most stages that fit, where rows are waited for most.
     constexpr int64_t choices[][3] = {{6, 5, 3}, {5, 4, 3}, {5, 3, 3}, {4, 3, 4}, {4, 3, 3}, {5, 2, 3}, {4, 2, 3}, {3, 2, 3}, {3, 2, 2}, {2, 2, 2}};
+    constexpr StringRef names[GangPlan::ringCount] = {"stages", "other_stages", "kept_stages"};
     for (auto &choice : choices) {
-      for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring)
-        plan.stages[ring] = choice[ring];
-      if (place())
+      for (int64_t ring = 0; ring < GangPlan::ringCount; ++ring) {
+        plan.stages[ring] = request.pick(names[ring], choice[ring]);
+        if (plan.stages[ring] < 2 || plan.stages[ring] > GangPlan::exchanges / 2)
+          return request.refuse(names[ring], "expected 2 to " + Twine(GangPlan::exchanges / 2) + ", but got " + Twine(plan.stages[ring]));
+      }
+      if (plan.stages[GangPlan::early] >= plan.stages[GangPlan::other] && place())
         return true;
     }
+    for (StringRef name : names)
+      if (request.has(name))
+        return request.refuse(name, "expected stages that fit into " + Twine(request.sharedBytes) + " bytes of shared memory, 'stages' not less than 'other_stages'");
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 
@@ -392,17 +405,28 @@ private:
     plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
     plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
-    return at <= sharedLimit;
+    return at <= request.sharedBytes;
   }
 
   KernelOp kernel;
-  std::string &why;
+  PlanRequest &request;
   GangPlan plan;
   llvm::DenseMap<std::pair<Operation *, Operation *>, bool> equal;
 };
 
 } // namespace
 
-std::optional<GangPlan> planGang(KernelOp kernel, std::string &why) { return Planner(kernel, why).run(); }
+std::optional<GangPlan> planGang(KernelOp kernel, PlanRequest &request) { return Planner(kernel, request).run(); }
+
+ScheduleAttr GangPlan::schedule(MLIRContext *context) const {
+  Builder b(context);
+  NamedAttrList fields;
+  fields.append("exchange", b.getStringAttr("memory"));
+  for (auto [name, value] : std::initializer_list<std::pair<StringRef, int64_t>>{
+           {"tile", tokens}, {"threads", threads}, {"blocks", blocks}, {"slice", slice}, {"stages", stages[early]}, {"other_stages", stages[other]}, {"kept_stages", stages[kept]},
+           {"first_registers", firstRegisters}, {"second_registers", secondRegisters}, {"product_registers", productRegisters}, {"service_registers", serviceRegisters}})
+    fields.append(name, b.getI64IntegerAttr(value));
+  return ScheduleAttr::get(context, "group", fields.getDictionary(context));
+}
 
 } // namespace mlir::mhc::nvgpu

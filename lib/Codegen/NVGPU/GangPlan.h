@@ -10,12 +10,14 @@
 //   narrow  (optional) from these, stored
 //
 // or only the last two, which exchange nothing that rows wait for. That is a boundary of backward: x' again, dh_pre; the coefficients' gradients; dx,
-// df, dphi, dh_res, dh_post; back through the manifold. Whatever else a kernel has, another form or family takes it; `why` says what stood against
-// it.
+// df, dphi, dh_res, dh_post; back through the manifold. Whatever else a kernel has, another form or family takes it; the request says what stood
+// against it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHC_CODEGEN_NVGPU_GANGPLAN_H
 #define MHC_CODEGEN_NVGPU_GANGPLAN_H
+
+#include "PlanRequest.h"
 
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
@@ -35,7 +37,8 @@ struct GangPlan {
   /// Warps: the first wide phase; the second; products by tensor cores; two that exchange, one for late sums, one that loads.
   static constexpr int64_t firstWarps = 4, secondWarps = 4, productWarps = 4, exchangeWarps = 2, serviceWarps = 4, threads = 512;
   /// Registers of a thread at the start, and by role: their sum over the warps is the same.
-  static constexpr int64_t registers = 128, firstRegisters = 80, secondRegisters = 208, productRegisters = 144, serviceRegisters = 80;
+  static constexpr int64_t registers = 128;
+  int64_t firstRegisters = 80, secondRegisters = 208, productRegisters = 144, serviceRegisters = 80;
   /// Tiles whose sums may be under way, at least twice the stages; slots of what the narrow code gives.
   static constexpr int64_t exchanges = 16, givenStages = 3;
 
@@ -85,10 +88,13 @@ struct GangPlan {
 
   /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
   static constexpr int64_t partBytes = tokens * 64;
+
+  /// All that was chosen, as the kernel's schedule: a request for it gives the same plan again.
+  ScheduleAttr schedule(MLIRContext *context) const;
 };
 
-/// The plan of a kernel that has been cut into phases, or nothing and why.
-std::optional<GangPlan> planGang(KernelOp kernel, std::string &why);
+/// The plan of a kernel that has been cut into phases, or nothing and why (in the request).
+std::optional<GangPlan> planGang(KernelOp kernel, PlanRequest &request);
 
 } // namespace mlir::mhc::nvgpu
 

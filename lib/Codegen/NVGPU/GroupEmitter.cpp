@@ -72,7 +72,7 @@ void GroupEmitter::initBarriers() {
       initBarrier(done(i32(i)), GroupPlan::postWarps);
       initBarrier(empty(i32(i)), GroupPlan::projectWarps);
     }
-    for (int64_t i = 0; i < GroupPlan::passingStages; ++i)
+    for (int64_t i = 0; i < plan.passingStages; ++i)
       initBarrier(passed(i32(i)), GroupPlan::postWarps);
     for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
       initBarrier(sumsHere(i32(i)), 1);

@@ -36,7 +36,7 @@ private:
 
   using TileEmitter::next;
   Ring next(Ring at) { return next(at, plan.stages); }
-  Ring nextPassing(Ring at) { return next(at, GroupPlan::passingStages); }
+  Ring nextPassing(Ring at) { return next(at, plan.passingStages); }
   bool passes() const { return plan.passingBytes > 0; }
   /// for each tile of the cluster (its number among the cluster's), with ring positions carried.
   void tiles(Value count, int64_t rings, function_ref<SmallVector<Ring>(Value, ArrayRef<Ring>)> body);

@@ -10,8 +10,6 @@
 namespace mlir::mhc::nvgpu {
 namespace {
 
-/// Shared memory of a block on sm_90 and later.
-constexpr int64_t sharedLimit = 227 * 1024;
 /// What leaves the first-level cache enough for parameters and what roles spill: with less a boundary took 1.3 times as long.
 constexpr int64_t comfortableShared = 192 * 1024;
 /// Registers that a projection warp works with beside phi's, and what it can have in all.
@@ -19,7 +17,7 @@ constexpr int64_t workRegisters = 36, mostRegisters = 152;
 
 class Planner {
 public:
-  Planner(KernelOp kernel, std::string &why) : kernel(kernel), why(why) {}
+  Planner(KernelOp kernel, PlanRequest &request) : kernel(kernel), request(request) {}
 
   std::optional<GroupPlan> run() {
     if (!findPhases() || !readFirst() || !readSecond() || !findHomes() || !chooseSlice())
@@ -28,10 +26,7 @@ public:
   }
 
 private:
-  bool refuse(const Twine &reason) {
-    why = reason.str();
-    return false;
-  }
+  bool refuse(const Twine &reason) { return request.refuse(reason); }
 
   bool findPhases() {
     if (!kernel.getCompute().isF32())
@@ -234,7 +229,14 @@ private:
 
   bool chooseSlice() {
     int64_t streams = plan.project ? plan.project.getValue().getType().getStreams() : 1;
-    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, /*largest=*/16);
+    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, request.clusterSize);
+    if (request.has("blocks")) {
+      int64_t blocks = request.pick("blocks", 0);
+      slice = llvm::isPowerOf2_64(blocks) && blocks <= request.clusterSize ? GroupSlice::of(blocks, streams, plan.channels, plan.columns) : std::nullopt;
+      if (!slice)
+        return request.refuse("blocks", "expected a cluster of 1, 2, 4, 8 or 16 blocks (of " + Twine(request.clusterSize) +
+                                            " at most) with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks));
+    }
     if (!slice)
       return refuse("no cluster of 1, 2, 4, 8 or 16 blocks can have whole boxes of 64 channels and its part of phi in registers");
     plan.blocks = slice->blocks;
@@ -243,22 +245,58 @@ private:
     plan.share = GroupPlan::tokens / plan.blocks;
     plan.pieces = plan.project ? slice->pieces : 0;
     plan.steps = plan.project ? slice->steps : 0;
+    return chooseRegisters() && chooseStages();
+  }
+
+  bool chooseRegisters() {
     // Roles that have fewer registers than at the start give them to the projection.
     plan.projectRegisters = std::clamp<int64_t>(llvm::alignTo(plan.steps * plan.pieces * 4 + workRegisters, 8), plan.registers, mostRegisters);
+    if (!request.takeRegisters("project_registers", plan.projectRegisters))
+      return false;
     plan.postRegisters = plan.projectRegisters > 136 ? 56 : 64;
-    plan.serviceRegisters = (20 * plan.registers - plan.postWarps * plan.postRegisters - plan.projectWarps * plan.projectRegisters) / 4 / 8 * 8;
-    int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
-    for (int64_t limit : {comfortableShared, sharedLimit})
-      for (int64_t stages : {4, 3, 2})
+    if (!request.takeRegisters("post_registers", plan.postRegisters))
+      return false;
+    const int64_t pool = GroupPlan::threads / 32 * plan.registers, service = GroupPlan::threads / 32 - plan.postWarps - plan.projectWarps;
+    plan.serviceRegisters = std::max<int64_t>((pool - plan.postWarps * plan.postRegisters - plan.projectWarps * plan.projectRegisters) / service / 8 * 8, 24);
+    plan.serviceRegisters = std::min<int64_t>(plan.serviceRegisters, 248);
+    if (!request.takeRegisters("service_registers", plan.serviceRegisters))
+      return false;
+    int64_t sum = plan.postWarps * plan.postRegisters + plan.projectWarps * plan.projectRegisters + service * plan.serviceRegisters;
+    return sum <= pool || request.refuse(request.has("project_registers") ? "project_registers" : request.has("post_registers") ? "post_registers" : "service_registers",
+                                         "expected registers of all warps of at most " + Twine(pool * 32) + " together, but got " + Twine(sum * 32));
+  }
+
+  bool chooseStages() {
+    plan.passingStages = request.pick("passing_stages", plan.passingStages);
+    if (plan.passingStages < 1 || plan.passingStages > 4)
+      return request.refuse("passing_stages", "expected 1 to 4, but got " + Twine(plan.passingStages));
+    const int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
+    if (request.has("stages")) {
+      int64_t stages = request.pick("stages", 0);
+      if (stages < 2 || stages > 8)
+        return request.refuse("stages", "expected 2 to 8, but got " + Twine(stages));
+      return (chooseLag(stages) && layOut(stages, box, passingBox)) ||
+             (request.field.empty() && request.refuse("stages", "expected stages that fit into " + Twine(request.sharedBytes) + " bytes of shared memory, but " + Twine(stages) + " take " + Twine(plan.sharedBytes)));
+    }
+    for (int64_t limit : {comfortableShared, request.sharedBytes})
+      for (int64_t stages : {4, 3, 2}) {
+        if (!chooseLag(stages))
+          return false;
         if (layOut(stages, box, passingBox) && plan.sharedBytes <= limit)
           return true;
+      }
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 
-  /// Shared memory for this number of stages; from three on the end of a tile lags behind.
+  /// From three stages on the end of a tile lags behind.
+  bool chooseLag(int64_t stages) {
+    plan.lag = request.pick("lag", std::min<int64_t>(stages - 2, 1));
+    return (plan.lag <= 1 && (plan.lag == 0 || stages > 2)) || request.refuse("lag", "expected 0, or 1 from three stages on, but got " + Twine(plan.lag));
+  }
+
+  /// Shared memory for this number of stages.
   bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
     plan.stages = stages;
-    plan.lag = std::min<int64_t>(stages - 2, 1);
     plan.stageBytes = box * plan.boxes;
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {
@@ -272,25 +310,36 @@ private:
       at = place + bytes;
       return place;
     };
-    plan.passingRing = take(GroupPlan::passingStages * plan.passingBytes);
+    plan.passingRing = take(plan.passingStages * plan.passingBytes);
     int64_t reduced = plan.sumCount - plan.columns;
     plan.partialSums = take(GroupPlan::projectWarps * GroupPlan::tokens * plan.pieces * 8 * 4);
     plan.squares = take(stages * GroupPlan::tokens * reduced * 4);
     plan.exchanged = take(GroupPlan::exchanges * plan.exchangeBytes());
     plan.scratch = take(GroupPlan::coefficientWarps * plan.share * (plan.sumCount + plan.resultCount) * 4);
     plan.returned = take(GroupPlan::exchanges * plan.resultBytes());
-    plan.barriers = take((3 * stages + 2 * GroupPlan::exchanges + GroupPlan::passingStages) * 8);
+    plan.barriers = take((3 * stages + 2 * GroupPlan::exchanges + plan.passingStages) * 8);
     plan.sharedBytes = at;
-    return at <= sharedLimit;
+    return at <= request.sharedBytes;
   }
 
   KernelOp kernel;
-  std::string &why;
+  PlanRequest &request;
   GroupPlan plan;
 };
 
 } // namespace
 
-std::optional<GroupPlan> planGroup(KernelOp kernel, std::string &why) { return Planner(kernel, why).run(); }
+std::optional<GroupPlan> planGroup(KernelOp kernel, PlanRequest &request) { return Planner(kernel, request).run(); }
+
+ScheduleAttr GroupPlan::schedule(MLIRContext *context) const {
+  Builder b(context);
+  NamedAttrList fields;
+  fields.append("exchange", b.getStringAttr("cluster"));
+  for (auto [name, value] : std::initializer_list<std::pair<StringRef, int64_t>>{
+           {"tile", tokens}, {"threads", threads}, {"blocks", blocks}, {"slice", slice}, {"stages", stages}, {"lag", lag}, {"passing_stages", passingStages},
+           {"post_registers", postRegisters}, {"project_registers", projectRegisters}, {"service_registers", serviceRegisters}})
+    fields.append(name, b.getI64IntegerAttr(value));
+  return ScheduleAttr::get(context, "group", fields.getDictionary(context));
+}
 
 } // namespace mlir::mhc::nvgpu

@@ -9,11 +9,13 @@
 //   wide    (optional) the rows of before, with the new coefficients
 //
 // which is a boundary of hyper-connections: combine, norm and projection, coefficients, aggregate of the next sublayer.
-// Whatever else a kernel has, family `simple` takes it; `why` says what stood against it.
+// Whatever else a kernel has, family `simple` takes it; the request says what stood against it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHC_CODEGEN_NVGPU_GROUPPLAN_H
 #define MHC_CODEGEN_NVGPU_GROUPPLAN_H
+
+#include "PlanRequest.h"
 
 #include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
@@ -42,7 +44,7 @@ struct GroupPlan {
   int64_t share = 0;                    ///< tokens whose coefficients a block finishes
   int64_t stages = 0, lag = 0;          ///< of the ring; tiles between projection and second phase
   /// Of the ring for what the first phase alone reads: it is free again long before the tile is done.
-  static constexpr int64_t passingStages = 2;
+  int64_t passingStages = 2;
 
   /// Wide values that lie in a stage: their first stream in it. What is computed takes the place of a load that nobody needs any more.
   llvm::MapVector<Value, int64_t> homes;
@@ -67,10 +69,13 @@ struct GroupPlan {
   /// Bytes of the sums that a tile brings to a block, and of the coefficients that come back.
   int64_t exchangeBytes() const { return blocks * share * sumCount * 4; }
   int64_t resultBytes() const { return tokens * resultCount * 4; }
+
+  /// All that was chosen, as the kernel's schedule: a request for it gives the same plan again.
+  ScheduleAttr schedule(MLIRContext *context) const;
 };
 
-/// The plan of a kernel that has been cut into phases, or nothing and why.
-std::optional<GroupPlan> planGroup(KernelOp kernel, std::string &why);
+/// The plan of a kernel that has been cut into phases, or nothing and why (in the request).
+std::optional<GroupPlan> planGroup(KernelOp kernel, PlanRequest &request);
 
 } // namespace mlir::mhc::nvgpu
 

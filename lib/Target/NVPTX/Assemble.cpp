@@ -66,3 +66,28 @@ AssembledPtx mlir::mhc::assemblePtx(StringRef ptx, StringRef chip) {
     return {Status::failed, "", "could not read the cubin: " + cubin.getError().message()};
   return {Status::ok, (*cubin)->getBuffer().str(), said};
 }
+
+llvm::StringMap<AssembledKernel> mlir::mhc::readAssemblerLog(StringRef log) {
+  llvm::StringMap<AssembledKernel> kernels;
+  StringRef current;
+  auto numberBefore = [](StringRef line, StringRef words) {
+    StringRef digits = line.split(words).first.rtrim();
+    int64_t number = 0;
+    digits = digits.take_back(digits.size() - (digits.find_last_not_of("0123456789") + 1));
+    return digits.getAsInteger(10, number) ? 0 : number;
+  };
+  while (!log.empty()) {
+    StringRef line;
+    std::tie(line, log) = log.split('\n');
+    // "Function properties for NAME" and, of an entry, "Compiling entry function 'NAME' for 'sm_90a'".
+    if (size_t at = line.find("Function properties for "); at != StringRef::npos)
+      current = line.substr(at + strlen("Function properties for ")).trim();
+    else if (size_t at = line.find("Compiling entry function '"); at != StringRef::npos)
+      current = line.substr(at + strlen("Compiling entry function '")).split('\'').first;
+    if (line.contains("bytes spill stores"))
+      kernels[current].spilled += numberBefore(line, " bytes spill stores") + numberBefore(line, " bytes spill loads");
+    if (line.contains("Used ") && line.contains(" registers"))
+      kernels[current].registers = numberBefore(line, " registers");
+  }
+  return kernels;
+}

@@ -2,6 +2,7 @@
 #ifndef MHC_LIB_TOOLS_COMPILE_COMPILE_H
 #define MHC_LIB_TOOLS_COMPILE_COMPILE_H
 
+#include "mhc/Package/Package.h"
 #include "mhc/Pipelines/Pipelines.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -20,8 +21,8 @@ enum class Explain { none, table, yaml };
 struct CompileOptions {
   std::string input, output; ///< output "": none was named; "-": standard output
   std::vector<std::string> targets;
-  std::string cpu;
-  std::string gpuFamily = "group"; ///< of kernels on chips with clusters: group, gang or simple
+  CodeOptions code;                       ///< its schedules are read when there is a context
+  std::string schedule, writeSchedule;    ///< files
   Phase from = Phase::import, to = Phase::package;
   bool fromIR = false; ///< --compile-from: the input is IR
   Emit emit = Emit::pkg;
@@ -52,6 +53,8 @@ public:
   /// Every remark of the context goes to the log from now on. The log must outlive the context's compilation.
   LogicalResult attach(MLIRContext &context);
   void print(Explain format, raw_ostream &os) const;
+  /// How each kernel of a target is run.
+  void describeSchedules(StringRef target, const TargetCode &code);
   /// Further lines at the end: figures of the whole module.
   void note(StringRef key, const Twine &value) { notes.emplace_back(key.str(), value.str()); }
 
@@ -59,14 +62,22 @@ public:
   void describeParameters(StringRef manifest);
 
   std::vector<Entry> entries;
+  std::vector<std::pair<std::string, TargetCode::Kernel>> schedules; ///< by target
 
 private:
+  void printSchedules(Explain format, raw_ostream &os) const;
+
   struct Parameter {
     std::string name, shape, role, optimizer, norm, rate, decay, init;
   };
   std::vector<Parameter> parameters;
   std::vector<std::pair<std::string, std::string>> notes;
 };
+
+/// Reads a schedule file; says what is wrong with it, where and what was expected.
+LogicalResult readSchedules(MLIRContext *context, StringRef file, std::vector<ScheduleRequest> &requests);
+/// The file that asks for these schedules, variants left out.
+std::string writeSchedules(ArrayRef<std::pair<std::string, TargetCode::Kernel>> kernels);
 
 /// The first name in a location ("model.layers.3.hc_attn"), or "".
 std::string placeName(Location loc);

@@ -58,7 +58,7 @@ void printDiagnostic(Diagnostic &diagnostic, StringRef input) {
 
 class Compilation {
 public:
-  explicit Compilation(const CompileOptions &options) : options(options), context(makeContext()) {
+  explicit Compilation(const CompileOptions &options) : options(options), code(options.code), context(makeContext()) {
     context->getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
       printDiagnostic(diagnostic, this->options.input);
       return success();
@@ -72,6 +72,8 @@ public:
       return failure();
     if (options.reportParameters)
       return success();
+    if (!options.schedule.empty() && failed(readSchedules(context.get(), options.schedule, code.schedules)))
+      return failure();
     if (failed(setTargets(*module, [](StringRef) { return true; })))
       return failure();
     if (dependsOnTarget()) {
@@ -92,6 +94,8 @@ public:
     if (explainFirst)
       explain();
     LogicalResult result = options.output.empty() ? chooseSchedules() : writeResult();
+    if (succeeded(result) && !options.writeSchedule.empty())
+      result = writeSchedule();
     if (!explainFirst)
       explain();
     if (options.memory && failed(printMemoryReport()))
@@ -107,13 +111,24 @@ private:
 
   /// Without a package to write: only for the decisions to be shown.
   LogicalResult chooseSchedules() {
-    if (options.explain == Explain::none || options.to != Phase::package)
+    if ((options.explain == Explain::none && options.writeSchedule.empty()) || options.to != Phase::package)
       return success();
     for (const std::string &target : options.targets) {
       ModuleOp program = gpuModule && !isCpu(target) ? *gpuModule : *module;
-      if (!isCpu(target) && findMissingCommands(program, target).empty() && failed(generateCode(program, target, options.cpu, options.gpuFamily, CodeStage::figures)))
+      if (!findMissingCommands(program, target).empty())
+        continue;
+      FailureOr<TargetCode> made = generateCode(program, target, code, CodeStage::figures);
+      if (failed(made))
         return failure();
+      remarks.describeSchedules(target, *made);
     }
+    return success();
+  }
+
+  LogicalResult writeSchedule() {
+    std::string problem;
+    if (!writeFileAtomically(options.writeSchedule, writeSchedules(remarks.schedules), problem))
+      return error("mhc-compile: error: " + problem);
     return success();
   }
 
@@ -200,9 +215,10 @@ private:
     for (const std::string &name : options.targets) {
       if (!chosen(name))
         continue;
-      targets.push_back(TargetAttr::get(context.get(), name));
-      if (!targets.back())
+      TargetAttr target = TargetAttr::get(context.get(), name);
+      if (!target)
         return error("mhc-compile: error: nothing is known of the sizes and rates of target '" + name + "'");
+      targets.push_back(target.withExchange(options.code.exchange));
     }
     to->setAttr("mhc.targets", ArrayAttr::get(context.get(), targets));
     return success();
@@ -298,7 +314,7 @@ private:
       if (!known)
         return error("mhc-compile: error: --memory: no entry point has a symbol '" + given.getKey().str() + "' that can be given");
     }
-    FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module);
+    FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module, code.schedules);
     if (failed(tiles))
       return failure();
     return printMemory(*module, memorySymbols(), *tiles, llvm::outs());
@@ -312,8 +328,8 @@ private:
     if (options.emit == Emit::pkg) {
       PackageOptions package;
       package.targets = options.targets;
-      package.cpu = options.cpu;
-      package.gpuFamily = options.gpuFamily;
+      package.code = code;
+      package.seen = [&](StringRef target, const TargetCode &made) { remarks.describeSchedules(target, made); };
       auto programOf = [&](StringRef target) { return gpuModule && !isCpu(target) ? *gpuModule : *module; };
       return writePackage(programOf, package, options.output);
     }
@@ -321,23 +337,24 @@ private:
     for (const MissingCommand &missing : findMissingCommands(*module, target))
       llvm::errs() << options.input << ": note: left out: " << missing.text
                    << (missing.count > 1 ? " and " + std::to_string(missing.count - 1) + " more" : "") << "\n";
-    FailureOr<TargetCode> code = generateCode(*module, target, options.cpu, /*gpuFamily=*/"simple", codeStage());
-    if (failed(code))
+    FailureOr<TargetCode> made = generateCode(*module, target, code, codeStage());
+    if (failed(made))
       return failure();
+    remarks.describeSchedules(target, *made);
     switch (options.emit) {
     case Emit::llvm:
-      return write(code->llvm);
+      return write(made->llvm);
     case Emit::obj:
-      return write(code->object);
+      return write(made->object);
     case Emit::ptx:
-      return write(code->ptx);
+      return write(made->ptx);
     case Emit::cubin:
-      if (code->cubin.empty())
-        return error("mhc-compile: error: no cubin for target " + target + ": " + code->whyNoCubin +
+      if (made->cubin.empty())
+        return error("mhc-compile: error: no cubin for target " + target + ": " + made->whyNoCubin +
                      "; --emit=ptx writes PTX, which needs no ptxas and which the driver loads, too");
-      return write(code->cubin);
+      return write(made->cubin);
     case Emit::cHeader:
-      return write(writeCHeader(*module, target, *code, llvm::sys::path::filename(options.input)));
+      return write(writeCHeader(*module, target, *made, llvm::sys::path::filename(options.input)));
     case Emit::mlir:
     case Emit::pkg:
       break; // written above
@@ -367,6 +384,7 @@ private:
   }
 
   const CompileOptions &options;
+  CodeOptions code; ///< with what the schedule file asks for
   RemarkLog remarks; // outlives the context, whose engine writes into it
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> module, gpuModule; ///< the latter where GPUs need a program of their own

@@ -170,6 +170,79 @@ void RemarkLog::describeParameters(StringRef text) {
   }
 }
 
+void RemarkLog::describeSchedules(StringRef target, const TargetCode &code) {
+  for (const TargetCode::Kernel &kernel : code.kernels)
+    schedules.emplace_back(target.str(), kernel);
+  if (!code.whyNoCubin.empty())
+    note(("registers and spills of " + target).str(), "not known: " + code.whyNoCubin);
+}
+
+static std::string fieldText(Attribute value) {
+  auto number = dyn_cast<IntegerAttr>(value);
+  return number ? std::to_string(number.getInt()) : cast<StringAttr>(value).getValue().str();
+}
+
+/// For programs every field has a name; for people what most kernels have in common has columns, the rest follows as it is.
+void RemarkLog::printSchedules(Explain format, raw_ostream &os) const {
+  auto number = [](std::optional<int64_t> value) { return value ? std::to_string(*value) : std::string("?"); };
+  auto micros = [](double seconds) {
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::format("%.1f", seconds * 1e6);
+    return text;
+  };
+  if (schedules.empty())
+    return; // no code was made
+  if (format == Explain::yaml) {
+    os << "schedules:\n";
+    for (const auto &[target, kernel] : schedules) {
+      os << "  - kernel: " << quoted(kernel.name) << "\n    structure: " << quoted(kernel.structure) << "\n    shape: " << quoted(kernel.shape) << "\n    target: " << quoted(target) << "\n";
+      if (!kernel.variantOf.empty())
+        os << "    variant_of: " << quoted(kernel.variantOf) << "\n";
+      os << "    schedule: { family: " << quoted(kernel.schedule.getFamily());
+      for (NamedAttribute field : kernel.schedule.getFields())
+        os << ", " << field.getName().getValue() << ": " << (isa<StringAttr>(field.getValue()) ? quoted(fieldText(field.getValue())) : fieldText(field.getValue()));
+      os << " }\n    roles:" << (kernel.roles.empty() ? " []\n" : "\n");
+      for (const ScheduleRole &role : kernel.roles) {
+        os << "      - { name: " << role.name << ", warps: " << role.warps;
+        if (role.registers)
+          os << ", registers: " << role.registers;
+        os << " }\n";
+      }
+      os << "    kept: " << quoted(kernel.places) << "\n";
+      if (target != "cpu") {
+        os << "    registers: " << (kernel.registers ? std::to_string(*kernel.registers) : "null") << "\n    spilled_bytes: " << (kernel.spills ? std::to_string(*kernel.spills) : "null")
+           << "\n    shared_bytes: " << kernel.shared << "\n";
+      }
+      os << "    bytes_read: " << kernel.readBytes << "\n    bytes_written: " << kernel.writtenBytes << "\n    expected_tokens: " << TargetCode::expectedTokens
+         << "\n    expected_microseconds: " << micros(kernel.expectedSeconds) << "\n";
+    }
+    return;
+  }
+  bool isKnown = llvm::any_of(schedules, [](auto &entry) { return entry.second.registers.has_value(); });
+  bool hasGpu = llvm::any_of(schedules, [](auto &entry) { return entry.first != "cpu"; });
+  os << "Schedules; bytes are a token's, microseconds those that the cost model expects of " << TargetCode::expectedTokens << " tokens."
+     << (hasGpu && !isKnown ? " Registers and spills are not known: ptxas did not run." : "") << "\n";
+  std::vector<std::vector<std::string>> rows{{"kernel", "target", "family", "tile", "group", "exchange", "warps: registers by role", "stages", "registers", "spills", "shared", "bytes", "us", "kept", "other fields"}};
+  for (const auto &[target, kernel] : schedules) {
+    ScheduleAttr schedule = kernel.schedule;
+    bool cpu = target == "cpu";
+    std::string roles, others;
+    for (const ScheduleRole &role : kernel.roles)
+      roles += (roles.empty() ? "" : ", ") + std::to_string(role.warps) + " " + role.name + (role.registers ? ": " + std::to_string(role.registers) : "");
+    for (NamedAttribute field : schedule.getFields()) {
+      StringRef name = field.getName().getValue();
+      if (!llvm::is_contained({"tile", "threads", "blocks", "exchange", "stages"}, name) && !name.ends_with("_registers"))
+        others += (others.empty() ? "" : " ") + name.str() + "=" + fieldText(field.getValue());
+    }
+    std::string stages = schedule.getFields().contains("stages") ? std::to_string(schedule.getNumber("stages")) : "-";
+    rows.push_back({kernel.name, target, schedule.getFamily().str(), std::to_string(schedule.getTile()), cpu ? "-" : std::to_string(schedule.getNumber("blocks", 1)),
+                    schedule.getWord("exchange").empty() ? "-" : schedule.getWord("exchange").str(), roles.empty() ? "-" : roles, stages, cpu ? "-" : number(kernel.registers),
+                    cpu ? "-" : number(kernel.spills), cpu ? "-" : std::to_string(kernel.shared), std::to_string(kernel.readBytes + kernel.writtenBytes), micros(kernel.expectedSeconds), kernel.places, others});
+  }
+  printTable(rows, {false, false, false, true, true, false, false, true, true, true, true, true, true, false, false}, os);
+  os << "\n";
+}
+
 void RemarkLog::print(Explain format, raw_ostream &os) const {
   if (format == Explain::yaml) {
     os << "remarks:" << (entries.empty() ? " []\n" : "\n");
@@ -180,6 +253,7 @@ void RemarkLog::print(Explain format, raw_ostream &os) const {
       for (const auto &[key, value] : entry.metrics)
         os << "    " << key << ": " << (isNumber(value) ? value : quoted(value)) << "\n";
     }
+    printSchedules(format, os);
     if (!parameters.empty())
       os << "parameters:\n";
     for (const Parameter &p : parameters)
@@ -201,6 +275,7 @@ void RemarkLog::print(Explain format, raw_ostream &os) const {
     os << "Decisions; bytes and operations are a token's.\n";
   printTable(rows, {false, false, false, false, true, true, true, false}, os);
   os << "\n";
+  printSchedules(format, os);
   if (!parameters.empty()) {
     rows = {{"parameter", "shape", "role", "optimizer", "norm of", "rate times", "decay times", "initial values"}};
     for (const Parameter &p : parameters)

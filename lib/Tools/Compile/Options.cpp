@@ -59,8 +59,14 @@ struct CommandLine {
                              cl::cat(category)};
   cl::opt<bool> noRebuild{"no-rebuild", cl::desc("Read streams in backward kernels instead of rebuilding them"),
                           cl::cat(category)};
-  cl::opt<bool> backwardGroups{"backward-groups", cl::desc("Boundaries of backward by groups of blocks too (seen on a GPU in an earlier form only)"), cl::cat(category)};
-  cl::opt<bool> noGroup{"no-group", cl::desc("GPU kernels of schedule family simple only"), cl::cat(category)};
+  cl::opt<std::string> exchange{"exchange", cl::init("memory"),
+                                cl::desc("How far blocks of a GPU's kernels may share a tile: none (schedule family simple alone), cluster, or memory (default: groups "
+                                         "without a cluster too, which boundaries of backward are)"),
+                                cl::value_desc("kind"), cl::cat(category)};
+  cl::opt<std::string> schedule{"schedule", cl::desc("Schedules of kernels that hold whatever the cost model likes (JSON, docs/design/schedules.md)"), cl::value_desc("file"), cl::cat(category)};
+  cl::opt<std::string> writeSchedule{"write-schedule", cl::desc("Write the schedules of all kernels as a file for --schedule"), cl::value_desc("file"), cl::cat(category)};
+  cl::opt<int64_t> candidates{"tune-candidates", cl::init(1), cl::desc("Schedules of each kernel that the package holds, for mhc-run tune: the N that the cost model likes best (1)"),
+                              cl::value_desc("N"), cl::cat(category)};
   cl::opt<std::string> rowBlock{
       "row-block", cl::init("4096"),
       cl::desc("Tokens that are there at a time of tensors with very large rows (logits): a number (4096), or none"),
@@ -81,10 +87,12 @@ public:
   bool run() {
     options.input = line.input;
     options.output = line.output;
-    options.cpu = line.cpu;
+    options.code.cpu = line.cpu;
+    options.schedule = line.schedule;
+    options.writeSchedule = line.writeSchedule;
     options.dumpPhasesTo = line.dump;
     options.printLocations = line.locations;
-    return targets() && phases() && emit() && reports() && passes() && places();
+    return targets() && phases() && schedules() && emit() && reports() && passes() && places();
   }
 
 private:
@@ -128,6 +136,19 @@ private:
     return true;
   }
 
+  bool schedules() {
+    options.code.exchange = line.exchange;
+    if (line.exchange != "none" && line.exchange != "cluster" && line.exchange != "memory")
+      return error("unknown kind '" + line.exchange + "' of --exchange; expected none, cluster or memory");
+    options.code.candidates = line.candidates;
+    if (line.candidates < 1 || line.candidates > 64)
+      return error("expected --tune-candidates to be a number from 1 to 64, but got " + Twine(line.candidates));
+    bool chosen = line.candidates > 1 || !options.schedule.empty() || !options.writeSchedule.empty();
+    if (chosen && options.to != Phase::package)
+      return error("schedules are chosen when code is made; --schedule, --write-schedule and --tune-candidates do not go with --compile-to=" + phaseName(options.to));
+    return true;
+  }
+
   bool emit() {
     if (!line.emit.getNumOccurrences())
       return true;
@@ -143,6 +164,8 @@ private:
     if (!kind)
       return error("unknown kind '" + line.emit + "' of --emit; expected pkg, mlir, llvm, obj, ptx, cubin or c-header");
     options.emit = *kind;
+    if (options.emit != Emit::pkg && line.candidates > 1)
+      return error("--tune-candidates needs a package to put schedules into; it does not go with --emit=" + line.emit);
     if (options.emit == Emit::mlir) {
       options.to = std::min(options.to, Phase::plan);
       return true;
@@ -152,6 +175,11 @@ private:
     if (options.emit == Emit::pkg)
       return true;
     bool gpu = options.emit == Emit::ptx || options.emit == Emit::cubin || options.emit == Emit::cHeader;
+    // Their callers give pointers and rows; kernels of groups take tensor maps and launches of their own.
+    if (gpu && line.exchange.getNumOccurrences() && line.exchange != "none")
+      return error("--emit=" + line.emit + " gives kernels of plain pointers, which does not go with --exchange=" + line.exchange);
+    if (gpu)
+      options.code.exchange = "none";
     if (options.targets.size() != 1 || (options.targets[0] != "cpu") != gpu)
       return error("--emit=" + line.emit + " takes one target, " +
                    (gpu ? "a GPU's, such as --target=sm_90a" : "--target=cpu"));
@@ -192,8 +220,6 @@ private:
     options.phases.fuseCoefficients = !line.noCoefficients;
     options.phases.fuseBoundaries = !line.noBoundaries;
     options.phases.rebuild = !line.noRebuild;
-    options.gpuFamily = line.noGroup ? "simple" : line.backwardGroups ? "gang" : "group";
-    options.phases.backwardGroups = line.backwardGroups && !line.noGroup;
     int64_t block;
     if (line.recompute == "auto")
       block = 0;
@@ -224,7 +250,7 @@ private:
     bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx ||
                   options.emit == Emit::cHeader || options.emit == Emit::mlir;
     bool reports =
-        options.explain != Explain::none || options.memory || options.reportParameters || !options.dumpPhasesTo.empty();
+        options.explain != Explain::none || options.memory || !options.writeSchedule.empty() || options.reportParameters || !options.dumpPhasesTo.empty();
     if (options.output.empty() && !prints && !reports)
       return error("expected -o <file>");
     // Text for people goes to standard output; so does IR where no file is named. Not both.

@@ -62,7 +62,7 @@ private:
 class Prepared {
 public:
   Prepared(const Package &package, Device &device, const std::string &target, const BenchOptions &options, int threads)
-      : package(package), device(device), executor(package, device, target, options.entry), pool(threads) {
+      : package(package), device(device), executor(package, device, target, options.entry, options.variants), pool(threads) {
     const Manifest &manifest = package.manifest();
     const Entry &entry = manifest.entry(options.entry);
     executor.bind(options.symbols);
@@ -196,11 +196,14 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
   if (commands.empty())
     fail("entry '", options.entry, "' has no commands to measure");
 
-  RateMeter rates(device);
+  std::optional<RateMeter> rates;
+  if (options.rates)
+    rates.emplace(device);
   std::unique_ptr<Timeline> timeline = device.timeline();
   for (int64_t i = 0; i < options.warmup; ++i)
     prepared.execute({});
-  rates.measure();
+  if (rates)
+    rates->measure();
   std::vector<double> totals;
   std::vector<std::vector<double>> times(commands.size()); // by command, one a repeat
   size_t done = 0;
@@ -228,14 +231,18 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
     for (size_t i = 0; i < commands.size(); ++i)
       times[i].push_back(sum[commands[i]]);
   }
-  rates.measure();
+  if (rates)
+    rates->measure();
   if (done != commands.size())
     fail("entry '", options.entry, "' ran ", done, " commands, but its plan has ", commands.size());
 
   BenchResult result;
   result.seconds = median(totals);
-  result.copyRate = rates.copyRate();
-  result.multiplyAddRate = rates.multiplyAddRate();
+  if (rates) {
+    result.copyRate = rates->copyRate();
+    result.multiplyAddRate = rates->multiplyAddRate();
+  }
+  result.floorBytes = std::max<int64_t>(plan.floor.evaluate(options.symbols, "floor"), 0);
   std::vector<Traffic> traffic = planTraffic(target, plan, prepared.layout());
   std::map<std::string, size_t> byName;
   std::vector<std::vector<double>> sums; // by kernel, one a repeat

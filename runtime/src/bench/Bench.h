@@ -12,6 +12,8 @@ struct BenchOptions {
   Symbols symbols; ///< derived ones included
   int64_t repeat = 11, warmup = 2;
   int64_t seed = 0;
+  bool rates = true;                 ///< measures the device's rates as well
+  std::map<size_t, size_t> variants; ///< kernels that run in the place of others, as Executor takes them
 };
 
 /// A command, or all launches of a kernel. Times are medians over the repeats.
@@ -28,6 +30,7 @@ struct BenchResult {
   std::vector<BenchItem> commands, kernels; ///< in the order of the plan; by name, in the order of the first command
   double seconds = 0;                       ///< of the whole entry, measured without marks between its commands
   Traffic bytes;
+  int64_t floorBytes = 0;     ///< that any kernels for the entry must move, by its plan; 0: not known
   double copyRate = 0;        ///< of the device: bytes read and written a second
   double multiplyAddRate = 0; ///< of the device: fp32 operations a second; 0 if unknown
 };

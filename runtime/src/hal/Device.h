@@ -196,6 +196,8 @@ public:
   virtual void fill(void *to, DType type, int64_t count, double value) = 0;
   virtual void add(void *to, const void *from, DType type, int64_t count);
 
+  /// Whether the device can run it: always, but for variants of kernels that it has no room for.
+  virtual bool has(const Kernel &) const { return true; }
   /// Number of partials that a launch of a kernel that reduces writes.
   virtual int64_t partials(const Kernel &kernel, int64_t rows) const = 0;
   /// `kernel` is one of the target's plan; `args` the addresses of its buffers and partials.

@@ -119,6 +119,8 @@ struct KernelArgument {
   int64_t sequence = -1;                     ///< rows: one for each so many of the launch's, begun ones too (0: S); -1: not so
   int64_t tokensPerRow = 0;                  ///< rows: one for each so many of the launch's rows; 0: not so
   bool written = false;
+
+  bool operator==(const KernelArgument &) const = default;
 };
 
 struct Kernel {
@@ -135,6 +137,10 @@ struct Kernel {
   bool described = false; ///< by the three below; packages of older compilers have nothing of it
   std::vector<KernelArgument> args, reductions;
   bool elementwise = false; ///< an output may be the same buffer as an input
+  /// What it computes, whatever its name is; its largest row; how the compiler has scheduled it, as schedule files say it ("", null: an older package).
+  std::string structure, shape;
+  Json schedule;
+  size_t variantOf = SIZE_MAX; ///< another schedule of this kernel: it may run in its place; no launch names it. SIZE_MAX: not so
 
   /// Which of `ints` is the length S that positions go by; ints.size() without.
   size_t lengthIndex() const { return std::find(ints.begin(), ints.end(), "S") - ints.begin(); }
@@ -217,6 +223,7 @@ struct Command {
 };
 
 struct EntryPlan {
+  Affine floor; ///< bytes that its rows must move at least; 0: not known
   int64_t blockRows = 0; ///< R = min(T, blockRows) is a symbol, the rows of an iteration over row blocks; 0: there is none
   std::vector<Buffer> buffers;
   std::vector<Command> commands;

@@ -73,12 +73,14 @@ public:
   }
 
   EntryPlan read(const JsonView &json) {
-    json.only({"block_rows", "buffers", "commands"});
+    json.only({"block_rows", "floor", "buffers", "commands"});
     if (auto blocks = json.find("block_rows")) {
       plan.blockRows = blocks->integer(1);
       if (!symbols.count("T") || !symbols.insert("R").second)
         fail(blocks->path(), ": expected an entry with a symbol 'T' and without 'R'");
     }
+    if (auto floor = json.find("floor"))
+      plan.floor = expression(*floor);
     JsonView buffers = json.at("buffers");
     for (size_t i = 0; i < buffers.size(); ++i) {
       plan.buffers.push_back(readBuffer(buffers[i]));
@@ -301,6 +303,8 @@ private:
       fail(json.path(), ": there is no kernel '", wanted, "'");
     command.kernel = kernel->second;
     const Kernel &info = target.kernels[command.kernel];
+    if (info.variantOf != SIZE_MAX)
+      fail(json.path(), ": '", wanted, "' is a variant, which no launch names");
     JsonView args = json.at("args");
     for (size_t i = 0; i < args.size(); ++i)
       command.args.push_back(bufferIndex(args[i]));
@@ -690,8 +694,31 @@ KernelArgument readArgument(const JsonView &json, const Kernel &kernel) {
   return argument;
 }
 
+/// A family and its fields, which are numbers from 0 on and words: the runtime passes them on as they are.
+Json readSchedule(const JsonView &json) {
+  json.at("family").string();
+  json.members([](const std::string &, const JsonView &field) {
+    if (!field.isString())
+      field.integer(0);
+  });
+  return json.json();
+}
+
+/// Another schedule of a kernel may run in its place: so it takes and gives the same.
+void checkVariant(const JsonView &json, const std::string &base, std::vector<Kernel> &kernels) {
+  Kernel &kernel = kernels.back();
+  auto found = std::find_if(kernels.begin(), kernels.end() - 1, [&](const Kernel &other) { return other.name == base; });
+  if (found == kernels.end() - 1 || found->variantOf != SIZE_MAX)
+    fail(json.path(), ": expected 'variant_of' to name an earlier kernel that is no variant itself, but got '", base, "'");
+  if (!kernel.described || !found->described || kernel.args != found->args || kernel.reductions != found->reductions || kernel.ints != found->ints ||
+      kernel.elementwise != found->elementwise)
+    fail(json.path(), ": '", kernel.name, "' does not take and give what '", base, "' does, of which it is a variant");
+  kernel.variantOf = found - kernels.begin();
+}
+
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "ints", "args", "reductions", "elementwise"});
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "ints", "args", "reductions", "elementwise",
+             "structure", "shape", "schedule", "variant_of"});
   Kernel kernel;
   kernel.name = json.at("name").string();
   kernel.symbol = json.at("symbol").string();
@@ -705,6 +732,12 @@ Kernel readKernel(const JsonView &json) {
   if (auto ints = json.find("ints"))
     for (size_t i = 0; i < ints->size(); ++i)
       kernel.ints.push_back((*ints)[i].string());
+  if (auto structure = json.find("structure"))
+    kernel.structure = structure->string();
+  if (auto shape = json.find("shape"))
+    kernel.shape = shape->string();
+  if (auto schedule = json.find("schedule"))
+    kernel.schedule = readSchedule(*schedule);
   kernel.described = json.has("args");
   if (!kernel.described)
     return kernel;
@@ -759,6 +792,8 @@ std::map<std::string, TargetPlan> parsePlan(const Json &document, const Manifest
       target.kernels.push_back(readKernel(kernels[i]));
       if (!kernelNames.insert(target.kernels.back().name).second)
         fail(kernels[i].path(), ": the kernel '", target.kernels.back().name, "' occurs twice");
+      if (auto base = kernels[i].find("variant_of"))
+        checkVariant(kernels[i], base->string(), target.kernels);
     }
     if (auto library = json.find("library"))
       for (size_t i = 0; i < library->size(); ++i) {

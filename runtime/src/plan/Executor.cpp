@@ -6,9 +6,10 @@
 
 namespace mhcrt {
 
-Executor::Executor(const Package &package, Device &device, const std::string &targetName, const std::string &entryName)
+Executor::Executor(const Package &package, Device &device, const std::string &targetName, const std::string &entryName,
+                   std::map<size_t, size_t> variants)
     : package(package), device(device), target(&package.targets().at(targetName)),
-      entry(&package.manifest().entry(entryName)) {
+      entry(&package.manifest().entry(entryName)), variants(std::move(variants)) {
   auto found = target->entries.find(entryName);
   if (found == target->entries.end())
     fail(package.source(), ": target '", targetName, "' has no plan for entry '", entryName, "'");
@@ -29,7 +30,7 @@ void Executor::bind(const Symbols &values) {
   recording.reset();
   lastAddress.clear();
   bound = layOut(package.manifest(), *entry, *target, *plan, values,
-                 [&](const Kernel &kernel, int64_t rows) { return device.partials(kernel, rows); });
+                 [&](const Kernel &kernel, int64_t rows) { return device.partials(chosen(&kernel - target->kernels.data()), rows); });
   symbols = values;
   if (arena.size() < bound.arenaBytes) {
     arena = DeviceMemory(); // give the old one back first
@@ -286,8 +287,13 @@ void Executor::blocks(const Command &loop, const Run &run) {
   address = std::move(before);
 }
 
+const Kernel &Executor::chosen(size_t kernel) const {
+  auto variant = variants.find(kernel);
+  return target->kernels[variant == variants.end() ? kernel : variant->second];
+}
+
 void Executor::launch(const Command &command, const BoundCommand &values) {
-  const Kernel &kernel = target->kernels[command.kernel];
+  const Kernel &kernel = chosen(command.kernel);
   args.clear();
   for (size_t index : command.args)
     args.push_back(address[index]);

@@ -49,7 +49,8 @@ enum {
 
 class Executor {
 public:
-  Executor(const Package &package, Device &device, const std::string &target, const std::string &entry);
+  /// `variants`: kernels that run in the place of others, by the number of what they replace in the kernel table.
+  Executor(const Package &package, Device &device, const std::string &target, const std::string &entry, std::map<size_t, size_t> variants = {});
 
   /// Lays the buffers out for these symbols. Keeps everything if they are the same as before.
   void bind(const Symbols &symbols);
@@ -78,12 +79,14 @@ private:
   void blocks(const Command &loop, const Run &run);
   void launch(const Command &command, const BoundCommand &values);
   void makeConstants();
+  const Kernel &chosen(size_t kernel) const;
 
   const Package &package;
   Device &device;
   const TargetPlan *target;
   const Entry *entry;
   const EntryPlan *plan;
+  std::map<size_t, size_t> variants;
   bool hasLayout = false, poison = false, synchronous = false;
   Symbols symbols;
   Layout bound;

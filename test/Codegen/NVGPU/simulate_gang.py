@@ -90,7 +90,7 @@ def numbers(text):
 
 def build(mhc_opt, source):
     folder = tempfile.mkdtemp()
-    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=gang", "-"], source)
+    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=group", "-"], source)
     emitted = run([mhc_opt, "--mhc-emit-simple", "--mhc-nvptx-lowering", "-"], scheduled)
     launches = {}
     for name, attributes in re.findall(r"llvm\.func @(\w+)\([^\n]*attributes \{([^\n]*)", emitted):

@@ -73,7 +73,7 @@ mhc.kernel @kernel_c2_empty attributes {compute = f32, ints = [], segments = arr
 // -----
 
 // expected-error @+1 {{expected a scheduled kernel to be made of phases}}
-mhc.kernel @kernel_c4 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @kernel_c4 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>):
   %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>
   mhc.row.store %0, %y : !mhc.wide<1x8xf32>, memref<?x8xf32>
@@ -81,8 +81,8 @@ mhc.kernel @kernel_c4 attributes {compute = f32, ints = [], segments = array<i64
 
 // -----
 
-// expected-error @+1 {{expected a schedule of at least one token and one lane, but got #mhc.schedule<"cpu", tile = 0, vector = 8, channelBlock = 64, threads = 0>}}
-mhc.kernel @kernel_schedule attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", tile = 0, vector = 8, channelBlock = 64, threads = 0>} {
+// expected-error @+1 {{expected a schedule of at least one token, but got #mhc.schedule<"cpu", channel_block = 64, tile = 0, vector = 8>}}
+mhc.kernel @kernel_schedule attributes {compute = f32, ints = [], segments = array<i64: 0, 0, 0>, schedule = #mhc.schedule<"cpu", channel_block = 64, tile = 0, vector = 8>} {
 ^bb0:
 }
 
@@ -501,7 +501,7 @@ mhc.kernel @sum_tokens_narrow attributes {compute = f32, ints = [], segments = a
 
 // -----
 
-mhc.kernel @phase_c1_wide attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @phase_c1_wide attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<?x2xf32>, %y: memref<?x2xf32>):
   %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
     %1 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
@@ -519,7 +519,7 @@ mhc.kernel @phase_c1_wide attributes {compute = f32, ints = [], segments = array
 
 // -----
 
-mhc.kernel @phase_c1_wide_store attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @phase_c1_wide_store attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<?x2xf32>, %y: memref<?x2xf32>):
   mhc.phase wide {
     %0 = mhc.row.load row %h : memref<?x2xf32> -> !mhc.narrow<2xf32>
@@ -531,7 +531,7 @@ mhc.kernel @phase_c1_wide_store attributes {compute = f32, ints = [], segments =
 
 // -----
 
-mhc.kernel @phase_c1_narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @phase_c1_narrow attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%x: memref<?x8xf32>, %y: memref<?x1xf32>):
   mhc.phase narrow {
     // expected-error @+1 {{expected no such op in a narrow phase}}
@@ -544,7 +544,7 @@ mhc.kernel @phase_c1_narrow attributes {compute = f32, ints = [], segments = arr
 
 // -----
 
-mhc.kernel @phase_c2 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @phase_c2 attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<?x2xf32>):
   // expected-error @+1 {{expected the block to yield the results}}
   %0 = mhc.phase narrow : !mhc.narrow<2xf32> {
@@ -555,7 +555,7 @@ mhc.kernel @phase_c2 attributes {compute = f32, ints = [], segments = array<i64:
 
 // -----
 
-mhc.kernel @phase_c2_type attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", tile = 8, vector = 1, channelBlock = 0, threads = 256>} {
+mhc.kernel @phase_c2_type attributes {compute = f32, ints = [], segments = array<i64: 1, 0, 0>, schedule = #mhc.schedule<"simple", threads = 256, tile = 8>} {
 ^bb0(%h: memref<?x2xf32>):
   // expected-error @+1 {{expected the block to yield the results}}
   %0 = mhc.phase narrow : !mhc.narrow<1x2xf32> {

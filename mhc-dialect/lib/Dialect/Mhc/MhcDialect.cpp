@@ -15,6 +15,38 @@ using namespace mlir::mhc;
 #include "mhc/Dialect/Mhc/IR/MhcEnums.cpp.inc"
 #include "mhc/Dialect/Mhc/IR/MhcAttrInterfaces.cpp.inc"
 #include "mhc/Dialect/Mhc/IR/MhcOpInterfaces.cpp.inc"
+
+/// `, name = 4, word = memory` after a schedule's family.
+static ParseResult parseScheduleFields(AsmParser &parser, DictionaryAttr &fields) {
+  NamedAttrList list;
+  Builder &b = parser.getBuilder();
+  while (succeeded(parser.parseOptionalComma())) {
+    StringRef name;
+    std::string word;
+    int64_t number;
+    SMLoc at = parser.getCurrentLocation();
+    if (parser.parseKeyword(&name) || parser.parseEqual())
+      return failure();
+    if (list.get(name))
+      return parser.emitError(at, "expected field '") << name << "' once";
+    OptionalParseResult isNumber = parser.parseOptionalInteger(number);
+    if (isNumber.has_value() ? failed(*isNumber) : failed(parser.parseKeywordOrString(&word)))
+      return failure();
+    list.append(name, isNumber.has_value() ? Attribute(b.getI64IntegerAttr(number)) : Attribute(b.getStringAttr(word)));
+  }
+  fields = list.getDictionary(b.getContext());
+  return success();
+}
+static void printScheduleFields(AsmPrinter &printer, DictionaryAttr fields) {
+  for (NamedAttribute field : fields) {
+    printer << ", " << field.getName().getValue() << " = ";
+    if (auto number = dyn_cast<IntegerAttr>(field.getValue()))
+      printer << number.getInt();
+    else
+      printer.printKeywordOrString(cast<StringAttr>(field.getValue()).getValue());
+  }
+}
+
 #define GET_TYPEDEF_CLASSES
 #include "mhc/Dialect/Mhc/IR/MhcTypes.cpp.inc"
 #define GET_ATTRDEF_CLASSES

@@ -319,19 +319,56 @@ int64_t ConnectionAttr::biasSize() const {
 TargetAttr TargetAttr::get(MLIRContext *context, StringRef name) {
   // cpu: an x86-64-v3 core, its level 2 cache, its share of the memory's rate while others work, too. GPUs: registers and shared memory of a multiprocessor, data sheet rates (fp32 FMA); clusters where
   // the target has all that schedule family group is made of.
+  constexpr int64_t registers = 64 << 10;
+  auto gpu = [&](int64_t units, int64_t sharedKiB, int64_t copyRate, int64_t fmaRate, bool groups = false) {
+    return get(context, name, units, registers * 4 + (sharedKiB << 10), copyRate, fmaRate, groups ? 16 : 1, groups ? 64 : 1, (sharedKiB == 164 ? 163 : sharedKiB) << 10, registers, groups ? 1400 : 0);
+  };
   if (name == "cpu")
-    return get(context, name, 1, 1 << 20, 20, 100, 1);
+    return get(context, name, 1, 1 << 20, 20, 100, 1, 1, 0, 0, 0);
   if (name == "sm_80")
-    return get(context, name, 108, (256 + 164) << 10, 1550, 19500, 1);
+    return gpu(108, 164, 1550, 19500);
   if (name == "sm_86")
-    return get(context, name, 84, (256 + 99) << 10, 760, 37000, 1);
+    return gpu(84, 99, 760, 37000);
   if (name == "sm_89")
-    return get(context, name, 142, (256 + 99) << 10, 860, 91000, 1);
+    return gpu(142, 99, 860, 91000);
   if (name == "sm_90" || name == "sm_90a")
-    return get(context, name, 132, (256 + 227) << 10, 4300, 67000, name == "sm_90a" ? 16 : 1);
+    return gpu(132, 227, 4300, 67000, name == "sm_90a");
   if (name == "sm_100" || name == "sm_100a")
-    return get(context, name, 148, (256 + 227) << 10, 7000, 75000, name == "sm_100a" ? 16 : 1);
+    return gpu(148, 227, 7000, 75000, name == "sm_100a");
   if (name == "sm_120")
-    return get(context, name, 188, (256 + 99) << 10, 1600, 110000, 1);
+    return gpu(188, 99, 1600, 110000);
   return {};
 }
+
+TargetAttr TargetAttr::withExchange(StringRef most) const {
+  bool none = most == "none", memory = most == "memory";
+  return get(getContext(), getName(), getUnits(), getOnChipBytes(), getCopyRate(), getFmaRate(), none ? 1 : getClusterSize(), memory ? getGangSize() : 1, getSharedBytes(), getRegisters(),
+             memory ? getExchangeTime() : 0);
+}
+
+//===----------------------------------------------------------------------===//
+// schedule
+//===----------------------------------------------------------------------===//
+
+int64_t ScheduleAttr::getNumber(StringRef name, int64_t otherwise) const {
+  auto number = getFields().getAs<IntegerAttr>(name);
+  return number ? number.getInt() : otherwise;
+}
+
+StringRef ScheduleAttr::getWord(StringRef name) const {
+  auto word = getFields().getAs<StringAttr>(name);
+  return word ? word.getValue() : StringRef();
+}
+
+LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef family, DictionaryAttr fields) {
+  if (family.empty() || !fields)
+    return emitError() << "expected a schedule family";
+  for (NamedAttribute field : fields) {
+    auto number = dyn_cast<IntegerAttr>(field.getValue());
+    bool good = number ? number.getType().isInteger(64) && number.getInt() >= 0 : isa<StringAttr>(field.getValue());
+    if (!good)
+      return emitError() << "expected '" << field.getName().getValue() << "' of a schedule to be a number from 0 on or a word, but got " << field.getValue();
+  }
+  return success();
+}
+

@@ -48,6 +48,7 @@ public:
   void synchronize() override;
   std::unique_ptr<Recording> record(const std::function<void()> &work) override;
 
+  bool has(const Kernel &kernel) const override { return module.has(kernel); }
   int64_t partials(const Kernel &kernel, int64_t rows) const override;
   void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
               const std::vector<int64_t> &ints) override;

@@ -44,11 +44,16 @@ CudaModule::CudaModule(const cuda::Driver &driver, cuda::DeviceHandle device, co
   targetPlan = &package.targets().at(name);
   load(package, major * 10 + minor);
   try {
-    for (const Kernel &kernel : targetPlan->kernels) {
-      kernels.emplace(&kernel, prepare(kernel.symbol, kernel.threads, kernel.shared));
-      if (!kernel.maps.empty())
-        activeClusters.emplace(&kernel, kernel.group ? countGroups(kernel) : countClusters(kernel));
-    }
+    for (const Kernel &kernel : targetPlan->kernels)
+      try {
+        kernels.emplace(&kernel, prepare(kernel.symbol, kernel.threads, kernel.shared));
+        if (!kernel.maps.empty())
+          activeClusters.emplace(&kernel, kernel.group ? countGroups(kernel) : countClusters(kernel));
+      } catch (const Error &) {
+        kernels.erase(&kernel);
+        if (kernel.variantOf == SIZE_MAX) // the device may be too small for one of several schedules
+          throw;
+      }
     for (const auto &[symbol, kernel] : targetPlan->library)
       libraryKernels.emplace(symbol, std::pair(&kernel, prepare(symbol, kernel.threads, kernel.shared)));
   } catch (...) {
@@ -77,7 +82,7 @@ cuda::Function CudaModule::prepare(const std::string &symbol, int64_t threads, i
 
 int64_t CudaModule::countClusters(const Kernel &kernel) const {
   if (!driver.maxActiveClusters || !driver.encodeTiled)
-    fail(source, ": kernel '", kernel.name, "' runs in clusters, which the driver is too old for (or compile with --no-group)");
+    fail(source, ": kernel '", kernel.name, "' runs in clusters, which the driver is too old for (or compile with --exchange=none)");
   cuda::Function code = function(kernel);
   std::string what = concat("clusters of kernel '", kernel.name, "'");
   if (kernel.cluster > 8) // what every device has
@@ -88,20 +93,20 @@ int64_t CudaModule::countClusters(const Kernel &kernel) const {
   int count = 0;
   cuda::check(driver.maxActiveClusters(&count, code, &config), what);
   if (count < 1)
-    fail(source, ": ", deviceText, " holds no cluster of ", kernel.cluster, " blocks of kernel '", kernel.name, "' (compile with --no-group)");
+    fail(source, ": ", deviceText, " holds no cluster of ", kernel.cluster, " blocks of kernel '", kernel.name, "' (compile with --exchange=none)");
   return count;
 }
 
 /// All blocks wait for others of their group, so that no group may begin before there is room for it.
 int64_t CudaModule::countGroups(const Kernel &kernel) const {
   if (!driver.maxActiveBlocks || !driver.launchCooperative || !driver.encodeTiled)
-    fail(source, ": kernel '", kernel.name, "' runs in groups of blocks, which the driver is too old for (or compile with --no-group)");
+    fail(source, ": kernel '", kernel.name, "' runs in groups of blocks, which the driver is too old for (or compile with --exchange=none)");
   int blocks = 0, units = 0;
   std::string what = concat("blocks of kernel '", kernel.name, "'");
   cuda::check(driver.maxActiveBlocks(&blocks, function(kernel), static_cast<int>(kernel.threads), static_cast<size_t>(kernel.shared)), what);
   cuda::check(driver.deviceGetAttribute(&units, cuda::AttributeMultiprocessors, device), what);
   if (blocks * units < kernel.group)
-    fail(source, ": ", deviceText, " holds no group of ", kernel.group, " blocks of kernel '", kernel.name, "' (compile with --no-group)");
+    fail(source, ": ", deviceText, " holds no group of ", kernel.group, " blocks of kernel '", kernel.name, "' (compile with --exchange=none)");
   return blocks * units / kernel.group;
 }
 

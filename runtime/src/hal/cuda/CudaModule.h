@@ -20,6 +20,7 @@ public:
   const std::string &deviceName() const { return deviceText; }
   const TargetPlan &plan() const { return *targetPlan; }
   cuda::Function function(const Kernel &kernel) const { return kernels.at(&kernel); }
+  bool has(const Kernel &kernel) const { return kernels.count(&kernel) != 0; }
   /// Clusters (or groups without a cluster) of it that the device holds at a time.
   int64_t clusters(const Kernel &kernel) const { return activeClusters.at(&kernel); }
   /// A kernel behind a library command: its launch figures and its code; an error if the package has none of it.

@@ -102,16 +102,20 @@ def Mhc_TargetAttr : Mhc_Attr<"Target", "target"> {
   let summary = "what the cost models know of a target";
   let description = [{
     `units` (cores, multiprocessors), `on_chip_bytes` a unit (cache, or registers and shared memory), `copy_rate` (read plus write) and `fma_rate` of the whole device, in GB/s and GFLOP/s;
-    `cluster_size`: units that can share a tile of rows (1: none).
+    `cluster_size`: units that can share a tile of rows as a cluster (1: none); `gang_size`: those that can share one through memory (1: none); `shared_bytes` of shared memory at
+    most for a block, `registers` of a unit; `exchange_time`: nanoseconds until sums of blocks that share a tile through memory have come together.
     A module's targets are the array `mhc.targets`; passes take constants from there, never from themselves, and the least of several where one program serves all.
   }];
   let parameters = (ins StringRefParameter<"the target's name">:$name, "int64_t":$units, "int64_t":$onChipBytes, "int64_t":$copyRate, "int64_t":$fmaRate,
-                        DefaultValuedParameter<"int64_t", "1">:$clusterSize);
-  let assemblyFormat = "`<` struct($name, $units, $onChipBytes, $copyRate, $fmaRate, $clusterSize) `>`";
+                        DefaultValuedParameter<"int64_t", "1">:$clusterSize, DefaultValuedParameter<"int64_t", "1">:$gangSize, DefaultValuedParameter<"int64_t", "0">:$sharedBytes,
+                        DefaultValuedParameter<"int64_t", "0">:$registers, DefaultValuedParameter<"int64_t", "0">:$exchangeTime);
+  let assemblyFormat = "`<` struct($name, $units, $onChipBytes, $copyRate, $fmaRate, $clusterSize, $gangSize, $sharedBytes, $registers, $exchangeTime) `>`";
   let extraClassDeclaration = [{
     /// By the name that `--target` takes; null if unknown.
     static TargetAttr get(::mlir::MLIRContext *context, ::llvm::StringRef name);
     static TargetAttr getDefault(::mlir::MLIRContext *context) { return get(context, "cpu"); }
+    /// The same target with kernels whose blocks exchange nothing (`none`), or only in clusters (`cluster`), or by all that it has (`memory`).
+    TargetAttr withExchange(::llvm::StringRef most) const;
   }];
 }
 

@@ -119,10 +119,22 @@ def Mhc_PhaseRoleEnum : Mhc_Enum<"PhaseRole", "what a phase of a scheduled kerne
 def Mhc_PhaseRoleAttr : EnumAttr<Mhc_Dialect, Mhc_PhaseRoleEnum, "phase_role"> { let assemblyFormat = "$value"; }
 
 def Mhc_ScheduleAttr : Mhc_Attr<"Schedule", "schedule"> {
-  let summary = "how a kernel is run: family and tiling";
-  let parameters = (ins StringRefParameter<"cpu or simple">:$family,
-                        "int64_t":$tile, "int64_t":$vector, "int64_t":$channelBlock, "int64_t":$threads);
-  let assemblyFormat = "`<` $family `,` struct($tile, $vector, $channelBlock, $threads) `>`";
+  let summary = "how a kernel is run: a schedule family and its parameters";
+  let description = [{
+    `#mhc.schedule<"cpu", channel_block = 256, tile = 8, vector = 8>`. The fields are numbers from 0 on, or words; which ones there are, and what they may be,
+    is the family's (docs/design/schedules.md). `tile`: tokens that are worked on at a time.
+  }];
+  let parameters = (ins StringRefParameter<"cpu, simple or group">:$family, "::mlir::DictionaryAttr":$fields);
+  let assemblyFormat = "`<` $family `` custom<ScheduleFields>($fields) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// A field's number, or `otherwise` where it is not there.
+    int64_t getNumber(::llvm::StringRef name, int64_t otherwise = 0) const;
+    /// A field's word; empty where it is not there.
+    ::llvm::StringRef getWord(::llvm::StringRef name) const;
+    int64_t getTile() const { return getNumber("tile", 1); }
+    int64_t getThreads() const { return getNumber("threads"); }
+  }];
 }
 
 #endif // MHC_DIALECT

@@ -1,0 +1,78 @@
+#include "bench/Tune.h"
+
+#include <algorithm>
+
+namespace mhcrt {
+namespace {
+
+/// A variant must be faster by more than what two measurements of the same differ in.
+constexpr double worthChanging = 0.99;
+
+/// Seconds of each kernel that has variants with this choice, by its number.
+void addTimes(const Package &package, Device &device, const std::string &target, BenchOptions options, int threads, std::vector<TunedKernel> &kernels, size_t round) {
+  const TargetPlan &plan = package.targets().at(target);
+  options.rates = false;
+  for (const TunedKernel &kernel : kernels)
+    if (round < kernel.variants.size() && kernel.variants[round].runs && round > 0)
+      options.variants[kernel.kernel] = kernel.variants[round].kernel;
+  BenchResult result = benchEntry(package, device, target, options, threads);
+  for (TunedKernel &kernel : kernels) {
+    if (round >= kernel.variants.size())
+      continue;
+    for (const BenchItem &item : result.kernels)
+      if (item.op == name(Op::Launch) && item.name == plan.kernels[kernel.kernel].name) {
+        kernel.variants[round].seconds += item.seconds;
+        kernel.launches += round == 0 ? item.launches : 0;
+      }
+  }
+}
+
+} // namespace
+
+std::vector<TunedKernel> tuneKernels(const Package &package, Device &device, const std::string &target, const std::vector<BenchOptions> &entries, int threads) {
+  const TargetPlan &plan = package.targets().at(target);
+  std::map<size_t, TunedKernel> found;
+  for (size_t i = 0; i < plan.kernels.size(); ++i)
+    if (size_t base = plan.kernels[i].variantOf; base != SIZE_MAX) {
+      TunedKernel &kernel = found[base];
+      if (kernel.variants.empty()) {
+        kernel.kernel = base;
+        kernel.variants.push_back({base});
+      }
+      kernel.variants.push_back({i, device.has(plan.kernels[i])});
+    }
+  std::vector<TunedKernel> kernels;
+  size_t rounds = 0;
+  for (auto &[base, kernel] : found) {
+    rounds = std::max(rounds, kernel.variants.size());
+    kernels.push_back(std::move(kernel));
+  }
+  for (const BenchOptions &entry : entries)
+    for (size_t round = 0; round < rounds; ++round)
+      addTimes(package, device, target, entry, threads, kernels, round);
+  kernels.erase(std::remove_if(kernels.begin(), kernels.end(), [](const TunedKernel &kernel) { return kernel.launches == 0; }), kernels.end());
+  for (TunedKernel &kernel : kernels)
+    for (size_t i = 1; i < kernel.variants.size(); ++i)
+      if (kernel.variants[i].runs && kernel.variants[i].seconds < kernel.variants[kernel.best].seconds * (kernel.best ? 1 : worthChanging))
+        kernel.best = i;
+  return kernels;
+}
+
+Json scheduleFile(const TargetPlan &plan, const std::string &target, const std::vector<TunedKernel> &kernels, const Json &measured) {
+  Json list = Json::array();
+  for (const TunedKernel &tuned : kernels) {
+    const Kernel &base = plan.kernels[tuned.kernel];
+    const TunedVariant &best = tuned.variants[tuned.best];
+    Json entry = {{"kernel", base.name}, {"target", target}, {"schedule", plan.kernels[best.kernel].schedule}, {"measured", measured}};
+    if (!base.structure.empty())
+      entry["structure"] = base.structure;
+    if (!base.shape.empty())
+      entry["shape"] = base.shape;
+    entry["measured"]["microseconds"] = best.seconds / static_cast<double>(tuned.launches) * 1e6;
+    entry["measured"]["default_microseconds"] = tuned.variants[0].seconds / static_cast<double>(tuned.launches) * 1e6;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+} // namespace mhcrt
