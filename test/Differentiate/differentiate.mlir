@@ -10,7 +10,7 @@
 // CHECK-LABEL: func.func @forward
 // CHECK-NOT: mhc.vjp
 // CHECK-LABEL: func.func @backward
-// CHECK-SAME: %[[X:.*]]: tensor<?x8xbf16> {mhc.name = "x"}, %[[W:.*]]: tensor<8x8xbf16> {mhc.name = "w"}, %[[DY:.*]]: tensor<?x8xbf16> {mhc.name = "dy"}
+// CHECK-SAME: %[[X:.*]]: tensor<?x8xbf16> {mhc.name = "x"}, %[[W:.*]]: tensor<8x8xbf16> {mhc.name = "w"}, %[[DY:.*]]: tensor<?x8xbf16> {mhc.cotangent = "dy", mhc.name = "dy"}
 // CHECK-SAME: -> (tensor<?x8xbf16> {mhc.name = "dx"}, tensor<8x8xf32> {mhc.name = "dw"})
 // CHECK: %[[DA:.*]] = mhc.linear_dx %[[DY]], %[[W]] : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xf32>
 // CHECK: %[[DW:.*]] = mhc.linear_dw %[[X]], %[[DY]] : {{.*}} -> tensor<8x8xf32>

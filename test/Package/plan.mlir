@@ -6,7 +6,7 @@
 // CHECK: manifest: {"format": 1, "producer": "mhc 0.1.0", "kind": "test", "dtype": "bf16", "requires": ["x86-64-v3"], "targets": ["cpu"], "arenas": {"parameters": 128}}
 // CHECK: entry: all {"inputs": [{"name": "tokens"}, {"name": "x"}], "outputs": [{"name": "y"}]}
 module attributes {mhc.manifest = "{\22kind\22: \22test\22, \22dtype\22: \22bf16\22, \22arenas\22: {\22parameters\22: 128}, \22entries\22: {\22all\22: {\22inputs\22: [{\22name\22: \22tokens\22}, {\22name\22: \22x\22}], \22outputs\22: [{\22name\22: \22y\22}]}}}"} {
-  // CHECK: kernel: cpu {"name": "sum", "symbol": "sum", "tile": {{[0-9]+}}, "reduces": true, "shared": 0, "threads": 0, "ints": ["S"], "args": [{"dtype": "f32", "elements": 8, "rows": ["token"]}, {"dtype": "f32", "elements": 8, "rows": ["token"], "written": true}], "reductions": [{"dtype": "f32", "elements": 8}], "elementwise": false}
+  // CHECK: kernel: cpu {"name": "sum", "symbol": "sum", "tile": {{[0-9]+}}, "reduces": true, "shared": 0, "threads": 0, "ints": ["S"], "args": [{"dtype": "f32", "elements": 8, "rows": ["token"]}, {"dtype": "f32", "elements": 8, "rows": ["token"], "written": true}], "reductions": [{"dtype": "f32", "elements": 8}], "elementwise": false, "structure": "{{[0-9a-f]+}}", "shape": "1x8xf32", "schedule": {"family": "cpu", "channel_block": 256, "tile": 8, "vector": 8}}
   mhc.kernel @sum attributes {compute = f32, ints = ["S"], segments = array<i64: 1, 1, 1>} {
   ^bb0(%x: memref<?x8xf32>, %y: memref<?x8xf32>, %s: memref<8xf32>):
     %0 = mhc.row.load row %x : memref<?x8xf32> -> !mhc.wide<1x8xf32>

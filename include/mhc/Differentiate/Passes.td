@@ -27,7 +27,7 @@ def DifferentiatePass : Pass<"mhc-differentiate", "::mlir::ModuleOp"> {
       %1 = mhc.sum %x, %0 : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
       return %1 : tensor<?x8xf32>
     }
-    func.func @backward(%x: tensor<?x8xf32> {mhc.name = "x"}, %w: tensor<8x8xf32> {mhc.name = "w"}, %dy: tensor<?x8xf32> {mhc.name = "dy"})
+    func.func @backward(%x: tensor<?x8xf32> {mhc.name = "x"}, %w: tensor<8x8xf32> {mhc.name = "w"}, %dy: tensor<?x8xf32> {mhc.cotangent = "dy", mhc.name = "dy"})
         -> (tensor<?x8xf32> {mhc.name = "dx"}, tensor<8x8xf32> {mhc.name = "dw"}) {
       %0 = mhc.linear_dx %dy, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
       %dw = mhc.linear_dw %x, %dy : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<8x8xf32>
