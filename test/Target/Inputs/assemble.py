@@ -34,7 +34,7 @@ def check(path, chip, folder):
     """The line to print, and whether all is well."""
     name = f"{path.parent.name}/{path.name} {chip}"
     ptx, plan = folder / f"{path.parent.name}-{path.stem}-{chip}.ptx", folder / f"{path.parent.name}-{path.stem}-{chip}.mlir"
-    for options in (["--emit=ptx", "-o", ptx], ["--compile-to=plan", "-o", plan]):
+    for options in (["--emit=ptx", "-o", ptx], ["--exchange=none", "--compile-to=plan", "-o", plan]):
         done = subprocess.run(["mhc-compile", path, f"--target={chip}", *options], capture_output=True, text=True)
         if done.returncode:
             return f"{name}: {done.stderr}", False
