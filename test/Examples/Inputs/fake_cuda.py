@@ -14,7 +14,7 @@ import simulate  # noqa: E402
 
 description, folder = sys.argv[1:]
 os.makedirs(folder, exist_ok=True)
-plan = simulate.run(["mhc-compile", description, "--target=sm_90a", "--compile-to=plan"], "")
+plan = simulate.run(["mhc-compile", description, "--target=sm_90a", "--exchange=none", "--compile-to=plan"], "")
 launches = simulate.build_gpu("mhc-opt", simulate.run(["mhc-opt", "--mhc-schedule-kernels=family=simple", "-"], plan), folder)
 with open(f"{folder}/launches.c", "w") as file:
     print("#include <string.h>", file=file)
