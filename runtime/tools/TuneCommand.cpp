@@ -89,7 +89,7 @@ int tuneCommand(const std::vector<std::string> &arguments) {
   std::string names;
   for (const BenchOptions &entry : entries)
     names += concat(names.empty() ? "" : ", ", entry.entry);
-  std::printf("%s, %s (%s), %s\nmedian of %lld runs after %lld\n\n", package.source().c_str(), names.c_str(), symbolsText(entries[0].symbols).c_str(),
+  std::printf("%s, %s (%s), %s\nthe least of three medians, %lld runs in all; %lld before each\n\n", package.source().c_str(), names.c_str(), symbolsText(entries[0].symbols).c_str(),
               device->description().c_str(), static_cast<long long>(bench.repeat), static_cast<long long>(bench.warmup));
   printTable(plan, kernels);
   if (!save)

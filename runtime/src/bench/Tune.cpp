@@ -8,21 +8,27 @@ namespace {
 /// A variant must be faster by more than what two measurements of the same differ in.
 constexpr double worthChanging = 0.99;
 
-/// Seconds of each kernel that has variants with this choice, by its number.
-void addTimes(const Package &package, Device &device, const std::string &target, BenchOptions options, int threads, std::vector<TunedKernel> &kernels, size_t round) {
+/// Runs of a schedule are cut into so many stretches, between which all others run: what else the machine does changes with the minute. The fastest counts.
+constexpr int64_t stretches = 3;
+
+/// Seconds of each kernel with this choice of variants: the least of the stretches so far.
+void takeTimes(const Package &package, Device &device, const std::string &target, BenchOptions options, int threads, const std::vector<TunedKernel> &kernels, size_t round,
+               std::map<std::pair<size_t, size_t>, BenchItem> &times) {
   const TargetPlan &plan = package.targets().at(target);
   options.rates = false;
+  options.repeat = std::max<int64_t>(1, options.repeat / stretches);
   for (const TunedKernel &kernel : kernels)
     if (round < kernel.variants.size() && kernel.variants[round].runs && round > 0)
       options.variants[kernel.kernel] = kernel.variants[round].kernel;
   BenchResult result = benchEntry(package, device, target, options, threads);
-  for (TunedKernel &kernel : kernels) {
-    if (round >= kernel.variants.size())
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    if (round >= kernels[i].variants.size())
       continue;
     for (const BenchItem &item : result.kernels)
-      if (item.op == name(Op::Launch) && item.name == plan.kernels[kernel.kernel].name) {
-        kernel.variants[round].seconds += item.seconds;
-        kernel.launches += round == 0 ? item.launches : 0;
+      if (item.op == name(Op::Launch) && item.name == plan.kernels[kernels[i].kernel].name) {
+        auto [found, fresh] = times.emplace(std::pair(i, round), item);
+        if (!fresh)
+          found->second.seconds = std::min(found->second.seconds, item.seconds);
       }
   }
 }
@@ -47,9 +53,17 @@ std::vector<TunedKernel> tuneKernels(const Package &package, Device &device, con
     rounds = std::max(rounds, kernel.variants.size());
     kernels.push_back(std::move(kernel));
   }
-  for (const BenchOptions &entry : entries)
-    for (size_t round = 0; round < rounds; ++round)
-      addTimes(package, device, target, entry, threads, kernels, round);
+  for (const BenchOptions &entry : entries) {
+    std::map<std::pair<size_t, size_t>, BenchItem> times; // by kernel and variant
+    for (int64_t stretch = 0; stretch < stretches; ++stretch)
+      for (size_t round = 0; round < rounds; ++round)
+        takeTimes(package, device, target, entry, threads, kernels, round, times);
+    for (const auto &[which, item] : times) {
+      TunedKernel &kernel = kernels[which.first];
+      kernel.variants[which.second].seconds += item.seconds;
+      kernel.launches += which.second == 0 ? item.launches : 0;
+    }
+  }
   kernels.erase(std::remove_if(kernels.begin(), kernels.end(), [](const TunedKernel &kernel) { return kernel.launches == 0; }), kernels.end());
   for (TunedKernel &kernel : kernels)
     for (size_t i = 1; i < kernel.variants.size(); ++i)
