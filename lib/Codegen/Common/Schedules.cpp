@@ -261,7 +261,7 @@ std::vector<ScheduleRole> mlir::mhc::rolesOf(ScheduleAttr schedule) {
           {"products", GangPlan::productWarps, schedule.getNumber("product_registers")},
           {"exchange", GangPlan::exchangeWarps, service},
           {"late", 1, service},
-          {"loader", 1, service}};
+          {"mover", 1, service}};
 }
 
 std::string mlir::mhc::placesOf(KernelOp kernel, ScheduleAttr schedule) {
