@@ -18,8 +18,8 @@ import gpu_shapes
 from gpu_models import LARGE_ROUTER, LARGE_TOKENS, STEPS, example_models, gradient_models, speed_models
 
 TARGETS = "cpu,sm_90a"
-# Models for the sanitizer; those whose boundaries run in clusters, without: of 64 channels a cluster is one block, and memcheck takes what a block sends itself for an error
-# ("Cluster needs to have at least 2 blocks"); racecheck does not follow their barriers. Clusters of several blocks: a chain of `boundary`.
+# Models for the sanitizer; those whose boundaries run in clusters, without: of 64 channels a cluster is one block, and memcheck takes for an error what a block sends itself
+# ("Cluster needs to have at least 2 blocks"); racecheck does not follow their barriers. A cluster of several blocks: the chain of `boundary`.
 SANITIZED = ("mhc-fp32", "residual-bf16", "heads192-bf16", "experts-fp32", "experts-bf16", "experts-hc-bf16")
 IN_CLUSTERS = ("heads192-bf16", "experts-bf16")
 
@@ -178,7 +178,7 @@ def prepare(out, programs):
         compile_package(name, description)
         prepare_gradients(out, programs, name, description, shapes, rng)
         if name in IN_CLUSTERS:
-            compile_package(f"{name}-without-clusters", description, "--no-group")
+            compile_package(f"{name}-without-clusters", description, "--exchange=none")
     for name, description in speed_models().items():
         compile_package(name, description)
     compile_package("large-router", LARGE_ROUTER)
