@@ -258,11 +258,13 @@ struct ScheduleKernelsPass : impl::ScheduleKernelsPassBase<ScheduleKernelsPass> 
       const std::string &reason = kernel.getNumReductions() ? whyNoGang : why;
       if (isWorthGroup(kernel))
         emitDecision(kernel.getLoc(), "mhc-schedule-kernels", "group", kernel, plan || gang,
-                     plan   ? "a group of " + Twine(plan->blocks) + " blocks keeps a tile of 16 tokens"
+                     plan   ? "a group of " + Twine(plan->blocks) + " blocks" + (plan->choice.ring ? " without a cluster" : "") + " keeps a tile of 16 tokens"
                      : gang ? "a group of " + Twine(gang->blocks) + " blocks without a cluster keeps a tile of 16 tokens"
                             : "family simple: " + Twine(reason));
-      if (plan)
-        return ScheduleAttr::get(&getContext(), "group", plan->tokens, 4, plan->slice, plan->threads);
+      if (plan) {
+        nvgpu::setGroupChoice(kernel, plan->choice);
+        return ScheduleAttr::get(&getContext(), "group", plan->tokens, 4, plan->choice.slice, plan->threads);
+      }
       if (gang)
         return ScheduleAttr::get(&getContext(), "group", gang->tokens, 4, gang->slice, gang->threads);
     }

@@ -44,7 +44,7 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
       std::string why;
       LogicalResult status = failure();
       if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, why))
-        status = nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run();
+        status = nvgpu::GroupEmitter::create(builder, kernel, target, std::move(*plan))->run();
       else if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, why))
         status = nvgpu::GangEmitter(builder, kernel, target, std::move(*plan)).run();
       else
@@ -71,6 +71,7 @@ void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {
   if (!launch.maps.empty()) {
     number("cluster", launch.cluster);
     number("map_channels", launch.mapChannels);
+    number("boxes", launch.boxes);
     figures.push_back(b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)));
   }
   function->setAttr("mhc.launch", b.getDictionaryAttr(figures));
@@ -85,6 +86,7 @@ std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
   if (auto maps = launch.getAs<DenseI64ArrayAttr>("maps")) {
     result.cluster = number("cluster");
     result.mapChannels = number("map_channels");
+    result.boxes = number("boxes");
     result.maps = llvm::to_vector(maps.asArrayRef());
   }
   return result;

@@ -72,8 +72,6 @@ private:
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
   /// A block's sums into the place of this round of a ring in memory, by the lanes that hold them: [place][block][token][sum].
   void publish(MutableArrayRef<Parts> all, Value ring, Value place, int64_t count, Value parity);
-  /// Four words of such a ring, past the first-level cache.
-  SmallVector<Value> loadWords(Value pointer);
 
   //===--- Wide code (GangWide.cpp) ------------------------------------------===//
 

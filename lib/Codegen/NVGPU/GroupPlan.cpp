@@ -17,6 +17,9 @@ constexpr int64_t comfortableShared = 192 * 1024;
 /// Registers that a projection warp works with beside phi's, and what it can have in all.
 constexpr int64_t workRegisters = 36, mostRegisters = 152;
 
+/// A kernel's own choice.
+constexpr StringLiteral choiceName = "mhc.group";
+
 class Planner {
 public:
   Planner(KernelOp kernel, std::string &why) : kernel(kernel), why(why) {}
@@ -116,9 +119,10 @@ private:
         auto weight = cast<MemRefType>(project.getWeight().getType());
         int64_t k = weight.getDimSize(project.getTransposed() ? 1 : 0);
         plan.columns = weight.getDimSize(project.getTransposed() ? 0 : 1);
+        plan.pieces = llvm::divideCeil(plan.columns, 8);
         if (k != project.getValue().getType().getNumElements() || !project.getValue().getType().getElementType().isBF16())
           return refuse("the projection is not one of whole bf16 rows");
-        addSums(&op, plan.columns);
+        addSums(&op, plan.pieces * 8);
       } else if (auto reduce = dyn_cast<RowReduceOp>(op)) {
         if (reduce.getKind() == ReduceKind::max)
           return refuse("it takes a maximum over the channels");
@@ -129,9 +133,11 @@ private:
     }
     for (RowReduceOp reduce : plan.reduces)
       addSums(reduce, cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
+    plan.reduced = plan.sumCount - plan.pieces * 8;
+    plan.sumWords = llvm::alignTo(plan.sumCount, 8);
     if (!plan.sumCount)
       return refuse("there is nothing to exchange");
-    return true;
+    return plan.sumWords <= 4 * 32 || refuse("a token has more sums than a warp takes at a time");
   }
 
   void addSums(Operation *op, int64_t count) {
@@ -234,31 +240,42 @@ private:
 
   bool chooseSlice() {
     int64_t streams = plan.project ? plan.project.getValue().getType().getStreams() : 1;
-    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, /*largest=*/16);
+    auto asked = kernel->getAttrOfType<DictionaryAttr>(choiceName);
+    auto number = [&](StringRef name) { return asked.getAs<IntegerAttr>(name).getInt(); };
+    std::optional<GroupSlice> slice =
+        asked ? GroupSlice::make(number("ring"), plan.channels / number("slice"), streams, plan.channels, plan.columns)
+              : GroupSlice::choose(streams, plan.channels, plan.columns, /*largest=*/16);
     if (!slice)
-      return refuse("no cluster of 1, 2, 4, 8 or 16 blocks can have whole boxes of 64 channels and its part of phi in registers");
+      return refuse("no group of blocks can have whole boxes of 64 channels and its part of phi in registers");
+    plan.choice.ring = slice->ring;
+    plan.choice.slice = slice->channels;
     plan.blocks = slice->blocks;
-    plan.slice = slice->channels;
-    plan.boxes = plan.slice / GroupPlan::boxChannels;
-    plan.share = GroupPlan::tokens / plan.blocks;
-    plan.pieces = plan.project ? slice->pieces : 0;
+    plan.boxes = slice->channels / GroupPlan::boxChannels;
+    plan.share = llvm::divideCeil(GroupPlan::tokens, plan.blocks);
     plan.steps = plan.project ? slice->steps : 0;
     // Roles that have fewer registers than at the start give them to the projection.
     plan.projectRegisters = std::clamp<int64_t>(llvm::alignTo(plan.steps * plan.pieces * 4 + workRegisters, 8), plan.registers, mostRegisters);
     plan.postRegisters = plan.projectRegisters > 136 ? 56 : 64;
     plan.serviceRegisters = (20 * plan.registers - plan.postWarps * plan.postRegisters - plan.projectWarps * plan.projectRegisters) / 4 / 8 * 8;
     int64_t box = plan.stageBytes, passingBox = plan.passingBytes;
+    if (asked)
+      return layOut(number("stages"), number("lag"), box, passingBox) ||
+             refuse("the stages and the lag that are asked for do not fit");
+    // What comes back through memory takes longer.
     for (int64_t limit : {comfortableShared, sharedLimit})
-      for (int64_t stages : {4, 3, 2})
-        if (layOut(stages, box, passingBox) && plan.sharedBytes <= limit)
+      for (int64_t stages : {5, 4, 3, 2})
+        if ((plan.choice.ring || stages < 5) && layOut(stages, std::min<int64_t>(stages - 2, plan.choice.ring && stages > 4 ? 2 : 1), box, passingBox) &&
+            plan.sharedBytes <= limit)
           return true;
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 
-  /// Shared memory for this number of stages; from three on the end of a tile lags behind.
-  bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
-    plan.stages = stages;
-    plan.lag = std::min<int64_t>(stages - 2, 1);
+  /// Shared memory for this number of stages, of which the lag needs one more than it is long.
+  bool layOut(int64_t stages, int64_t lag, int64_t box, int64_t passingBox) {
+    if (lag < 0 || stages < lag + 1 || lag + 2 > GroupPlan::exchanges)
+      return false;
+    plan.choice.stages = stages;
+    plan.choice.lag = lag;
     plan.stageBytes = box * plan.boxes;
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {
@@ -272,14 +289,16 @@ private:
       at = place + bytes;
       return place;
     };
+    plan.resultWords = llvm::alignTo(plan.resultCount, 8);
     plan.passingRing = take(GroupPlan::passingStages * plan.passingBytes);
-    int64_t reduced = plan.sumCount - plan.columns;
-    plan.partialSums = take(GroupPlan::projectWarps * GroupPlan::tokens * plan.pieces * 8 * 4);
-    plan.squares = take(stages * GroupPlan::tokens * reduced * 4);
-    plan.exchanged = take(GroupPlan::exchanges * plan.exchangeBytes());
-    plan.scratch = take(GroupPlan::coefficientWarps * plan.share * (plan.sumCount + plan.resultCount) * 4);
-    plan.returned = take(GroupPlan::exchanges * plan.resultBytes());
-    plan.barriers = take((3 * stages + 2 * GroupPlan::exchanges + GroupPlan::passingStages) * 8);
+    plan.partialSums = take(2 * plan.partialBytes());
+    plan.squares = take(stages * GroupPlan::tokens * plan.reduced * 4);
+    plan.pending = take(GroupPlan::coefficientWarps * plan.pendingTiles() * plan.share * plan.pendingRow());
+    bool cluster = !plan.choice.ring;
+    plan.exchanged = take(cluster * GroupPlan::exchanges * plan.exchangeBytes());
+    plan.scratch = take(cluster * GroupPlan::coefficientWarps * plan.share * plan.resultCount * 4);
+    plan.returned = take(cluster * GroupPlan::exchanges * plan.resultBytes());
+    plan.barriers = take((3 * stages + GroupPlan::passingStages + cluster * 2 * GroupPlan::exchanges) * 8);
     plan.sharedBytes = at;
     return at <= sharedLimit;
   }
@@ -292,5 +311,11 @@ private:
 } // namespace
 
 std::optional<GroupPlan> planGroup(KernelOp kernel, std::string &why) { return Planner(kernel, why).run(); }
+
+void setGroupChoice(KernelOp kernel, const GroupPlan::Choice &choice) {
+  Builder b(kernel.getContext());
+  auto number = [&](StringRef name, int64_t value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
+  kernel->setAttr(choiceName, b.getDictionaryAttr({number("ring", choice.ring), number("slice", choice.slice), number("stages", choice.stages), number("lag", choice.lag)}));
+}
 
 } // namespace mlir::mhc::nvgpu

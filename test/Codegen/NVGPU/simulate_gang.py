@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks boundaries of backward of schedule family group (groups of blocks without a cluster) without a GPU: all blocks run at a time on the CPU, thread by thread (simt_gang.c), by chance in
+"""Checks boundaries of schedule family group whose blocks are no cluster without a GPU: all blocks run at a time on the CPU, thread by thread (simt_gang.c), by chance in
 another order each time, and must agree with family cpu. Tokens are so many that the rings of sums go round more than once.
 
-usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS]
+usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS [SLICE:STAGES:LAG]]     the last for forward's kernels: their form with rings, and these numbers
 """
 import ctypes
 import re
@@ -29,12 +29,15 @@ def gang_text(text):
          r"llvm.call @sim_load_box(\1, \2, \3, \4) : (!llvm.ptr<3>, !llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32) -> ()"),
         (r"nvvm\.cp\.async\.bulk\.shared\.cluster\.global (%\w+), (%\w+), (%\w+), (%\w+) [^\n]*",
          r"llvm.call @sim_load_bulk(\1, \2, \3, \4) : (!llvm.ptr<3>, !llvm.ptr<1>, !llvm.ptr<3>, i32) -> ()"),
-        (r"nvvm\.cp\.async\.bulk\.wait_group 0[^\n]*", "llvm.call @sim_wait_bulk() : () -> ()"),
-        (r"nvvm\.(cp\.async\.bulk\.commit\.group|fence\.|prefetch|setmaxregister)[^\n]*", ""),
+        (r"nvvm\.cp\.async\.bulk\.wait_group (\d+)[^\n]*", pending),
+        (r"nvvm\.cp\.async\.bulk\.commit\.group[^\n]*", "llvm.call @sim_commit_bulk() : () -> ()"),
+        (r"nvvm\.(fence\.|prefetch|setmaxregister)[^\n]*", ""),
         (r"nvvm\.barrier id = (%\w+) number_of_threads = (%\w+)", r"llvm.call @sim_named_barrier(\1, \2) : (i32, i32) -> ()"),
         (r"nvvm\.bar\.warp\.sync [^\n]*", "llvm.call @sim_sync_warp() : () -> ()"),
         (r'llvm\.inline_asm has_side_effects "nanosleep[^\n]*', "llvm.call @sim_yield() : () -> ()"),
         (r'(%\w+) = llvm\.inline_asm has_side_effects "ld\.relaxed\.gpu\.global\.v4[^\n]*\}" (%\w+) : [^\n]*', words),
+        (r'llvm\.inline_asm has_side_effects "st\.relaxed\.gpu\.global\.v4[^\n]*\}" ([^:]*) : [^\n]*',
+         r"llvm.call @sim_store_words(\1) : (i32, i32, i32, i32, !llvm.ptr<1>) -> ()"),
         (r"llvm\.load volatile (%\w+) \{[^\n]*", r"llvm.call @sim_load_volatile(\1) : (!llvm.ptr<3>) -> i32"),
         (r'atomic syncscope\("device"\) monotonic', "atomic monotonic"),
         (r", llvm\.byval = !llvm\.array<128 x i8>, nvvm\.grid_constant", ""),
@@ -45,6 +48,11 @@ def gang_text(text):
     for pattern, to in rules:
         text = re.sub(pattern, to, text)
     return text
+
+
+def pending(match):
+    pending.count = getattr(pending, "count", 0) + 1
+    return f"%pending_{pending.count} = llvm.mlir.constant({match[1]} : i32) : i32\nllvm.call @sim_wait_bulk(%pending_{pending.count}) : (i32) -> ()"
 
 
 def words(match):
@@ -65,11 +73,13 @@ DECLARATIONS = """
   llvm.func @sim_store_box(!llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
   llvm.func @sim_load_box(!llvm.ptr<3>, !llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
   llvm.func @sim_load_bulk(!llvm.ptr<3>, !llvm.ptr<1>, !llvm.ptr<3>, i32)
-  llvm.func @sim_wait_bulk()
+  llvm.func @sim_commit_bulk()
+  llvm.func @sim_wait_bulk(i32)
   llvm.func @sim_named_barrier(i32, i32)
   llvm.func @sim_sync_warp()
   llvm.func @sim_yield()
   llvm.func @sim_load_words(!llvm.ptr<1>)
+  llvm.func @sim_store_words(i32, i32, i32, i32, !llvm.ptr<1>)
   llvm.func @sim_load_volatile(!llvm.ptr<3>) -> i32
 """
 
@@ -82,9 +92,13 @@ def numbers(text):
     return {key: int(value) for key, value in re.findall(r"(\w+) = (-?\d+) : i64", text)}
 
 
-def build(mhc_opt, source):
+def build(mhc_opt, source, choice):
     folder = tempfile.mkdtemp()
-    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=gang", "-"], source)
+    chosen = source
+    if choice:
+        numbers_of = ", ".join(f"{name} = {number} : i64" for name, number in zip(("slice", "stages", "lag"), choice.split(":")))
+        chosen = re.sub(r"(mhc\.kernel @\w+ attributes \{)", rf"\1mhc.group = {{ring = 1 : i64, {numbers_of}}}, ", source)
+    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=gang", "-"], chosen)
     emitted = run([mhc_opt, "--mhc-emit-simple", "--mhc-nvptx-lowering", "-"], scheduled)
     launches = {}
     for name, attributes in re.findall(r"llvm\.func @(\w+)\([^\n]*attributes \{([^\n]*)", emitted):
@@ -147,7 +161,7 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
 
 def main():
     source = open(sys.argv[2]).read()
-    gpu, cpu, launches = build(sys.argv[1], source)
+    gpu, cpu, launches = build(sys.argv[1], source, sys.argv[4] if len(sys.argv) > 4 else None)
     kernels, failures = parse(source), 0
     assert launches, "no kernel of the file is one of a group without a cluster"
     for name, launch in launches.items():
