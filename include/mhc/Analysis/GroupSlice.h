@@ -24,7 +24,7 @@ struct GroupSlice {
 
   /// Rows of `streams` x `channels` and `columns` columns of phi over so many blocks; nothing where they cannot keep them.
   static std::optional<GroupSlice> make(bool ring, int64_t blocks, int64_t streams, int64_t channels, int64_t columns) {
-    bool possible = ring ? blocks >= 2 && blocks <= units : blocks >= 1 && blocks <= 16 && (blocks & (blocks - 1)) == 0;
+    bool possible = ring ? blocks >= 2 && blocks <= units : blocks >= 1 && blocks <= 16 && 16 % ((16 + blocks - 1) / blocks) == 0;
     if (!possible || channels % (blocks * box))
       return std::nullopt;
     int64_t slice = channels / blocks, rows = streams * slice, each = warps * 16;

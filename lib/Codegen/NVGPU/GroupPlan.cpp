@@ -15,7 +15,7 @@ constexpr int64_t sharedLimit = 227 * 1024;
 /// What leaves the first-level cache enough for parameters and what roles spill: with less a boundary took 1.3 times as long.
 constexpr int64_t comfortableShared = 192 * 1024;
 /// Registers that a projection warp works with beside phi's, and what it can have in all.
-constexpr int64_t workRegisters = 36, mostRegisters = 152;
+constexpr int64_t workRegisters = 44, mostRegisters = 152;
 
 /// A kernel's own choice.
 constexpr StringLiteral choiceName = "mhc.group";
@@ -298,7 +298,7 @@ private:
     plan.exchanged = take(cluster * GroupPlan::exchanges * plan.exchangeBytes());
     plan.scratch = take(cluster * GroupPlan::coefficientWarps * plan.share * plan.resultCount * 4);
     plan.returned = take(cluster * GroupPlan::exchanges * plan.resultBytes());
-    plan.barriers = take((3 * stages + GroupPlan::passingStages + cluster * 2 * GroupPlan::exchanges) * 8);
+    plan.barriers = take((3 * stages + GroupPlan::passingStages + 2 * GroupPlan::exchanges) * 8);
     plan.sharedBytes = at;
     return at <= sharedLimit;
   }

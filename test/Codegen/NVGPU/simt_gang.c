@@ -2,7 +2,9 @@
  * grid, mbarriers, the copy engine with tensor maps of four dimensions, and memory that blocks exchange. In every round a warp runs or waits, by
  * chance (sim_seed), and copies arrive some rounds later, so that no order is taken for granted. Each block's shared memory is put in its place
  * before its turn. See simulate_gang.py. */
+#ifndef MAX_THREADS
 #define MAX_THREADS 4096
+#endif
 #include "simt.c"
 
 enum { sharedBytes = 227 * 1024, maxBlocks = MAX_THREADS / 32, maxLate = 4096, named = 16 };

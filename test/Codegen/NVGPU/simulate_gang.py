@@ -92,6 +92,10 @@ def numbers(text):
     return {key: int(value) for key, value in re.findall(r"(\w+) = (-?\d+) : i64", text)}
 
 
+def groups_of(launch):
+    return 2 if launch["group"] <= 2 else 1
+
+
 def build(mhc_opt, source, choice):
     folder = tempfile.mkdtemp()
     chosen = source
@@ -106,11 +110,13 @@ def build(mhc_opt, source, choice):
         if gang:
             launch = re.search(r"mhc\.launch = \{([^}]*)\}", attributes)[1]
             launches[name] = {**numbers(gang[1]), **numbers(launch), "maps": [int(n) for n in re.search(r"maps = array<i64: ([^>]*)>", launch)[1].split(", ")]}
+    assert launches, "no kernel of the file is one of a group without a cluster"
+    most = max(groups_of(launch) * launch["group"] * launch["threads"] for launch in launches.values())
     host = simulate.host_text(gang_text(emitted))
     # Tensor maps are pointers of the host among the wrappers' arguments.
     host = host.replace("module {", "module {" + DECLARATIONS, 1)
     run([mhc_opt, f"--mhc-write-host=emit=object output={folder}/gpu.o", "-", "-o", "/dev/null"], host)
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt_gang.c", f"{folder}/gpu.o", "-lm"], check=True)
+    subprocess.run(["cc", "-O2", f"-DMAX_THREADS={most}", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt_gang.c", f"{folder}/gpu.o", "-lm"], check=True)
     run([mhc_opt, "--mhc-schedule-kernels=family=cpu", "--mhc-emit-cpu", "--mhc-host-lowering",
          f"--mhc-write-host=emit=shared output={folder}/cpu.so", "-", "-o", "/dev/null"], source)
     return ctypes.CDLL(f"{folder}/gpu.so"), ctypes.CDLL(f"{folder}/cpu.so"), launches
@@ -124,8 +130,7 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
         # Norms and activations of coefficients do not take just anything.
         v = np.abs(v) + 0.5 if dtype == "f32" and shape[-1] == 1 else v
         values.append(to_bf16(v) if dtype == "bf16" else v)
-    groups = 2 if launch["group"] <= 2 else 1
-    groups = min(groups, -(-rows // launch["tile"]))
+    groups = min(groups_of(launch), -(-rows // launch["tile"]))
     grid, partials = groups * launch["group"], 3
     tensors = [[Tensor(t, v.size, v if i < inputs else None) for i, ((t, _, _), v) in enumerate(zip(types[:inputs + outputs], values))] +
                [Tensor(t, v.size * times) for (t, _, _), v in zip(types[inputs + outputs:], values[inputs + outputs:])] for times in (groups, partials)]
@@ -163,7 +168,6 @@ def main():
     source = open(sys.argv[2]).read()
     gpu, cpu, launches = build(sys.argv[1], source, sys.argv[4] if len(sys.argv) > 4 else None)
     kernels, failures = parse(source), 0
-    assert launches, "no kernel of the file is one of a group without a cluster"
     for name, launch in launches.items():
         for rows, seeds in ((5, 1), (61, 1), (1003, int(sys.argv[3]) if len(sys.argv) > 3 else 2)):
             for seed in range(1, seeds + 1):
