@@ -44,13 +44,11 @@ protected:
   virtual void join() {}         ///< all threads, before the first tile and after the last
   /// Four sums of a token of the tile, from number 4 `quad`, to the block that finishes it.
   virtual void sendSums(Value tile, Value token, Value quad, ArrayRef<Value> sums) = 0;
-  /// A projection warp has sent its part of a tile's sums.
-  virtual void sentSums(Value) {}
   /// Waits for the sums of this block's tokens; each added up over the blocks in their order, into rows of shared memory: a coefficient warp.
   virtual void receiveSums(Value tile, Value rows) = 0;
   /// What the second wide phase needs of the tokens of a block, which lanes below `share` have, to all blocks. Without any it is a message alone.
   virtual void sendResults(Value tile, ArrayRef<Value> results) = 0;
-  /// What is known before one waits for the results of the thread's token `local`, and waiting for them.
+  /// Asks for the results of the thread's token `local`, and waits for them.
   virtual SmallVector<Value> askResults(Value) { return {}; }
   virtual SmallVector<Value> receiveResults(Value tile, ArrayRef<Value> asked) = 0;
 

@@ -34,15 +34,12 @@ public:
 
 private:
   void beginExchange(GpuLaunch launch) override;
-  void initExchange() override;
   void sendSums(Value tile, Value token, Value quad, ArrayRef<Value> sums) override;
-  void sentSums(Value tile) override;
   void receiveSums(Value tile, Value rows) override;
   void sendResults(Value tile, ArrayRef<Value> results) override;
   SmallVector<Value> askResults(Value tile) override;
   SmallVector<Value> receiveResults(Value tile, ArrayRef<Value> asked) override;
 
-  Value sent(Value place) { return barrierAt(exchangeBarriers(), place); } ///< projection to coefficients
   Value groupMemory();
   Value resultPlace(Value tile, Value token);
   /// Four numbers with the round's parity; whether words of a warp do not have it yet; the number of a word.

@@ -261,11 +261,10 @@ private:
     if (asked)
       return layOut(number("stages"), number("lag"), box, passingBox) ||
              refuse("the stages and the lag that are asked for do not fit");
-    // What comes back through memory takes longer.
-    for (int64_t limit : {comfortableShared, sharedLimit})
+    // What comes back through memory takes longer: more stages are worth the first-level cache, and the end of a tile lags by two.
+    for (int64_t limit : {plan.choice.ring ? sharedLimit : comfortableShared, sharedLimit})
       for (int64_t stages : {5, 4, 3, 2})
-        if ((plan.choice.ring || stages < 5) && layOut(stages, std::min<int64_t>(stages - 2, plan.choice.ring && stages > 4 ? 2 : 1), box, passingBox) &&
-            plan.sharedBytes <= limit)
+        if ((plan.choice.ring || stages < 5) && layOut(stages, std::min<int64_t>(stages - 2, stages > 4 ? 2 : 1), box, passingBox) && plan.sharedBytes <= limit)
           return true;
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
@@ -298,7 +297,7 @@ private:
     plan.exchanged = take(cluster * GroupPlan::exchanges * plan.exchangeBytes());
     plan.scratch = take(cluster * GroupPlan::coefficientWarps * plan.share * plan.resultCount * 4);
     plan.returned = take(cluster * GroupPlan::exchanges * plan.resultBytes());
-    plan.barriers = take((3 * stages + GroupPlan::passingStages + 2 * GroupPlan::exchanges) * 8);
+    plan.barriers = take((3 * stages + GroupPlan::passingStages + cluster * 2 * GroupPlan::exchanges) * 8);
     plan.sharedBytes = at;
     return at <= sharedLimit;
   }

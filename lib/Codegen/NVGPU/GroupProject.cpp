@@ -158,7 +158,6 @@ LogicalResult GroupEmitter::emitProjection() {
         multiply(tile, base);
       together();
       giveSums(tile, ahead.stage);
-      sentSums(tile);
     };
     auto finishTile = [&] {
       SmallVector<Value> results = receiveResults(before, asked);

@@ -19,11 +19,6 @@ void RingEmitter::beginExchange(GpuLaunch launch) {
   setGangLaunch(function, {plan.blocks, plan.workspace()});
 }
 
-void RingEmitter::initExchange() {
-  for (int64_t i = 0; i < GroupPlan::exchanges; ++i)
-    initBarrier(sent(i32(i)), GroupPlan::projectWarps);
-}
-
 /// Behind the places of sums are those of results.
 Value RingEmitter::groupMemory() { return bytes(workspace, mul(widen64(group), plan.workspace())); }
 Value RingEmitter::resultPlace(Value tile, Value token) {
@@ -53,12 +48,7 @@ void RingEmitter::sendSums(Value tile, Value token, Value quad, ArrayRef<Value> 
   publish(sums, bytes(groupMemory(), widen64(add(mul(row, plan.sumWords * 4), mul(quad, 16)))), roundOf(tile));
 }
 
-void RingEmitter::sentSums(Value tile) { arrive(sent(placeOf(tile))); }
-
-/// Other blocks' sums come about when this one's go: nobody asks before, or three warps a block would load the second-level cache all the time.
 void RingEmitter::receiveSums(Value tile, Value rows) {
-  wait(sent(placeOf(tile)), roundOf(tile));
-  syncWarp();
   Value parity = roundOf(tile), from = bytes(groupMemory(), widen64(add(mul(placeOf(tile), plan.sumPlace()), mul(quadOfLane(), 16))));
   addLines(rows, [&](ArrayRef<Line> lines) {
     SmallVector<Value> places;
