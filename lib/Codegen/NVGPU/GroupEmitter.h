@@ -48,8 +48,9 @@ protected:
   virtual void receiveSums(Value tile, Value rows) = 0;
   /// What the second wide phase needs of the tokens of a block, which lanes below `share` have, to all blocks. Without any it is a message alone.
   virtual void sendResults(Value tile, ArrayRef<Value> results) = 0;
-  /// Asks for the results of the thread's token `local`, and waits for them.
+  /// Asks for the results of the thread's token `local`; once more where the answer has come too early; and waits for them.
   virtual SmallVector<Value> askResults(Value) { return {}; }
+  virtual SmallVector<Value> askAgain(Value, ArrayRef<Value> asked) { return llvm::to_vector(asked); }
   virtual SmallVector<Value> receiveResults(Value tile, ArrayRef<Value> asked) = 0;
 
   /// Some lanes have a quad of sums, of blocks that are as many lanes apart; a line is what a lane loads of one block.

@@ -38,6 +38,7 @@ private:
   void receiveSums(Value tile, Value rows) override;
   void sendResults(Value tile, ArrayRef<Value> results) override;
   SmallVector<Value> askResults(Value tile) override;
+  SmallVector<Value> askAgain(Value tile, ArrayRef<Value> asked) override;
   SmallVector<Value> receiveResults(Value tile, ArrayRef<Value> asked) override;
 
   Value groupMemory();

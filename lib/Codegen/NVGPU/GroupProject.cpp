@@ -156,6 +156,8 @@ LogicalResult GroupEmitter::emitProjection() {
       syncWarp();
       if (plan.project)
         multiply(tile, base);
+    };
+    auto giveTile = [&] {
       together();
       giveSums(tile, ahead.stage);
     };
@@ -169,13 +171,17 @@ LogicalResult GroupEmitter::emitProjection() {
     };
     if (!lag) {
       projectTile();
+      giveTile();
       finishTile();
       return SmallVector<Ring>{next(ahead), next(behind)};
     }
     Value started = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, tile, i32(lag));
     // On their way while the next tile is multiplied.
-    asked = askResults(select(started, before, i32(0)));
-    when(less(tile, mine), projectTile);
+    Value asks = select(started, before, i32(0)), more = less(tile, mine);
+    asked = askResults(asks);
+    when(more, projectTile);
+    asked = askAgain(asks, asked);
+    when(more, giveTile);
     when(started, finishTile);
     Ring moved = next(behind);
     return SmallVector<Ring>{next(ahead), {select(started, moved.stage, behind.stage), select(started, moved.parity, behind.parity)}};

@@ -89,6 +89,13 @@ SmallVector<Value> RingEmitter::askResults(Value tile) {
   return words;
 }
 
+SmallVector<Value> RingEmitter::askAgain(Value tile, ArrayRef<Value> asked) {
+  auto again = scf::IfOp::create(
+      b, loc, lacks(asked, roundOf(tile)), [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, askResults(tile)); },
+      [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, asked); });
+  return llvm::to_vector_of<Value>(again.getResults());
+}
+
 SmallVector<Value> RingEmitter::receiveResults(Value tile, ArrayRef<Value> asked) {
   SmallVector<Value> first(asked);
   if (first.empty())
