@@ -224,9 +224,9 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
       kernel.cluster = launch->cluster;
       kernel.maps.assign(launch->maps.begin(), launch->maps.end());
       kernel.mapChannels = launch->mapChannels;
+      kernel.boxes = launch->boxes;
       if (std::optional<GangLaunch> gang = getGangLaunch(function)) {
         kernel.group = gang->group;
-        kernel.boxes = gang->boxes;
         kernel.workspace = gang->workspace;
       }
     }

@@ -97,9 +97,9 @@ Json kernelList(const TargetCode &code) {
       json["cluster"] = kernel.cluster;
       json["maps"] = kernel.maps;
       json["map_channels"] = kernel.mapChannels;
+      json["boxes"] = kernel.boxes;
       if (kernel.group) {
         json["group"] = kernel.group;
-        json["boxes"] = kernel.boxes;
         json["workspace"] = kernel.workspace;
       }
     }

@@ -83,7 +83,7 @@ bool normsAlone(Operation *op) {
     return false;
   int64_t n = type.getDimSize(1), columns = n * n + 2 * n;
   return llvm::any_of(targetsOf(op), [&](TargetAttr target) {
-    return target.getClusterSize() > 1 && GroupSlice::choose(n, type.getDimSize(2), columns, target.getClusterSize());
+    return target.getClusterSize() > 1 && GroupSlice::choose(n, type.getDimSize(2), columns, target.getClusterSize(), target.getGangSize() > 1);
   });
 }
 

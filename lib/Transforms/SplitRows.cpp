@@ -73,7 +73,7 @@ struct SplitRowsPass : impl::SplitRowsPassBase<SplitRowsPass> {
           return;
         row = rowElements(v.getType());
       }
-    if (!row || onlyCounts(op))
+    if (!row || onlyCounts(op) || meetsStreams(op))
       return;
     int64_t elements = partOf(row), parts = row / elements;
     if (parts == 1)
@@ -88,6 +88,16 @@ struct SplitRowsPass : impl::SplitRowsPassBase<SplitRowsPass> {
 
   static void refuse(Operation *op, int64_t row, const Twine &reason) {
     emitDecision(op->getLoc(), passName, op->getName().stripDialect(), op, false, reason);
+  }
+
+  /// Rows next to streams are tokens', and belong to a boundary, which a cut would take apart.
+  static bool meetsStreams(Operation *op) {
+    auto hasStreams = [](Operation *other) {
+      return other && llvm::any_of(llvm::concat<Value>(other->getOperands(), other->getResults()), [](Value v) {
+        return hasRows(v.getType()) && !isNarrow(v.getType()) && cast<RankedTensorType>(v.getType()).getRank() == 3;
+      });
+    };
+    return llvm::any_of(op->getOperands(), [&](Value v) { return hasStreams(v.getDefiningOp()); }) || llvm::any_of(op->getUsers(), hasStreams);
   }
 
   /// True if the op reads no row: it only counts them.

@@ -1,4 +1,4 @@
-"""Chains of hyper-connections on a GPU whose blocks share tiles in clusters (schedule family group): right against fp64, the same bits twice, and how close
+"""Chains of hyper-connections on a GPU whose blocks share tiles (schedule family group): right against fp64, the same bits twice, and how close
 to the memory floor. A part of gpu_check.py: `prepare` where the compiler is, `run` where the GPU is (with PyTorch)."""
 import json
 import math
@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples" / "pytorch"))
 
 DEPTH, STREAMS = 8, 4
-# (C, T of the timing); the first of them are tuned. 7168 has no cluster that keeps phi, and shows what the next best is.
+# (C, T of the timing); the first of them are tuned. 7168 has no cluster that keeps phi: its blocks exchange through memory.
 TUNED, CANDIDATES = 3, 6
 SHAPES = ((1280, 16384), (2560, 16384), (4096, 8192), (7168, 8192))
 

@@ -1,39 +1,32 @@
-//===- GroupSlice.h - how blocks of a cluster share a row -------*- C++ -*-===//
+//===- GroupSlice.h - how blocks of a group share a row ---------*- C++ -*-===//
 #ifndef MHC_ANALYSIS_GROUPSLICE_H
 #define MHC_ANALYSIS_GROUPSLICE_H
 
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 
 namespace mlir::mhc {
 
-/// Schedule family group: K blocks of a cluster have a slice of C / K channels of all streams each, and keep their slice of phi in registers.
+/// Schedule family group: K blocks have a slice of C / K channels of all streams each, and keep their slice of phi in registers. They are a cluster, or
+/// exchange through rings in memory, which any number of blocks can.
 struct GroupSlice {
+  bool ring;
   int64_t blocks, channels;
   int64_t steps, pieces; ///< products of 16 rows a warp, pieces of 8 columns of phi
 
-  /// Channels that lie side by side in shared memory; warps that multiply; registers of phi that a thread can keep.
-  static constexpr int64_t box = 64, warps = 8, weightRegisters = 120;
+  /// Channels that lie side by side in shared memory; warps that multiply; registers of phi that a thread can keep; tokens of a tile.
+  static constexpr int64_t box = 64, warps = 8, weightRegisters = 120, tokens = 16;
+  /// Multiprocessors that groups without a cluster can be spread over.
+  static constexpr int64_t units = 132;
+  /// Boxes that a block keeps stages of in shared memory.
+  static constexpr int64_t mostBoxes = 5;
 
-  /// So many blocks, if they can keep `columns` columns of phi for rows of `streams` x `channels`.
-  static std::optional<GroupSlice> of(int64_t blocks, int64_t streams, int64_t channels, int64_t columns) {
-    if (channels % (blocks * box))
-      return std::nullopt;
-    int64_t slice = channels / blocks, rows = streams * slice, each = warps * 16;
-    GroupSlice result{blocks, slice, rows / each, (columns + 7) / 8};
-    if (columns != 0 && (rows % each != 0 || result.steps * result.pieces * 4 > weightRegisters))
-      return std::nullopt;
-    return result;
-  }
-
-  /// The fewest blocks that can; nothing if no cluster of up to `largest` can.
-  static std::optional<GroupSlice> choose(int64_t streams, int64_t channels, int64_t columns, int64_t largest) {
-    for (int64_t blocks : {1, 2, 4, 8, 16})
-      if (std::optional<GroupSlice> result = blocks <= largest ? of(blocks, streams, channels, columns) : std::nullopt)
-        return result;
-    return std::nullopt;
-  }
+  /// Rows of `streams` x `channels` and `columns` columns of phi over so many blocks; nothing where they cannot keep them.
+  static std::optional<GroupSlice> make(bool ring, int64_t blocks, int64_t streams, int64_t channels, int64_t columns);
+  /// How long the rows of a token take, but for a factor.
+  double cost() const;
+  /// The best by that cost; nothing if no group of whole boxes can keep phi. Clusters have up to `largest` blocks (0: none); `rings`: groups without a cluster too.
+  static std::optional<GroupSlice> choose(int64_t streams, int64_t channels, int64_t columns, int64_t largest, bool rings);
 };
 
 } // namespace mlir::mhc

@@ -9,10 +9,9 @@
 namespace mlir::mhc {
 
 /// Beside a kernel's GpuLaunch: `group` blocks have a tile together without a cluster, and exchange through memory of their own. The grid is as many
-/// groups as the device holds, all of which run at a time; partials are one a group; a tensor map's box has all streams and `boxes` times 64
-/// channels.
+/// groups as the device holds, all of which run at a time; partials are one a group.
 struct GangLaunch {
-  int64_t group, boxes;
+  int64_t group;
   int64_t workspace; ///< bytes of that memory, a group; it is set to 0xff before a launch
 };
 void setGangLaunch(LLVM::LLVMFuncOp function, GangLaunch launch);

@@ -42,6 +42,7 @@ struct GpuLaunch {
   /// Arguments of which the kernel takes tensor maps, in this order behind its other parameters (docs/design/package.md).
   SmallVector<int64_t> maps = {};
   int64_t mapChannels = 0; ///< of a stream in their rows
+  int64_t boxes = 1;       ///< of 64 channels that a tensor map's box has, of all streams
 };
 void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch);
 /// What the emission of a kernel said; nullopt for functions of other origin.

@@ -35,8 +35,8 @@ struct TargetCode {
     int64_t tile = 1, shared = 0, threads = 0;
     int64_t cluster = 1;           ///< blocks of a cluster, which has the tile together
     std::vector<int64_t> maps;     ///< arguments of which the kernel takes tensor maps, of rows of `mapChannels` channels a stream
-    int64_t mapChannels = 0;
-    int64_t group = 0, boxes = 1;          ///< blocks that have the tile together without a cluster; boxes of 64 channels of a tensor map's
+    int64_t mapChannels = 0, boxes = 1; ///< boxes of 64 channels that a tensor map takes at a time
+    int64_t group = 0;             ///< blocks that have the tile together without a cluster
     int64_t workspace = 0;                 ///< bytes a group of the memory that they exchange through
     bool elementwise = false;
     std::vector<std::string> ints;

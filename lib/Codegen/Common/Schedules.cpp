@@ -46,9 +46,9 @@ namespace {
 
 constexpr StringRef cpuFields[] = {"tile", "vector", "channel_block"};
 constexpr StringRef simpleFields[] = {"tile", "threads"};
-constexpr StringRef clusterFields[] = {"exchange",       "tile",           "threads",           "blocks", "slice", "stages", "lag",
+constexpr StringRef groupFields[] = {"exchange",       "tile",           "threads",           "blocks", "slice", "stages", "lag",
                                        "passing_stages", "post_registers", "project_registers", "service_registers"};
-constexpr StringRef memoryFields[] = {"exchange",    "tile",           "threads",          "blocks",            "slice",           "stages", "other_stages",
+constexpr StringRef gangFields[] = {"exchange",    "tile",           "threads",          "blocks",            "slice",           "stages", "other_stages",
                                       "kept_stages", "first_registers", "second_registers", "product_registers", "service_registers"};
 
 class Chooser {
@@ -149,25 +149,24 @@ private:
     if (!exchange.empty() && exchange != "cluster" && exchange != "memory")
       return refuse("exchange", "expected 'cluster' or 'memory', but got '" + exchange + "'");
     bool isAsked = asked && asked.getFamily() == "group";
-    if (cluster.clusterSize > 1 && exchange != "memory") {
+    const bool hasClusters = cluster.clusterSize > 1 && exchange != "memory", hasMemory = memory.gangSize > 1 && exchange != "cluster";
+    auto take = [&](ScheduleAttr schedule, StringRef of, ArrayRef<StringRef> fields) { return known(of, fields) ? std::optional(schedule) : std::nullopt; };
+    // Forward's kernels, by whichever exchange is the better one; then backward's, whose blocks are too many for a cluster.
+    cluster.why = "no groups on target " + context.target.getName().str() + " (or --exchange=none)";
+    if (hasClusters || hasMemory)
       if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, cluster))
-        return known("family group with exchange cluster", clusterFields) ? std::optional(plan->schedule(kernel.getContext())) : std::nullopt;
-    } else {
-      cluster.why = cluster.clusterSize > 1 ? "the exchange is not by clusters" : "no clusters on target " + context.target.getName().str() + " (or --exchange=none)";
-    }
-    if (memory.gangSize > 1 && exchange != "cluster") {
+        return take(plan->schedule(kernel.getContext()), plan->choice.ring ? "family group with exchange memory" : "family group with exchange cluster", groupFields);
+    memory.why = "boundaries of backward are not asked for in groups (--exchange=memory)";
+    if (hasMemory)
       if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, memory))
-        return known("family group with exchange memory", memoryFields) ? std::optional(plan->schedule(kernel.getContext())) : std::nullopt;
-    } else {
-      memory.why = "boundaries of backward are not asked for in groups (--exchange=memory)";
-    }
-    bool isBackward = kernel.getNumReductions() || exchange == "memory";
+        return take(plan->schedule(kernel.getContext()), "family group of a boundary of backward", gangFields);
+    const bool isBackward = kernel.getNumReductions();
     if (!isAsked) {
       if (whyNot)
         *whyNot = isBackward ? memory.why : cluster.why;
       return simple();
     }
-    if (!cluster.field.empty() && exchange != "memory")
+    if (!cluster.field.empty())
       return refuse(cluster.field, cluster.why);
     if (!memory.field.empty())
       return refuse(memory.field, memory.why);
@@ -181,6 +180,9 @@ private:
   std::string *whyNot;
 };
 
+/// Of the two forms of family group.
+bool isOfForward(ScheduleAttr schedule) { return schedule.getFields().contains("post_registers"); }
+
 /// The fields of schedules that differ from the default in some of these, one value each.
 struct Axis {
   StringRef name;
@@ -192,8 +194,8 @@ SmallVector<SmallVector<Axis>> axesOf(ScheduleAttr base) {
     return {{{"tile", {8, 16, 32}}, {"channel_block", {128, 256, 512, 1024}}}};
   if (base.getFamily() == "simple")
     return {{{"tile", {4, 8, 16, 32}}, {"threads", {128, 256, 512}}}};
-  if (base.getWord("exchange") == "cluster")
-    return {{{"blocks", {1, 2, 4, 8, 16}}, {"stages", {2, 3, 4}}, {"lag", {0, 1}}}, {{"project_registers", {120, 128, 136, 144, 152}}}, {{"passing_stages", {2, 3}}}};
+  if (isOfForward(base))
+    return {{{"blocks", {1, 2, 4, 5, 8, 10, 16, 28, 56}}, {"stages", {2, 3, 4, 5}}, {"lag", {0, 1, 2}}}, {{"project_registers", {120, 128, 136, 144, 152}}}, {{"passing_stages", {2, 3}}}};
   return {{{"stages", {3, 4, 5, 6}}, {"other_stages", {2, 3, 4, 5}}, {"kept_stages", {2, 3, 4}}},
           {{"first_registers", {72, 80, 88, 96}}, {"second_registers", {184, 192, 200, 208, 216}}, {"product_registers", {128, 136, 144, 152, 160}}}};
 }
@@ -251,7 +253,7 @@ std::vector<ScheduleRole> mlir::mhc::rolesOf(ScheduleAttr schedule) {
   if (schedule.getFamily() == "simple")
     return {{"all", schedule.getThreads() / 32, 0}};
   int64_t service = schedule.getNumber("service_registers");
-  if (schedule.getWord("exchange") == "cluster")
+  if (isOfForward(schedule))
     return {{"post", GroupPlan::postWarps, schedule.getNumber("post_registers")},
             {"projection", GroupPlan::projectWarps, schedule.getNumber("project_registers")},
             {"coefficients", GroupPlan::coefficientWarps, service},

@@ -45,11 +45,12 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
       nvgpu::PlanRequest request;
       request.asked = *kernel.getSchedule();
       LogicalResult status = failure();
-      if (request.asked.getWord("exchange") == "cluster") {
-        if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, request))
-          status = nvgpu::GroupEmitter(builder, kernel, target, std::move(*plan)).run();
-      } else if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, request)) {
-        status = nvgpu::GangEmitter(builder, kernel, target, std::move(*plan)).run();
+      if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, request)) {
+        status = nvgpu::GroupEmitter::create(builder, kernel, target, std::move(*plan))->run();
+      } else if (nvgpu::PlanRequest again; (again.asked = request.asked).getWord("exchange") == "memory") {
+        if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, again))
+          status = nvgpu::GangEmitter(builder, kernel, target, std::move(*plan)).run();
+        request.why = again.why;
       }
       if (!request.why.empty())
         return kernel.emitOpError("expected a kernel that family group takes with this schedule, but ") << request.why;
@@ -75,6 +76,7 @@ void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {
   if (!launch.maps.empty()) {
     number("cluster", launch.cluster);
     number("map_channels", launch.mapChannels);
+    number("boxes", launch.boxes);
     figures.push_back(b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)));
   }
   function->setAttr("mhc.launch", b.getDictionaryAttr(figures));
@@ -89,6 +91,7 @@ std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
   if (auto maps = launch.getAs<DenseI64ArrayAttr>("maps")) {
     result.cluster = number("cluster");
     result.mapChannels = number("map_channels");
+    result.boxes = number("boxes");
     result.maps = llvm::to_vector(maps.asArrayRef());
   }
   return result;

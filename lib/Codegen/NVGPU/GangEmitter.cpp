@@ -46,8 +46,9 @@ void GangEmitter::begin() {
   GpuLaunch launch{GangPlan::tokens, GangPlan::threads, plan.sharedBytes};
   launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
+  launch.boxes = GangPlan::boxes;
   beginFunction(launch, /*hasWorkspace=*/true);
-  setGangLaunch(function, {plan.blocks, GangPlan::boxes, plan.workspace});
+  setGangLaunch(function, {plan.blocks, plan.workspace});
   Type i32Type = b.getI32Type();
   Value blockIndex = NVVM::BlockIdXOp::create(b, loc, i32Type);
   rank = remainder(blockIndex, plan.blocks);
@@ -186,40 +187,26 @@ void GangEmitter::publishLate(Value tile) {
   for (int64_t first = 0; first < size; first += warpSize * 16) {
     Value at = add(mul(laneOf, 16), first);
     when(less(at, i32(size)), [&] {
-      SmallVector<Value> operands{bytes(to, widen64(at))};
       Value four = load(VectorType::get({4}, b.getI32Type()), bytes(from, at), 16);
+      SmallVector<Value> words;
       for (int64_t i = 0; i < 4; ++i)
-        operands.push_back(withParity(b, loc, lane(four, i), parity));
-      LLVM::InlineAsmOp::create(b, loc, TypeRange{}, operands, "st.relaxed.gpu.global.v4.b32 [$0], {$1, $2, $3, $4};", "l,r,r,r,r,~{memory}",
-                                /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+        words.push_back(withParity(b, loc, lane(four, i), parity));
+      storeWords(words, bytes(to, widen64(at)));
     });
   }
   syncWarp();
-}
-
-SmallVector<Value> GangEmitter::loadWords(Value pointer) {
-  Type i32Type = b.getI32Type();
-  auto four = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, i32Type));
-  Value loaded =
-      LLVM::InlineAsmOp::create(b, loc, four, ValueRange{pointer}, "ld.relaxed.gpu.global.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l,~{memory}",
-                                /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
-          .getRes();
-  SmallVector<Value> words;
-  for (int64_t i = 0; i < 4; ++i)
-    words.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
-  return words;
 }
 
 } // namespace mlir::mhc::nvgpu
 
 namespace mlir::mhc {
 
-static constexpr llvm::StringLiteral figures[] = {"group", "boxes", "workspace"};
+static constexpr llvm::StringLiteral figures[] = {"group", "workspace"};
 
 void setGangLaunch(LLVM::LLVMFuncOp function, GangLaunch launch) {
   Builder b(function.getContext());
   SmallVector<NamedAttribute> named;
-  int64_t values[] = {launch.group, launch.boxes, launch.workspace};
+  int64_t values[] = {launch.group, launch.workspace};
   for (auto [name, value] : llvm::zip(figures, values))
     named.push_back(b.getNamedAttr(name, b.getI64IntegerAttr(value)));
   function->setAttr("mhc.gang", b.getDictionaryAttr(named));
@@ -230,7 +217,7 @@ std::optional<GangLaunch> getGangLaunch(LLVM::LLVMFuncOp function) {
   if (!gang)
     return std::nullopt;
   auto number = [&](int i) { return gang.getAs<IntegerAttr>(figures[i]).getInt(); };
-  return GangLaunch{number(0), number(1), number(2)};
+  return GangLaunch{number(0), number(1)};
 }
 
 } // namespace mlir::mhc

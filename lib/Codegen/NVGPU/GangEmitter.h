@@ -80,8 +80,6 @@ private:
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
   /// A block's sums of the warp's tokens into the place of this round of the exchange, by the lanes that hold them: [place][block][token][sum].
   void publish(MutableArrayRef<Parts> all, Value place, Value parity);
-  /// Four words of such a ring, past the first-level cache.
-  SmallVector<Value> loadWords(Value pointer);
 
   //===--- Wide code (GangWide.cpp) ------------------------------------------===//
 

@@ -1,7 +1,7 @@
 //===- GroupCoefficients.cpp - narrow code of family group ------------------===//
 //
 // A block finishes `share` tokens of each tile. Its coefficient warps take the tiles in turn; a lane is a token. What the second wide phase waits for is
-// computed and sent first, so that the rest (Sinkhorn iterations above all) is off the way of the rows.
+// computed and sent first; the rest (Sinkhorn iterations above all) is off the way of the rows, and done for the tokens of several tiles at once.
 //
 //===----------------------------------------------------------------------===//
 
@@ -12,55 +12,54 @@
 
 namespace mlir::mhc::nvgpu {
 
-/// [token of the share][sum], each the sum over the blocks in their order.
-void GroupEmitter::addSums(Value buffer, Value scratch) {
-  int64_t all = plan.share * plan.sumCount;
-  Value from = bytes(bytes(shared, plan.exchanged), mul(buffer, plan.exchangeBytes()));
-  for (int64_t done = 0; done < all; done += warpSize) {
-    Value item = add(laneOf, done);
-    auto one = [&] {
-      Value place = bytes(from, mul(item, 4)), sum;
-      for (int64_t block = 0; block < plan.blocks; ++block) {
-        Value part = load(compute, bytes(place, block * all * 4), 4);
-        sum = sum ? addFloat(sum, part) : part;
+void GroupEmitter::addLines(Value rows, function_ref<SmallVector<SmallVector<Value>>(ArrayRef<Line>)> fetch) {
+  constexpr int64_t most = 8; // registers
+  int64_t apart = warpSize / lanesOfSums();
+  Value firstBlock = divide(laneOf, lanesOfSums());
+  SmallVector<Line> lines;
+  for (int64_t token = 0; token < plan.share; ++token)
+    for (int64_t block = 0; block < plan.blocks; block += apart) {
+      Value number = add(firstBlock, block);
+      bool all = block + apart <= plan.blocks;
+      lines.push_back({token, all ? number : min(number, i32(plan.blocks - 1)), all ? Value() : less(number, i32(plan.blocks))});
+    }
+  SmallVector<SmallVector<Value>> sums(plan.share);
+  for (size_t done = 0; done < lines.size(); done += most) {
+    ArrayRef<Line> here = ArrayRef(lines).drop_front(done).take_front(most);
+    for (auto [line, four] : llvm::zip(here, fetch(here)))
+      for (int64_t i = 0; i < 4; ++i) {
+        Value part = line.counts ? select(line.counts, four[i], f32(0.0)) : four[i];
+        if (sums[line.token].size() < 4)
+          sums[line.token].push_back(part);
+        else
+          sums[line.token][i] = addFloat(sums[line.token][i], part);
       }
-      store(sum, bytes(scratch, mul(item, 4)), 4);
-    };
-    if (done + warpSize <= all)
-      one();
-    else
-      when(less(item, i32(all)), one);
   }
-  syncWarp();
+  for (SmallVector<Value> &sum : sums)
+    for (Value &one : sum)
+      for (int64_t distance = lanesOfSums(); distance < warpSize; distance *= 2)
+        one = addFloat(one, shuffle(one, distance));
+  when(less(laneOf, i32(plan.sumWords / 4)), [&] {
+    for (auto [token, four] : llvm::enumerate(sums))
+      store(vectorOf(four), bytes(rows, add(mul(laneOf, 16), token * plan.pendingRow())), 16);
+  });
 }
 
-/// What the second wide phase needs of this block's tokens, to every block.
-void GroupEmitter::sendResults(Value buffer, Value scratch) {
-  Value mineOf = bytes(scratch, mul(min(laneOf, i32(plan.share - 1)), plan.resultCount * 4));
-  when(less(laneOf, i32(plan.share)), [&] {
-    int64_t at = 0;
-    for (Value result : plan.results) {
-      auto yielded = plan.narrow.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber());
-      for (Value element : narrowElements(yielded))
-        store(element, bytes(mineOf, 4 * at++), 4);
-    }
-    if (plan.results.empty())
-      store(f32(0.0), mineOf, 4);
-  });
-  syncWarp();
-  int64_t each = plan.share * plan.resultCount, all = plan.blocks * each;
-  for (int64_t done = 0; done < all; done += warpSize) {
-    Value item = add(laneOf, done);
-    auto one = [&] {
-      Value to = divide(item, each), what = remainder(item, each);
-      Value place = add(mul(add(mul(buffer, GroupPlan::tokens), mul(rank, plan.share)), plan.resultCount), what);
-      send(load(compute, bytes(scratch, mul(what, 4)), 4), bytes(bytes(shared, plan.returned), mul(place, 4)), resultsHere(buffer), to);
-    };
-    if (done + warpSize <= all)
-      one();
-    else
-      when(less(item, i32(all)), one);
+/// The first wide phase's results, by the order of its sums.
+LogicalResult GroupEmitter::bindSums(Value row) {
+  SmallVector<Value> sums;
+  for (int64_t quad = 0; quad < plan.sumWords / 4; ++quad) {
+    Value four = load(VectorType::get({4}, compute), bytes(row, quad * 16), 16);
+    for (int64_t i = 0; i < 4; ++i)
+      sums.push_back(lane(four, i));
   }
+  for (auto [result, inside] : llvm::zip(plan.first.getResults(), plan.first.getBody().front().getTerminator()->getOperands())) {
+    auto found = plan.sums.find(inside.getDefiningOp());
+    if (found == plan.sums.end())
+      return plan.first.emitOpError("expected the first wide phase to give sums over the channels");
+    scalars[result] = SmallVector<Value>(ArrayRef(sums).slice(found->second, cast<NarrowType>(result.getType()).getNumElements()));
+  }
+  return success();
 }
 
 LogicalResult GroupEmitter::emitCoefficients() {
@@ -80,41 +79,43 @@ LogicalResult GroupEmitter::emitCoefficients() {
         open.push_back(from);
   }
   LogicalResult status = success();
-  int64_t scratchBytes = plan.share * (plan.sumCount + plan.resultCount) * 4;
-  Value sums = bytes(bytes(shared, plan.scratch), mul(inRole, scratchBytes)), results = bytes(sums, plan.share * plan.sumCount * 4);
-  loop(inRole, mine, i32(GroupPlan::coefficientWarps), [&](Value tile) {
-    Value buffer = bitAnd(tile, GroupPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, 2), 1);
-    wait(sumsHere(buffer), parity, /*fromCluster=*/true);
-    syncWarp();
-    when(equal(laneOf, 0), [&] { expect(sumsHere(buffer), i32(plan.exchangeBytes())); });
-    addSums(buffer, sums);
-    Value ofShare = min(laneOf, i32(plan.share - 1));
-    Value number = add(add(firstToken(tile), mul(rank, plan.share)), ofShare);
-    Value exists = less(widen64(number), rows);
-    live = arith::AndIOp::create(b, loc, less(laneOf, i32(plan.share)), exists);
-    token64 = select(exists, widen64(number), sub(rows, i64(1)));
+  int64_t rowsOfTile = plan.share * plan.pendingRow();
+  Value pending = bytes(shared, add(mul(inRole, plan.pendingTiles() * rowsOfTile), plan.pending));
+  // Lane `ofShare` is that token of this block's.
+  auto beginTokens = [&](Value tile, Value ofShare, Value counts, Value row) {
+    Value inTile = add(mul(rank, plan.share), ofShare);
+    Value number = widen64(add(firstToken(tile), ownToken(ofShare))), exists = less(number, rows);
+    live = arith::AndIOp::create(b, loc, arith::AndIOp::create(b, loc, counts, less(inTile, i32(GroupPlan::tokens))), exists);
+    token64 = select(exists, number, sub(rows, i64(1)));
     beginChunk(1);
     scalars.clear();
-    // The first wide phase's results, by the order of its sums.
-    for (auto [result, inside] : llvm::zip(plan.first.getResults(), plan.first.getBody().front().getTerminator()->getOperands())) {
-      auto found = plan.sums.find(inside.getDefiningOp());
-      if (found == plan.sums.end()) {
-        status = plan.first.emitOpError("expected the first wide phase to give sums over the channels");
-        return;
-      }
-      SmallVector<Value> values;
-      for (int64_t e = 0, count = cast<NarrowType>(result.getType()).getNumElements(); e < count; ++e)
-        values.push_back(load(compute, bytes(sums, add(mul(ofShare, plan.sumCount * 4), (found->second + e) * 4)), 4));
-      scalars[result] = values;
-    }
+    if (succeeded(status))
+      status = bindSums(row);
+  };
+  Value owns = less(mul(rank, plan.share), i32(GroupPlan::tokens));
+  loop(inRole, select(owns, mine, i32(0)), i32(GroupPlan::coefficientWarps), [&](Value tile) {
+    // Rows of so many tiles wait for the end of their coefficients, since a warp takes as long for 16 tokens as for one.
+    Value slot = remainder(divide(tile, GroupPlan::coefficientWarps), plan.pendingTiles()), here = bytes(pending, mul(slot, rowsOfTile));
+    receiveSums(tile, here);
+    syncWarp();
+    Value ofShare = min(laneOf, i32(plan.share - 1));
+    beginTokens(tile, ofShare, less(laneOf, i32(plan.share)), bytes(here, mul(ofShare, plan.pendingRow())));
     for (Operation &op : block.without_terminator())
       if (urgent.contains(&op) && succeeded(status))
         status = emitNarrowOp(op);
-    if (succeeded(status))
-      sendResults(buffer, results);
-    for (Operation &op : block.without_terminator())
-      if (!urgent.contains(&op) && succeeded(status))
-        status = emitNarrowOp(op);
+    SmallVector<Value> results;
+    for (Value result : plan.results)
+      llvm::append_range(results, narrowElements(block.getTerminator()->getOperand(cast<OpResult>(result).getResultNumber())));
+    sendResults(tile, results);
+    Value full = equal(slot, plan.pendingTiles() - 1), last = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, add(tile, GroupPlan::coefficientWarps), mine);
+    when(arith::OrIOp::create(b, loc, full, last), [&] {
+      Value lanes = min(laneOf, i32(plan.pendingTiles() * plan.share - 1)), ofSlot = min(divide(lanes, plan.share), slot);
+      Value counts = less(laneOf, mul(add(slot, 1), plan.share)), of = sub(tile, mul(sub(slot, ofSlot), GroupPlan::coefficientWarps));
+      beginTokens(of, remainder(lanes, plan.share), counts, bytes(pending, mul(lanes, plan.pendingRow())));
+      for (Operation &op : block.without_terminator())
+        if (succeeded(status))
+          status = emitNarrowOp(op);
+    });
     syncWarp(); // the next tile's sums come to the same place
   });
   return status;

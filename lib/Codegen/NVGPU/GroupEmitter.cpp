@@ -1,8 +1,14 @@
 //===- GroupEmitter.cpp - the kernel, its ring and barriers -----------------===//
 
-#include "GroupEmitter.h"
+#include "GroupExchange.h"
 
 namespace mlir::mhc::nvgpu {
+
+std::unique_ptr<GroupEmitter> GroupEmitter::create(OpBuilder &builder, KernelOp kernel, gpu::GPUModuleOp target, GroupPlan plan) {
+  if (plan.choice.ring)
+    return std::make_unique<RingEmitter>(builder, kernel, target, std::move(plan));
+  return std::make_unique<ClusterEmitter>(builder, kernel, target, std::move(plan));
+}
 
 LogicalResult GroupEmitter::run() {
   begin();
@@ -39,56 +45,45 @@ LogicalResult GroupEmitter::run() {
         });
     return success();
   });
-  // Nobody leaves while others may still write into its shared memory.
   syncWarp();
-  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
-  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
+  join();
   LLVM::ReturnOp::create(b, loc, ValueRange{});
   return status;
 }
 
 void GroupEmitter::begin() {
   GpuLaunch launch{GroupPlan::tokens, GroupPlan::threads, plan.sharedBytes};
-  launch.cluster = plan.blocks;
   launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
-  beginFunction(launch);
-  function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(), b.getDenseI32ArrayAttr({int32_t(plan.blocks), 1, 1}));
+  launch.boxes = plan.boxes;
+  beginExchange(std::move(launch));
   Type i32Type = b.getI32Type();
   rank = remainder(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
-  cluster = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
-  clusters = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
-  sliceStart = mul(rank, plan.slice);
-  // Tiles go round the clusters: cluster, cluster + clusters, ..
+  group = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
+  groups = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
+  sliceStart = mul(rank, plan.choice.slice);
+  // Tiles go round the groups: group, group + groups, ..
   Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GroupPlan::tokens - 1), i64(GroupPlan::tokens));
   Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
-  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(clusters, i32(1))), cluster), clusters);
+  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(groups, i32(1))), group), groups);
 }
 
 void GroupEmitter::initBarriers() {
   when(equal(thread, 0), [&] {
-    for (int64_t i = 0; i < plan.stages; ++i) {
+    for (int64_t i = 0; i < plan.choice.stages; ++i) {
       initBarrier(full(i32(i)), 1);
       initBarrier(done(i32(i)), GroupPlan::postWarps);
       initBarrier(empty(i32(i)), GroupPlan::projectWarps);
     }
     for (int64_t i = 0; i < plan.passingStages; ++i)
       initBarrier(passed(i32(i)), GroupPlan::postWarps);
-    for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
-      initBarrier(sumsHere(i32(i)), 1);
-      initBarrier(resultsHere(i32(i)), 1);
-    }
+    initExchange();
     NVVM::FenceMbarrierInitOp::create(b, loc);
-    // A phase of these begins with the bytes it is to receive; the next one when somebody has seen the end of the one before.
-    for (int64_t i = 0; i < GroupPlan::exchanges; ++i) {
-      expect(sumsHere(i32(i)), i32(plan.exchangeBytes()));
-      expect(resultsHere(i32(i)), i32(plan.resultBytes()));
-    }
+    armExchange();
     prefetchMaps();
   });
   barrier();
-  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
-  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
+  join();
 }
 
 //===----------------------------------------------------------------------===//
@@ -108,15 +103,7 @@ void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ri
   });
 }
 
-Value GroupEmitter::firstToken(Value tile) { return mul(add(cluster, mul(tile, clusters)), GroupPlan::tokens); }
-
-void GroupEmitter::send(Value value, Value place, Value barrier, Value block) {
-  auto remote = [&](Value local) {
-    return NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 7), local, block);
-  };
-  NVVM::InlinePtxOp::create(b, loc, TypeRange{}, ValueRange{remote(place), value, remote(barrier)}, ValueRange{},
-                            "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [$0], $1, [$2];", Value());
-}
+Value GroupEmitter::firstToken(Value tile) { return mul(add(group, mul(tile, groups)), GroupPlan::tokens); }
 
 //===----------------------------------------------------------------------===//
 // The loader: one thread
@@ -151,16 +138,11 @@ void GroupEmitter::emitLoader() {
                                                        Value(), Value());
     }
     for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
-      int64_t streams = cast<WideType>(load.getResult().getType()).getStreams();
       bool kept = plan.homes.count(load.getResult());
-      int64_t home = (kept ? plan.homes : plan.passing).lookup(load.getResult());
-      for (int64_t box = 0; box < plan.boxes; ++box)
-        for (int64_t stream = 0; stream < streams; ++stream) {
-          Value place = bytes(kept ? base : passingBase, ((home + stream) * plan.boxes + box) * GroupPlan::boxBytes);
-          SmallVector<Value> at{add(sliceStart, box * GroupPlan::boxChannels), i32(stream), first};
-          NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, place, maps[i], at, barrier, ValueRange{}, Value(), Value(),
-                                                                 NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
-        }
+      Value place = homeAt(kept ? base : passingBase, (kept ? plan.homes : plan.passing).lookup(load.getResult()));
+      SmallVector<Value> at{i32(0), first, i32(0), mul(rank, plan.boxes)};
+      NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, place, maps[i], at, barrier, ValueRange{}, Value(), Value(),
+                                                             NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
     }
     return SmallVector<Ring>{next(ring), nextPassing(other)};
   });

@@ -13,7 +13,7 @@ namespace {
 /// What leaves the first-level cache enough for parameters and what roles spill: with less a boundary took 1.3 times as long.
 constexpr int64_t comfortableShared = 192 * 1024;
 /// Registers that a projection warp works with beside phi's, and what it can have in all.
-constexpr int64_t workRegisters = 36, mostRegisters = 152;
+constexpr int64_t workRegisters = 44, mostRegisters = 152;
 
 class Planner {
 public:
@@ -111,9 +111,10 @@ private:
         auto weight = cast<MemRefType>(project.getWeight().getType());
         int64_t k = weight.getDimSize(project.getTransposed() ? 1 : 0);
         plan.columns = weight.getDimSize(project.getTransposed() ? 0 : 1);
+        plan.pieces = llvm::divideCeil(plan.columns, 8);
         if (k != project.getValue().getType().getNumElements() || !project.getValue().getType().getElementType().isBF16())
           return refuse("the projection is not one of whole bf16 rows");
-        addSums(&op, plan.columns);
+        addSums(&op, plan.pieces * 8);
       } else if (auto reduce = dyn_cast<RowReduceOp>(op)) {
         if (reduce.getKind() == ReduceKind::max)
           return refuse("it takes a maximum over the channels");
@@ -124,9 +125,11 @@ private:
     }
     for (RowReduceOp reduce : plan.reduces)
       addSums(reduce, cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
+    plan.reduced = plan.sumCount - plan.pieces * 8;
+    plan.sumWords = llvm::alignTo(plan.sumCount, 8);
     if (!plan.sumCount)
       return refuse("there is nothing to exchange");
-    return true;
+    return plan.sumWords <= 4 * 32 || refuse("a token has more sums than a warp takes at a time");
   }
 
   void addSums(Operation *op, int64_t count) {
@@ -229,21 +232,27 @@ private:
 
   bool chooseSlice() {
     int64_t streams = plan.project ? plan.project.getValue().getType().getStreams() : 1;
-    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, request.clusterSize);
+    // An exchange that is asked for, or both where the target has them.
+    StringRef exchange = request.asked ? request.asked.getWord("exchange") : "";
+    const int64_t largest = exchange == "memory" ? 0 : request.clusterSize > 1 ? request.clusterSize : 0;
+    const bool rings = exchange != "cluster" && request.gangSize > 1;
+    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, largest, rings);
     if (request.has("blocks")) {
       int64_t blocks = request.pick("blocks", 0);
-      slice = llvm::isPowerOf2_64(blocks) && blocks <= request.clusterSize ? GroupSlice::of(blocks, streams, plan.channels, plan.columns) : std::nullopt;
+      bool ring = rings && (largest == 0 || (slice && slice->ring));
+      slice = blocks >= 1 && blocks <= (ring ? GroupSlice::units : largest) ? GroupSlice::make(ring, blocks, streams, plan.channels, plan.columns) : std::nullopt;
       if (!slice)
-        return request.refuse("blocks", "expected a cluster of 1, 2, 4, 8 or 16 blocks (of " + Twine(request.clusterSize) +
-                                            " at most) with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks));
+        return request.refuse("blocks", ring ? "expected 2 to " + Twine(GroupSlice::units) + " blocks with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks)
+                                             : "expected a cluster of at most " + Twine(largest) +
+                                                   " blocks, each with as many tokens to finish, with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks));
     }
     if (!slice)
-      return refuse("no cluster of 1, 2, 4, 8 or 16 blocks can have whole boxes of 64 channels and its part of phi in registers");
+      return refuse("no group of blocks can have whole boxes of 64 channels and its part of phi in registers");
+    plan.choice.ring = slice->ring;
+    plan.choice.slice = slice->channels;
     plan.blocks = slice->blocks;
-    plan.slice = slice->channels;
-    plan.boxes = plan.slice / GroupPlan::boxChannels;
-    plan.share = GroupPlan::tokens / plan.blocks;
-    plan.pieces = plan.project ? slice->pieces : 0;
+    plan.boxes = slice->channels / GroupPlan::boxChannels;
+    plan.share = llvm::divideCeil(GroupPlan::tokens, plan.blocks);
     plan.steps = plan.project ? slice->steps : 0;
     return chooseRegisters() && chooseStages();
   }
@@ -278,8 +287,11 @@ private:
       return (chooseLag(stages) && layOut(stages, box, passingBox)) ||
              (request.field.empty() && request.refuse("stages", "expected stages that fit into " + Twine(request.sharedBytes) + " bytes of shared memory, but " + Twine(stages) + " take " + Twine(plan.sharedBytes)));
     }
-    for (int64_t limit : {comfortableShared, request.sharedBytes})
-      for (int64_t stages : {4, 3, 2}) {
+    // What comes back through memory takes longer: more stages are worth the first-level cache, and the end of a tile lags by two.
+    for (int64_t limit : {plan.choice.ring ? request.sharedBytes : comfortableShared, request.sharedBytes})
+      for (int64_t stages : {5, 4, 3, 2}) {
+        if (!plan.choice.ring && stages > 4)
+          continue;
         if (!chooseLag(stages))
           return false;
         if (layOut(stages, box, passingBox) && plan.sharedBytes <= limit)
@@ -290,13 +302,15 @@ private:
 
   /// From three stages on the end of a tile lags behind.
   bool chooseLag(int64_t stages) {
-    plan.lag = request.pick("lag", std::min<int64_t>(stages - 2, 1));
-    return (plan.lag <= 1 && (plan.lag == 0 || stages > 2)) || request.refuse("lag", "expected 0, or 1 from three stages on, but got " + Twine(plan.lag));
+    int64_t &lag = plan.choice.lag;
+    lag = request.pick("lag", std::min<int64_t>(stages - 2, stages > 4 ? 2 : 1));
+    const int64_t most = std::min<int64_t>(stages - 1, GroupPlan::exchanges - 2);
+    return (lag >= 0 && lag <= most) || request.refuse("lag", "expected 0 to " + Twine(most) + " with " + Twine(stages) + " stages, but got " + Twine(lag));
   }
 
   /// Shared memory for this number of stages.
   bool layOut(int64_t stages, int64_t box, int64_t passingBox) {
-    plan.stages = stages;
+    plan.choice.stages = stages;
     plan.stageBytes = box * plan.boxes;
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {
@@ -310,14 +324,16 @@ private:
       at = place + bytes;
       return place;
     };
+    plan.resultWords = llvm::alignTo(plan.resultCount, 8);
     plan.passingRing = take(plan.passingStages * plan.passingBytes);
-    int64_t reduced = plan.sumCount - plan.columns;
-    plan.partialSums = take(GroupPlan::projectWarps * GroupPlan::tokens * plan.pieces * 8 * 4);
-    plan.squares = take(stages * GroupPlan::tokens * reduced * 4);
-    plan.exchanged = take(GroupPlan::exchanges * plan.exchangeBytes());
-    plan.scratch = take(GroupPlan::coefficientWarps * plan.share * (plan.sumCount + plan.resultCount) * 4);
-    plan.returned = take(GroupPlan::exchanges * plan.resultBytes());
-    plan.barriers = take((3 * stages + 2 * GroupPlan::exchanges + plan.passingStages) * 8);
+    plan.partialSums = take(2 * plan.partialBytes());
+    plan.squares = take(stages * GroupPlan::tokens * plan.reduced * 4);
+    plan.pending = take(GroupPlan::coefficientWarps * plan.pendingTiles() * plan.share * plan.pendingRow());
+    bool cluster = !plan.choice.ring;
+    plan.exchanged = take(cluster * GroupPlan::exchanges * plan.exchangeBytes());
+    plan.scratch = take(cluster * GroupPlan::coefficientWarps * plan.share * plan.resultCount * 4);
+    plan.returned = take(cluster * GroupPlan::exchanges * plan.resultBytes());
+    plan.barriers = take((3 * stages + plan.passingStages + cluster * 2 * GroupPlan::exchanges) * 8);
     plan.sharedBytes = at;
     return at <= request.sharedBytes;
   }
@@ -334,9 +350,9 @@ std::optional<GroupPlan> planGroup(KernelOp kernel, PlanRequest &request) { retu
 ScheduleAttr GroupPlan::schedule(MLIRContext *context) const {
   Builder b(context);
   NamedAttrList fields;
-  fields.append("exchange", b.getStringAttr("cluster"));
+  fields.append("exchange", b.getStringAttr(choice.ring ? "memory" : "cluster"));
   for (auto [name, value] : std::initializer_list<std::pair<StringRef, int64_t>>{
-           {"tile", tokens}, {"threads", threads}, {"blocks", blocks}, {"slice", slice}, {"stages", stages}, {"lag", lag}, {"passing_stages", passingStages},
+           {"tile", tokens}, {"threads", threads}, {"blocks", blocks}, {"slice", choice.slice}, {"stages", choice.stages}, {"lag", choice.lag}, {"passing_stages", passingStages},
            {"post_registers", postRegisters}, {"project_registers", projectRegisters}, {"service_registers", serviceRegisters}})
     fields.append(name, b.getI64IntegerAttr(value));
   return ScheduleAttr::get(context, "group", fields.getDictionary(context));

@@ -1,7 +1,8 @@
 //===- GroupPlan.h - which kernels family group takes, and how --*- C++ -*-===//
 //
-// Family `group`: a cluster of K blocks shares a tile of 16 tokens, each block owns S = C / K channels of all streams,
-// and one persistent grid of clusters runs over the tiles. It takes scheduled kernels of this form:
+// Family `group`: a group of K blocks shares a tile of 16 tokens, each block owns S = C / K channels of all streams,
+// and one persistent grid of groups runs over the tiles. A group is a cluster, which exchanges through its shared memory,
+// or any number of blocks, which exchange through rings in memory. It takes scheduled kernels of this form:
 //
 //   narrow  (optional) loads of the tokens' coefficients
 //   wide    rows are loaded, mixed, rounded, stored; a projection and sums over the channels
@@ -34,15 +35,23 @@ struct GroupPlan {
   static constexpr int64_t postWarps = 8, projectWarps = GroupSlice::warps, coefficientWarps = 3, threads = 20 * 32;
   /// Registers of a thread at the start, of which the roles get more or fewer; postWarps, projectWarps and the four others share 20 * 96.
   static constexpr int64_t registers = 96;
-  /// Exchange buffers: tiles whose sums may be under way at a time.
+  /// Exchange buffers: tiles whose sums may be under way at a time, at least two more than the lag.
   static constexpr int64_t exchanges = 4;
+  /// Tokens whose coefficients a warp computes to the end at a time.
+  static constexpr int64_t lateTokens = 16;
+
+  /// How a group exchanges and what it has under way.
+  struct Choice {
+    bool ring = false;                    ///< exchange through memory instead of the cluster's shared memory
+    int64_t slice = 0, stages = 0, lag = 0; ///< S; of the ring of rows; tiles between projection and second phase
+  };
 
   PhaseOp loads, first, narrow, second; ///< loads and second may be null
-  int64_t channels = 0;                 ///< C
-  int64_t slice = 0, blocks = 0;        ///< S and K
-  int64_t boxes = 0;                    ///< S / 64, of a stream
-  int64_t share = 0;                    ///< tokens whose coefficients a block finishes
-  int64_t stages = 0, lag = 0;          ///< of the ring; tiles between projection and second phase
+  Choice choice;
+  int64_t channels = 0; ///< C
+  int64_t blocks = 0;   ///< K
+  int64_t boxes = 0;    ///< S / 64, of a stream
+  int64_t share = 0;    ///< tokens whose coefficients a block finishes; with more than 16 blocks some have none
   /// Of the ring for what the first phase alone reads: it is free again long before the tile is done.
   int64_t passingStages = 2;
 
@@ -56,19 +65,29 @@ struct GroupPlan {
   int64_t columns = 0, pieces = 0, steps = 0;           ///< of phi; pieces of 8 columns; products of 16 rows a warp
   int64_t postRegisters = 0, projectRegisters = 0, serviceRegisters = 0; ///< of a thread, by role
   SmallVector<RowReduceOp> reduces;
-  llvm::MapVector<Operation *, int64_t> sums; ///< of projection and reduces: the first one's number
-  int64_t sumCount = 0;
+  llvm::MapVector<Operation *, int64_t> sums; ///< of projection (whole pieces of 8) and reduces: the first one's number
+  int64_t sumCount = 0, reduced = 0;          ///< with what is left free between; of the reduces alone
+  int64_t sumWords = 0;                       ///< of a token where they are exchanged: whole sectors of memory
   SmallVector<Value> results;                 ///< narrow values that the second wide phase takes from the coefficients
-  int64_t resultCount = 0;
+  int64_t resultCount = 0, resultWords = 0;   ///< as they are; in memory
   SmallVector<unsigned> maps;                 ///< arguments that are reached by tensor maps
 
   /// Shared memory, in bytes.
   int64_t stageBytes = 0, passingBytes = 0;
-  int64_t passingRing, partialSums, squares, exchanged, scratch, returned, barriers, sharedBytes;
+  int64_t passingRing, partialSums, squares, exchanged, scratch, pending, returned, barriers, sharedBytes;
 
-  /// Bytes of the sums that a tile brings to a block, and of the coefficients that come back.
-  int64_t exchangeBytes() const { return blocks * share * sumCount * 4; }
+  /// Cluster: bytes of the sums that a tile brings to a block, and of the coefficients that come back.
+  int64_t exchangeBytes() const { return blocks * share * sumWords * 4; }
   int64_t resultBytes() const { return tokens * resultCount * 4; }
+  /// Ring: bytes of one place for sums, [token][block][sum], and for coefficients, [token][word]; of all places of a group.
+  int64_t sumPlace() const { return tokens * blocks * sumWords * 4; }
+  int64_t resultPlace() const { return tokens * resultWords * 4; }
+  int64_t workspace() const { return exchanges * (sumPlace() + resultPlace()); }
+  /// Sums of partials of the warps: [half by the tile's number][warp][token][column].
+  int64_t partialBytes() const { return projectWarps * tokens * pieces * 8 * 4; }
+  /// Sums of a token that await the end of its coefficients: a row of so many bytes, which eight lanes read without conflicts; tiles of a warp.
+  int64_t pendingRow() const { return (sumWords + 4) * 4; }
+  int64_t pendingTiles() const { return lateTokens / share; }
 
   /// All that was chosen, as the kernel's schedule: a request for it gives the same plan again.
   ScheduleAttr schedule(MLIRContext *context) const;

@@ -1,6 +1,6 @@
-//===- GroupProject.cpp - projection and exchange of family group -----------===//
+//===- GroupProject.cpp - projection of family group ------------------------===//
 //
-// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (stream, channel), for all columns. A product of a
+// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (box, stream, channel), for all columns. A product of a
 // bf16 row with an fp32 parameter is two of tensor cores, with the parameter's bf16 value and with what that leaves: 16 significant bits.
 //
 //===----------------------------------------------------------------------===//
@@ -14,7 +14,7 @@ void GroupEmitter::loadWeights() {
   auto weight = plan.project.getWeight();
   Value base = pointers[cast<BlockArgument>(weight).getArgNumber()];
   auto type = cast<MemRefType>(weight.getType());
-  int64_t k = type.getDimSize(plan.project.getTransposed() ? 1 : 0);
+  int64_t k = type.getDimSize(plan.project.getTransposed() ? 1 : 0), streams = plan.project.getValue().getType().getStreams();
   Value column = shiftRight(laneOf, 2), row = mul(bitAnd(laneOf, 3), 2);
   for (int64_t step = 0; step < plan.steps; ++step)
     for (int64_t piece = 0; piece < plan.pieces; ++piece)
@@ -22,7 +22,8 @@ void GroupEmitter::loadWeights() {
         SmallVector<Value> pair;
         for (int64_t i = 0; i < 2; ++i) {
           Value inSlice = add(add(mul(inRole, 16), row), step * 128 + half * 8 + i);
-          Value stream = divide(inSlice, plan.slice), channelOf = add(remainder(inSlice, plan.slice), sliceStart);
+          Value boxStream = divide(inSlice, GroupPlan::boxChannels), stream = remainder(boxStream, streams);
+          Value channelOf = add(add(mul(divide(boxStream, streams), GroupPlan::boxChannels), bitAnd(inSlice, GroupPlan::boxChannels - 1)), sliceStart);
           Value at = add(mul(stream, plan.channels), channelOf), to = add(column, piece * 8);
           Value known = less(to, i32(plan.columns));
           to = min(to, i32(plan.columns - 1));
@@ -44,25 +45,23 @@ void GroupEmitter::storeRows(Value base, Value first) {
   plan.first.walk([&](RowStoreOp op) {
     if (!plan.homes.count(op.getValue()))
       return;
-    int64_t streams = cast<WideType>(op.getValue().getType()).getStreams(), home = plan.homes.lookup(op.getValue());
-    for (int64_t stream = 0; stream < streams; ++stream)
-      for (int64_t piece = 0; piece < plan.boxes; ++piece) {
-        SmallVector<Value> at{add(sliceStart, piece * GroupPlan::boxChannels), i32(stream), first};
-        NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[map], bytes(base, ((home + stream) * plan.boxes + piece) * GroupPlan::boxBytes),
-                                                           at, Value(), NVVM::TMAStoreMode::TILE, Value());
-      }
+    SmallVector<Value> at{i32(0), first, i32(0), mul(rank, plan.boxes)};
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[map], homeAt(base, plan.homes.lookup(op.getValue())), at, Value(),
+                                                       NVVM::TMAStoreMode::TILE, Value());
     ++map;
   });
   NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
 }
 
+/// Memory for the warps' sums: of two tiles in turn, so that one barrier a tile does.
+Value GroupEmitter::partials(Value tile) { return bytes(shared, add(mul(bitAnd(tile, 1), plan.partialBytes()), plan.partialSums)); }
+
 /// This warp's sums for the 16 tokens, into shared memory: [warp][token][column].
-void GroupEmitter::multiply(Value base) {
+void GroupEmitter::multiply(Value tile, Value base) {
   SmallVector<SmallVector<Value>> sums(plan.pieces, SmallVector<Value>(4, f32(0.0)));
-  int64_t home = plan.homes.lookup(plan.project.getValue());
-  Value from = bytes(base, home * plan.boxes * GroupPlan::boxBytes);
+  Value from = homeAt(base, plan.homes.lookup(plan.project.getValue()));
   Value row = bitAnd(laneOf, 15), side = shiftRight(laneOf, 4);
-  // A step is two boxes: the place in them is the same in all steps.
+  // A step is two streams of a box: the place in them is the same in all steps.
   Value piece = add(mul(bitAnd(inRole, 3), 2), side);
   Value place = add(mul(shiftRight(inRole, 2), GroupPlan::boxBytes),
                     add(mul(row, 128), mul(arith::XOrIOp::create(b, loc, piece, bitAnd(row, 7)), 16)));
@@ -74,50 +73,62 @@ void GroupEmitter::multiply(Value base) {
         multiplyAdd(sums[p], left, {(*part)[(step * plan.pieces + p) * 2], (*part)[(step * plan.pieces + p) * 2 + 1]});
   }
   int64_t rowBytes = plan.pieces * 8 * 4;
-  Value sumPlace = bytes(bytes(shared, plan.partialSums),
+  Value sumPlace = bytes(partials(tile),
                       add(mul(inRole, GroupPlan::tokens * rowBytes), add(mul(shiftRight(laneOf, 2), rowBytes), mul(bitAnd(laneOf, 3), 8))));
   for (int64_t p = 0; p < plan.pieces; ++p)
     for (int64_t half = 0; half < 2; ++half)
       store(vectorOf({sums[p][2 * half], sums[p][2 * half + 1]}), bytes(sumPlace, p * 32 + half * 8 * rowBytes), 8);
 }
 
-/// The block's sums of each token, to the block that finishes it: [buffer][block][token of its share][sum].
-void GroupEmitter::sendSums(Value stage, Value buffer) {
-  int64_t all = GroupPlan::tokens * plan.sumCount, threads = GroupPlan::projectWarps * warpSize, reduced = plan.sumCount - plan.columns;
-  Value mineOf = add(mul(inRole, warpSize), laneOf);
-  for (int64_t done = 0; done < all; done += threads) {
-    Value item = add(mineOf, done);
-    auto sendOne = [&] {
-      Value of = divide(item, plan.sumCount), which = remainder(item, plan.sumCount);
-      auto projected = [&]() -> Value {
-        Value place = bytes(bytes(shared, plan.partialSums), add(mul(of, plan.pieces * 32), mul(which, 4)));
-        Value sum;
-        for (int64_t w = 0; w < GroupPlan::projectWarps; ++w) {
-          Value part = load(compute, bytes(place, w * GroupPlan::tokens * plan.pieces * 32), 4);
-          sum = sum ? addFloat(sum, part) : part;
-        }
-        return sum;
-      };
-      auto squared = [&]() -> Value {
-        Value place = add(mul(add(mul(stage, GroupPlan::tokens), of), reduced), sub(which, i32(plan.columns)));
-        return load(compute, bytes(bytes(shared, plan.squares), mul(place, 4)), 4);
-      };
+/// The block's sums of each token, added up over the warps, four a lane.
+void GroupEmitter::giveSums(Value tile, Value stage) {
+  int64_t quads = plan.sumWords / 4, atATime = warpSize / lanesOfSums(), whole = plan.pieces * 2;
+  Value quad = quadOfLane(), from = partials(tile);
+  for (int64_t first = 0; first < GroupPlan::tokens; first += GroupPlan::projectWarps * atATime) {
+    Value token = add(add(mul(inRole, atATime), divide(laneOf, lanesOfSums())), first);
+    auto projected = [&] {
+      Value place = bytes(from, add(mul(token, plan.pieces * 32), mul(quad, 16)));
+      width = 4;
       Value sum;
-      if (!reduced || !plan.columns)
-        sum = reduced ? squared() : projected();
-      else
-        sum = scf::IfOp::create(
-                  b, loc, less(which, i32(plan.columns)), [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, projected()); },
-                  [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, squared()); })
-                  .getResult(0);
-      Value to = divide(of, plan.share);
-      Value index = add(mul(add(mul(add(mul(buffer, plan.blocks), rank), plan.share), remainder(of, plan.share)), plan.sumCount), which);
-      send(sum, bytes(bytes(shared, plan.exchanged), mul(index, 4)), sumsHere(buffer), to);
+      for (int64_t w = 0; w < GroupPlan::projectWarps; ++w) {
+        Value part = load(lanes(compute), bytes(place, w * GroupPlan::tokens * plan.pieces * 32), 16);
+        sum = sum ? addFloat(sum, part) : part;
+      }
+      width = 1;
+      SmallVector<Value> four;
+      for (int64_t i = 0; i < 4; ++i)
+        four.push_back(lane(sum, i));
+      return four;
     };
-    if (done + threads <= all)
-      sendOne();
+    auto reduced = [&] {
+      SmallVector<Value> four;
+      for (int64_t i = 0; i < 4; ++i) {
+        if (!plan.reduced) {
+          four.push_back(f32(0.0));
+          continue;
+        }
+        Value number = add(mul(sub(quad, i32(whole)), 4), i), which = min(number, i32(plan.reduced - 1));
+        Value place = add(mul(add(mul(stage, GroupPlan::tokens), token), plan.reduced), which);
+        four.push_back(select(less(number, i32(plan.reduced)), load(compute, bytes(bytes(shared, plan.squares), mul(place, 4)), 4), f32(0.0)));
+      }
+      return four;
+    };
+    auto give = [&] {
+      SmallVector<Value> four;
+      if (!whole || whole == quads)
+        four = whole ? projected() : reduced();
+      else
+        four = llvm::to_vector_of<Value>(scf::IfOp::create(
+                                             b, loc, less(quad, i32(whole)), [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, projected()); },
+                                             [&](OpBuilder &, Location at) { scf::YieldOp::create(b, at, reduced()); })
+                                             .getResults());
+      sendSums(tile, token, quad, four);
+    };
+    bool all = first + GroupPlan::projectWarps * atATime <= GroupPlan::tokens && lanesOfSums() == quads;
+    if (all)
+      give();
     else
-      when(less(item, i32(all)), sendOne);
+      when(arith::AndIOp::create(b, loc, less(token, i32(GroupPlan::tokens)), less(bitAnd(laneOf, lanesOfSums() - 1), i32(quads))), give);
   }
 }
 
@@ -130,10 +141,13 @@ LogicalResult GroupEmitter::emitProjection() {
   auto together = [&] {
     NVVM::BarrierOp::create(b, loc, Type(), i32(1), i32(GroupPlan::projectWarps * warpSize), NVVM::BarrierReductionAttr(), Value());
   };
-  auto buffers = [&](Value tile) { return bitAnd(tile, GroupPlan::exchanges - 1); };
   bool storesRows = plan.maps.size() > plan.rowLoads.size();
-  tiles(plan.lag ? add(mine, plan.lag) : mine, 2, [&](Value tile, ArrayRef<Ring> at) {
+  int64_t lag = plan.choice.lag;
+  takeTokens(inRole);
+  tiles(lag ? add(mine, lag) : mine, 2, [&](Value tile, ArrayRef<Ring> at) {
     Ring ahead = at[0], behind = at[1];
+    Value before = lag ? sub(tile, i32(lag)) : tile;
+    SmallVector<Value> asked;
     auto projectTile = [&] {
       Value base = stageAt(ahead.stage);
       wait(done(ahead.stage), ahead.parity);
@@ -141,29 +155,33 @@ LogicalResult GroupEmitter::emitProjection() {
         when(stores, [&] { storeRows(base, firstToken(tile)); });
       syncWarp();
       if (plan.project)
-        multiply(base);
+        multiply(tile, base);
+    };
+    auto giveTile = [&] {
       together();
-      sendSums(ahead.stage, buffers(tile));
-      together(); // before the next tile's sums overwrite these
+      giveSums(tile, ahead.stage);
     };
     auto finishTile = [&] {
-      Value before = plan.lag ? sub(tile, i32(plan.lag)) : tile;
-      Value buffer = buffers(before), parity = bitAnd(shiftRight(before, 2), 1);
-      wait(resultsHere(buffer), parity, /*fromCluster=*/true);
-      when(stores, [&] { expect(resultsHere(buffer), i32(plan.resultBytes())); });
+      SmallVector<Value> results = receiveResults(before, asked);
       if (plan.second && succeeded(status))
-        status = emitSecond(before, stageAt(behind.stage), buffer);
+        status = emitSecond(before, stageAt(behind.stage), results);
       if (storesRows)
-        when(stores, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, plan.lag, b.getUnitAttr()); });
+        when(stores, [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, lag, b.getUnitAttr()); });
       arrive(empty(behind.stage));
     };
-    if (!plan.lag) {
+    if (!lag) {
       projectTile();
+      giveTile();
       finishTile();
       return SmallVector<Ring>{next(ahead), next(behind)};
     }
-    when(less(tile, mine), projectTile);
-    Value started = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, tile, i32(plan.lag));
+    Value started = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, tile, i32(lag));
+    // On their way while the next tile is multiplied.
+    Value asks = select(started, before, i32(0)), more = less(tile, mine);
+    asked = askResults(asks);
+    when(more, projectTile);
+    asked = askAgain(asks, asked);
+    when(more, giveTile);
     when(started, finishTile);
     Ring moved = next(behind);
     return SmallVector<Ring>{next(ahead), {select(started, moved.stage, behind.stage), select(started, moved.parity, behind.parity)}};

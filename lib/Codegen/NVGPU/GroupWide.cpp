@@ -19,15 +19,16 @@ void GroupEmitter::takeTokens(Value warpInRole) {
   swizzled = add(mul(local, 128), add(mul(piece, 16), inPiece));
 }
 
-/// Where the thread has its chunk of stream `stream` from `base`.
-Value GroupEmitter::rowPlace(Value base, int64_t stream) {
-  return bytes(bytes(base, (stream * plan.boxes + box) * GroupPlan::boxBytes), swizzled);
+/// Where the thread has its chunk of stream `stream` of a value that lies from `home`.
+Value GroupEmitter::rowPlace(Value base, int64_t home, Value wide, int64_t stream) {
+  int64_t streams = cast<WideType>(wide.getType()).getStreams();
+  return bytes(bytes(homeAt(base, home), add(mul(box, streams * GroupPlan::boxBytes), stream * GroupPlan::boxBytes)), swizzled);
 }
 
 /// The thread's channels of the present box in the token's row of an argument.
 Value GroupEmitter::globalRow(Value argument, int64_t stream) {
   auto type = cast<MemRefType>(argument.getType());
-  Value first = add(sliceStart, add(mul(inBox, chunkChannels), box * GroupPlan::boxChannels + stream * plan.channels));
+  Value first = add(add(sliceStart, mul(box, GroupPlan::boxChannels)), add(mul(inBox, chunkChannels), stream * plan.channels));
   Value index = widen64(first);
   if (!type.hasStaticShape())
     index = add(index, mul(token64, rowElements(type)));
@@ -50,7 +51,8 @@ Value GroupEmitter::loadStream(RowLoadOp op, int64_t stream) {
   }
   Type element = cast<WideType>(op.getResult().getType()).getElementType();
   auto passing = plan.passing.find(same);
-  Value place = passing == plan.passing.end() ? rowPlace(stageBase, plan.homes.lookup(same) + stream) : rowPlace(passingBase, passing->second + stream);
+  bool kept = passing == plan.passing.end();
+  Value place = rowPlace(kept ? stageBase : passingBase, kept ? plan.homes.lookup(same) : passing->second, same, stream);
   return load(storedType(element), place, 8);
 }
 
@@ -65,7 +67,7 @@ void GroupEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
 }
 
 Value GroupEmitter::channel() {
-  Value first = add(sliceStart, add(mul(inBox, chunkChannels), box * GroupPlan::boxChannels));
+  Value first = add(add(sliceStart, mul(box, GroupPlan::boxChannels)), mul(inBox, chunkChannels));
   SmallVector<Value> numbers;
   for (int64_t i = 0; i < chunkChannels; ++i)
     numbers.push_back(add(first, i));
@@ -81,31 +83,28 @@ LogicalResult GroupEmitter::emitOther(Operation *op) {
   SmallVector<Value> &sums = accumulators[op];
   for (auto [i, value] : llvm::enumerate(llvm::to_vector(computed(reduce.getValue())))) {
     size_t which = sums.size() == 1 ? 0 : i;
-    sums[which] = sums[which] ? addFloat(sums[which], value) : value;
+    sums[which] = addFloat(sums[which], value);
   }
   return success();
 }
 
-LogicalResult GroupEmitter::emitBoxes(PhaseOp phase, Value base) {
-  stageBase = base;
-  for (box = 0; box < plan.boxes; ++box) {
-    beginChunk(chunkChannels);
-    for (Operation &op : phase.getBody().front().without_terminator())
-      if (failed(emitWide(&op)))
-        return failure();
-    if (inSecond)
-      continue;
+/// The code of a phase for the present box.
+LogicalResult GroupEmitter::emitBox(PhaseOp phase) {
+  beginChunk(chunkChannels);
+  for (Operation &op : phase.getBody().front().without_terminator())
+    if (failed(emitWide(&op)))
+      return failure();
+  if (!inSecond)
     for (auto [value, home] : plan.homes)
       if (!value.getDefiningOp<RowLoadOp>())
         for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
-          store(word, rowPlace(stageBase, home + stream), 8);
-  }
+          store(word, rowPlace(stageBase, home, value, stream), 8);
   return success();
 }
 
 /// The sums of the thread's channels, then of the lanes of its token: into shared memory, for the projection warps.
 void GroupEmitter::finishSums(Value stage) {
-  int64_t reduced = plan.sumCount - plan.columns, at = 0;
+  int64_t at = 0;
   SmallVector<Value> totals;
   for (auto &[op, sums] : accumulators)
     for (Value sum : sums) {
@@ -116,7 +115,7 @@ void GroupEmitter::finishSums(Value stage) {
     }
   if (totals.empty())
     return;
-  Value place = bytes(bytes(shared, plan.squares), mul(add(mul(stage, GroupPlan::tokens), local), reduced * 4));
+  Value place = bytes(bytes(shared, plan.squares), mul(add(mul(stage, GroupPlan::tokens), local), plan.reduced * 4));
   when(equal(inBox, 0), [&] {
     for (Value total : totals)
       store(total, bytes(place, 4 * at++), 4);
@@ -148,12 +147,31 @@ LogicalResult GroupEmitter::emitPost() {
     if (plan.loads)
       for (auto [result, inside] : llvm::zip(plan.loads.getResults(), plan.loads.getBody().front().getTerminator()->getOperands()))
         scalars[result] = SmallVector<Value>(scalars.lookup(inside));
-    accumulators.clear();
-    for (RowReduceOp reduce : plan.reduces)
-      accumulators[reduce].resize(cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
     inSecond = false;
-    if (succeeded(status))
-      status = emitBoxes(plan.first, stageAt(ring.stage));
+    stageBase = stageAt(ring.stage);
+    // The boxes are a loop: unrolled the role is long enough for the instruction cache to miss.
+    accumulators.clear();
+    width = chunkChannels;
+    SmallVector<Value> start;
+    for (RowReduceOp reduce : plan.reduces)
+      start.append(cast<NarrowType>(reduce->getResult(0).getType()).getNumElements(), floatConstant(0));
+    SmallVector<Value> total = loop(i32(0), i32(plan.boxes), i32(1), start, [&](Value present, ValueRange carried) {
+      box = present;
+      size_t at = 0;
+      for (RowReduceOp reduce : plan.reduces)
+        for (int64_t e = cast<NarrowType>(reduce->getResult(0).getType()).getNumElements(); e; --e)
+          accumulators[reduce].push_back(carried[at++]);
+      if (succeeded(status))
+        status = emitBox(plan.first);
+      SmallVector<Value> left;
+      for (auto &[op, sums] : accumulators)
+        llvm::append_range(left, sums);
+      return left;
+    });
+    size_t taken = 0;
+    for (auto &[op, sums] : accumulators)
+      for (Value &sum : sums)
+        sum = total[taken++];
     finishSums(ring.stage);
     fenceShared();
     arrive(done(ring.stage));
@@ -165,21 +183,23 @@ LogicalResult GroupEmitter::emitPost() {
 }
 
 /// The second wide phase of a tile, by the projection warps.
-LogicalResult GroupEmitter::emitSecond(Value tile, Value base, Value buffer) {
-  takeTokens(inRole);
+LogicalResult GroupEmitter::emitSecond(Value tile, Value base, ArrayRef<Value> results) {
   token64 = add(widen64(firstToken(tile)), widen64(local));
   live = less(token64, rows);
-  Value row = bytes(bytes(shared, plan.returned), mul(add(mul(buffer, GroupPlan::tokens), local), plan.resultCount * 4));
   scalars.clear();
-  int64_t at = 0;
   for (Value result : plan.results) {
-    SmallVector<Value> values;
-    for (int64_t e = 0, count = cast<NarrowType>(result.getType()).getNumElements(); e < count; ++e)
-      values.push_back(load(compute, bytes(row, 4 * at++), 4));
-    scalars[result] = values;
+    int64_t count = cast<NarrowType>(result.getType()).getNumElements();
+    scalars[result] = SmallVector<Value>(results.take_front(count));
+    results = results.drop_front(count);
   }
   inSecond = true;
-  return emitBoxes(plan.second, base);
+  stageBase = base;
+  for (int64_t i = 0; i < plan.boxes; ++i) {
+    box = i32(i);
+    if (failed(emitBox(plan.second)))
+      return failure();
+  }
+  return success();
 }
 
 } // namespace mlir::mhc::nvgpu

@@ -103,6 +103,30 @@ void TileEmitter::setRegisters(int64_t count) {
 }
 
 //===----------------------------------------------------------------------===//
+// Memory that blocks exchange
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> TileEmitter::loadWords(Value pointer) {
+  Type i32Type = b.getI32Type();
+  auto four = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, i32Type));
+  Value loaded =
+      LLVM::InlineAsmOp::create(b, loc, four, ValueRange{pointer}, "ld.relaxed.gpu.global.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l,~{memory}",
+                                /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
+          .getRes();
+  SmallVector<Value> words;
+  for (int64_t i = 0; i < 4; ++i)
+    words.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
+  return words;
+}
+
+void TileEmitter::storeWords(ArrayRef<Value> words, Value pointer) {
+  SmallVector<Value> operands(words);
+  operands.push_back(pointer);
+  LLVM::InlineAsmOp::create(b, loc, TypeRange{}, operands, "st.relaxed.gpu.global.v4.b32 [$4], {$0, $1, $2, $3};", "r,r,r,r,l,~{memory}",
+                            /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
+//===----------------------------------------------------------------------===//
 // Tensor cores
 //===----------------------------------------------------------------------===//
 

@@ -46,6 +46,12 @@ protected:
   void fenceShared();
   void setRegisters(int64_t count);
 
+  //===--- Memory that blocks exchange ----------------------------------------===//
+
+  /// Four words, past the first-level cache.
+  SmallVector<Value> loadWords(Value pointer);
+  void storeWords(ArrayRef<Value> words, Value pointer);
+
   //===--- Arithmetic ---------------------------------------------------------===//
 
   Value bytes(Value base, Value offset) { return address(base, b.getI8Type(), offset); }

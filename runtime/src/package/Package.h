@@ -129,8 +129,8 @@ struct Kernel {
   int64_t cluster = 1;       ///< blocks of a cluster
   std::vector<size_t> maps;  ///< GPU: arguments of which the kernel takes tensor maps too
   int64_t mapChannels = 0;   ///< of a stream in their rows
+  int64_t boxes = 1;         ///< of 64 channels of all streams that a tensor map takes at a time
   int64_t group = 0;         ///< blocks that have a tile together without a cluster: all of the grid run at a time, and partials are one a group; 0: none
-  int64_t boxes = 1;         ///< of 64 channels in a tensor map's box of all streams (with `group`)
   int64_t workspace = 0;     ///< bytes a group that its blocks exchange through; they are 0xff before a launch
   bool reduces = false;
   std::vector<std::string> ints;

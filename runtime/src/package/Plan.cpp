@@ -759,6 +759,7 @@ Kernel readKernel(const JsonView &json) {
     kernel.cluster = cluster->integer(1, 16);
   if (auto maps = json.find("maps")) {
     kernel.mapChannels = json.at("map_channels").integer(64, INT32_MAX);
+    kernel.boxes = json.at("boxes").integer(1, 16);
     for (size_t i = 0; i < maps->size(); ++i) {
       int64_t argument = (*maps)[i].integer(0, static_cast<int64_t>(kernel.args.size()) - 1);
       const KernelArgument &rows = kernel.args[argument];
@@ -769,7 +770,6 @@ Kernel readKernel(const JsonView &json) {
   }
   if (auto group = json.find("group")) {
     kernel.group = group->integer(1, 1024);
-    kernel.boxes = json.at("boxes").integer(1, 4);
     kernel.workspace = json.at("workspace").integer(1, INT32_MAX);
     if (kernel.maps.empty() || kernel.cluster != 1)
       fail(json.path(), ": a group without a cluster needs tensor maps, and no cluster");

@@ -2,7 +2,9 @@
  * grid, mbarriers, the copy engine with tensor maps of four dimensions, and memory that blocks exchange. In every round a warp runs or waits, by
  * chance (sim_seed), and copies arrive some rounds later, so that no order is taken for granted. Each block's shared memory is put in its place
  * before its turn. See simulate_gang.py. */
+#ifndef MAX_THREADS
 #define MAX_THREADS 4096
+#endif
 #include "simt.c"
 
 enum { sharedBytes = 227 * 1024, maxBlocks = MAX_THREADS / 32, maxLate = 4096, named = 16 };
@@ -15,7 +17,7 @@ struct Map {
   int64_t channels, streams, rows, boxes;
 };
 static struct Late { /* of the copy engine, not there yet */
-  int block, thread, rounds, bytes, at[4], isStore;
+  int block, thread, rounds, bytes, at[4], isStore, group;
   void *shared;
   char *memory;
   struct Map *map;
@@ -97,6 +99,7 @@ static void arrive(struct Late *l) {
 static void ask(struct Late l) {
   l.block = block;
   l.thread = current;
+  l.group = threads[current].group;
   l.rounds = 1 + chance() % 40;
   sim_errors += (uintptr_t)l.shared % (l.map ? 1024 : 16) != 0 || (l.memory && (uintptr_t)l.memory % 16 != 0);
   late[lateCount++] = l;
@@ -110,11 +113,12 @@ void sim_store_box(struct Map *map, void *from, int32_t x, int32_t y, int32_t z,
 void sim_load_bulk(void *to, void *from, struct Barrier *b, int32_t bytes) {
   ask((struct Late){.shared = to, .memory = from, .barrier = b, .bytes = bytes});
 }
-static void settle(int all, int thread) {
+/* What is due; or, for a thread, its stores but those of the last `pending` groups. */
+static void settle(int all, int thread, int pending) {
   int kept = 0;
   for (int i = 0; i < lateCount; ++i) {
     struct Late *l = &late[i];
-    int due = l->block == block && (thread >= 0 ? l->thread == thread && l->isStore : all || --l->rounds <= 0);
+    int due = l->block == block && (thread >= 0 ? l->thread == thread && l->isStore && l->group < threads[thread].group - pending : all || --l->rounds <= 0);
     if (due)
       arrive(l);
     else
@@ -122,9 +126,14 @@ static void settle(int all, int thread) {
   }
   lateCount = kept;
 }
-void sim_wait_bulk(void) { settle(0, current); }
-void sim_store_words(int32_t *to, int32_t a, int32_t b, int32_t c, int32_t d) { memcpy(to, (int32_t[]){a, b, c, d}, 16); }
+void sim_commit_bulk(void) { ++threads[current].group; }
+void sim_wait_bulk(int32_t pending) { settle(0, current, pending); }
 void sim_load_words(const int32_t *from) { memcpy(threads[current].words, from, 16); }
+void sim_store_words(int32_t a, int32_t b, int32_t c, int32_t d, int32_t *to) {
+  int32_t words[4] = {a, b, c, d};
+  sim_errors += (uintptr_t)to % 16 != 0;
+  memcpy(to, words, 16);
+}
 
 /* All blocks at a time. Returns 0, or 1 where nothing happens any more. */
 int simulate_gang(void (*function)(void **), void **arguments, int grid, int threadCount) {
@@ -136,8 +145,10 @@ int simulate_gang(void (*function)(void **), void **arguments, int grid, int thr
     return 2;
   lateCount = 0;
   memset(namedCount, 0, sizeof namedCount);
-  for (int t = 0; t < count; ++t)
+  for (int t = 0; t < count; ++t) {
     makeReady(t);
+    threads[t].group = 0;
+  }
   for (int i = 0; i < grid; ++i) {
     if (!images[i])
       images[i] = malloc(sharedBytes);
@@ -150,7 +161,7 @@ int simulate_gang(void (*function)(void **), void **arguments, int grid, int thr
       int first = block * threadCount, last = first + threadCount, barrier = 0;
       memcpy(mhc_shared, images[block], sharedBytes);
       for (int turn = 0; turn < 12; ++turn) {
-        settle(0, -1);
+        settle(0, -1, 0);
         for (int warp = first; warp < last; warp += 32)
           if (chance() % 4)
             for (current = warp; current < warp + 32; ++current)
@@ -177,7 +188,7 @@ int simulate_gang(void (*function)(void **), void **arguments, int grid, int thr
   }
   for (block = 0; block < grid; ++block) {
     memcpy(mhc_shared, images[block], sharedBytes);
-    settle(1, -1);
+    settle(1, -1, 0);
   }
   return 0;
 }

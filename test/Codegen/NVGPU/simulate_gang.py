@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks boundaries of backward of schedule family group (groups of blocks without a cluster) without a GPU: all blocks run at a time on the CPU, thread by thread (simt_gang.c), by chance in
+"""Checks boundaries of schedule family group whose blocks are no cluster without a GPU: all blocks run at a time on the CPU, thread by thread (simt_gang.c), by chance in
 another order each time, and must agree with family cpu. Tokens are so many that the rings of sums go round more than once.
 
-usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS]
+usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS [BLOCKS:STAGES:LAG]]     the last for forward's kernels: their form with rings, and these numbers
 """
 import ctypes
 import re
@@ -29,8 +29,9 @@ def gang_text(text):
          r"llvm.call @sim_load_box(\1, \2, \3, \4) : (!llvm.ptr<3>, !llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32) -> ()"),
         (r"nvvm\.cp\.async\.bulk\.shared\.cluster\.global (%\w+), (%\w+), (%\w+), (%\w+) [^\n]*",
          r"llvm.call @sim_load_bulk(\1, \2, \3, \4) : (!llvm.ptr<3>, !llvm.ptr<1>, !llvm.ptr<3>, i32) -> ()"),
-        (r"nvvm\.cp\.async\.bulk\.wait_group 0[^\n]*", "llvm.call @sim_wait_bulk() : () -> ()"),
-        (r"nvvm\.(cp\.async\.bulk\.commit\.group|fence\.|prefetch|setmaxregister)[^\n]*", ""),
+        (r"nvvm\.cp\.async\.bulk\.wait_group (\d+)[^\n]*", pending),
+        (r"nvvm\.cp\.async\.bulk\.commit\.group[^\n]*", "llvm.call @sim_commit_bulk() : () -> ()"),
+        (r"nvvm\.(fence\.|prefetch|setmaxregister)[^\n]*", ""),
         (r"nvvm\.barrier id = (%\w+) number_of_threads = (%\w+)", r"llvm.call @sim_named_barrier(\1, \2) : (i32, i32) -> ()"),
         (r"nvvm\.bar\.warp\.sync [^\n]*", "llvm.call @sim_sync_warp() : () -> ()"),
         (r'llvm\.inline_asm has_side_effects "nanosleep[^\n]*', "llvm.call @sim_yield() : () -> ()"),
@@ -38,7 +39,7 @@ def gang_text(text):
         (r"llvm\.load volatile (%\w+) \{[^\n]*-> i32\n", "llvm.call @sim_load_volatile(\\1) : (!llvm.ptr<3>) -> i32\n"),
         (r"llvm\.load volatile ", "llvm.load "),  # what a thread knows, which stays as it is
         (r'llvm\.inline_asm has_side_effects "st\.relaxed\.gpu\.global\.v4[^\n]*\}" ([^:\n]*) : [^\n]*',
-         r"llvm.call @sim_store_words(\1) : (!llvm.ptr<1>, i32, i32, i32, i32) -> ()"),
+         r"llvm.call @sim_store_words(\1) : (i32, i32, i32, i32, !llvm.ptr<1>) -> ()"),
         (r"nvvm\.mbarrier\.expect_tx (%\w+), (%\w+) : [^\n]*", r"llvm.call @sim_mbarrier_expect_bytes(\1, \2) : (!llvm.ptr<3>, i32) -> ()"),
         (r'atomic syncscope\("device"\) monotonic', "atomic monotonic"),
         (r", llvm\.byval = !llvm\.array<128 x i8>, nvvm\.grid_constant", ""),
@@ -49,6 +50,11 @@ def gang_text(text):
     for pattern, to in rules:
         text = re.sub(pattern, to, text)
     return text
+
+
+def pending(match):
+    pending.count = getattr(pending, "count", 0) + 1
+    return f"%pending_{pending.count} = llvm.mlir.constant({match[1]} : i32) : i32\nllvm.call @sim_wait_bulk(%pending_{pending.count}) : (i32) -> ()"
 
 
 def words(match):
@@ -70,12 +76,13 @@ DECLARATIONS = """
   llvm.func @sim_store_box(!llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
   llvm.func @sim_load_box(!llvm.ptr<3>, !llvm.ptr, !llvm.ptr<3>, i32, i32, i32, i32)
   llvm.func @sim_load_bulk(!llvm.ptr<3>, !llvm.ptr<1>, !llvm.ptr<3>, i32)
-  llvm.func @sim_wait_bulk()
+  llvm.func @sim_commit_bulk()
+  llvm.func @sim_wait_bulk(i32)
   llvm.func @sim_named_barrier(i32, i32)
   llvm.func @sim_sync_warp()
   llvm.func @sim_yield()
   llvm.func @sim_load_words(!llvm.ptr<1>)
-  llvm.func @sim_store_words(!llvm.ptr<1>, i32, i32, i32, i32)
+  llvm.func @sim_store_words(i32, i32, i32, i32, !llvm.ptr<1>)
   llvm.func @sim_load_volatile(!llvm.ptr<3>) -> i32
 """
 
@@ -88,9 +95,18 @@ def numbers(text):
     return {key: int(value) for key, value in re.findall(r"(\w+) = (-?\d+) : i64", text)}
 
 
-def build(mhc_opt, source):
+def groups_of(launch):
+    return 2 if launch["group"] <= 2 else 1
+
+
+def build(mhc_opt, source, choice):
     folder = tempfile.mkdtemp()
-    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=group", "-"], source)
+    chosen = source
+    if choice:
+        blocks, stages, lag = choice.split(":")
+        asked = f'mhc.requested = #mhc.schedule<"group", blocks = {blocks}, exchange = memory, lag = {lag}, stages = {stages}>'
+        chosen = re.sub(r"(mhc\.kernel @\w+ attributes \{)", rf"\1{asked}, ", source)
+    scheduled = run([mhc_opt, "--mhc-schedule-kernels=family=group", "-"], chosen)
     emitted = run([mhc_opt, "--mhc-emit-simple", "--mhc-nvptx-lowering", "-"], scheduled)
     launches = {}
     for name, attributes in re.findall(r"llvm\.func @(\w+)\([^\n]*attributes \{([^\n]*)", emitted):
@@ -98,11 +114,13 @@ def build(mhc_opt, source):
         if gang:
             launch = re.search(r"mhc\.launch = \{([^}]*)\}", attributes)[1]
             launches[name] = {**numbers(gang[1]), **numbers(launch), "maps": [int(n) for n in re.search(r"maps = array<i64: ([^>]*)>", launch)[1].split(", ")]}
+    assert launches, "no kernel of the file is one of a group without a cluster"
+    most = max(groups_of(launch) * launch["group"] * launch["threads"] for launch in launches.values())
     host = simulate.host_text(gang_text(emitted))
     # Tensor maps are pointers of the host among the wrappers' arguments.
     host = host.replace("module {", "module {" + DECLARATIONS, 1)
     run([mhc_opt, f"--mhc-write-host=emit=object output={folder}/gpu.o", "-", "-o", "/dev/null"], host)
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt_gang.c", f"{folder}/gpu.o", "-lm"], check=True)
+    subprocess.run(["cc", "-O2", f"-DMAX_THREADS={most}", "-shared", "-fPIC", "-o", f"{folder}/gpu.so", f"{HERE}/simt_gang.c", f"{folder}/gpu.o", "-lm"], check=True)
     run([mhc_opt, "--mhc-schedule-kernels=family=cpu", "--mhc-emit-cpu", "--mhc-host-lowering",
          f"--mhc-write-host=emit=shared output={folder}/cpu.so", "-", "-o", "/dev/null"], source)
     return ctypes.CDLL(f"{folder}/gpu.so"), ctypes.CDLL(f"{folder}/cpu.so"), launches
@@ -116,8 +134,7 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
         # Norms and activations of coefficients do not take just anything.
         v = np.abs(v) + 0.5 if dtype == "f32" and shape[-1] == 1 else v
         values.append(to_bf16(v) if dtype == "bf16" else v)
-    groups = 2 if launch["group"] <= 2 else 1
-    groups = min(groups, -(-rows // launch["tile"]))
+    groups = min(groups_of(launch), -(-rows // launch["tile"]))
     grid, partials = groups * launch["group"], 3
     tensors = [[Tensor(t, v.size, v if i < inputs else None) for i, ((t, _, _), v) in enumerate(zip(types[:inputs + outputs], values))] +
                [Tensor(t, v.size * times) for (t, _, _), v in zip(types[inputs + outputs:], values[inputs + outputs:])] for times in (groups, partials)]
@@ -153,9 +170,8 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
 
 def main():
     source = open(sys.argv[2]).read()
-    gpu, cpu, launches = build(sys.argv[1], source)
+    gpu, cpu, launches = build(sys.argv[1], source, sys.argv[4] if len(sys.argv) > 4 else None)
     kernels, failures = parse(source), 0
-    assert launches, "no kernel of the file is one of a group without a cluster"
     for name, launch in launches.items():
         for rows, seeds in ((5, 1), (61, 1), (1003, int(sys.argv[3]) if len(sys.argv) > 3 else 2)):
             for seed in range(1, seeds + 1):

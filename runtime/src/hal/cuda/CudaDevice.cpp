@@ -217,8 +217,7 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
   std::vector<cuda::TensorMap> maps;
   for (size_t argument : kernel.maps) {
     int64_t streams = kernel.args[argument].elements / kernel.mapChannels;
-    maps.push_back(kernel.group ? groupMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes)
-                                : rowMap(args[argument], kernel.mapChannels, streams, rows));
+    maps.push_back(rowMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes));
   }
   if (kernel.group)
     return launchGroups(kernel, rows, std::move(values), std::move(maps));
@@ -227,19 +226,8 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
   start(module.function(kernel), grid, kernel.threads, kernel.shared, std::move(values), kernel.name, maps);
 }
 
-/// Boxes of 64 channels of one stream of 16 rows, with the swizzle of 128 bytes (docs/design/package.md).
-cuda::TensorMap CudaDevice::rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const {
-  constexpr int bf16 = 9, swizzle128 = 3, promotion256 = 3;
-  uint64_t shape[] = {static_cast<uint64_t>(channels), static_cast<uint64_t>(streams), static_cast<uint64_t>(rows)};
-  uint64_t strides[] = {shape[0] * 2, shape[0] * shape[1] * 2};
-  uint32_t box[] = {64, 1, 16}, steps[] = {1, 1, 1};
-  cuda::TensorMap map;
-  cuda::check(driver.encodeTiled(&map, bf16, 3, address, shape, strides, box, steps, 0, swizzle128, promotion256, 0), "making a tensor map");
-  return map;
-}
-
-/// The same of all streams and `boxes` boxes, which lie one after another as [box][stream][row].
-cuda::TensorMap CudaDevice::groupMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const {
+/// `boxes` boxes of 64 channels of all streams of 16 rows, which lie one after another as [box][stream][row], with the swizzle of 128 bytes (docs/design/package.md).
+cuda::TensorMap CudaDevice::rowMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const {
   constexpr int bf16 = 9, swizzle128 = 3, promotion256 = 3;
   uint64_t width = static_cast<uint64_t>(channels) * 2, count = static_cast<uint64_t>(streams);
   uint64_t shape[] = {64, static_cast<uint64_t>(rows), count, static_cast<uint64_t>(channels) / 64};

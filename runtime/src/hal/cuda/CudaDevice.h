@@ -76,8 +76,7 @@ private:
   static cuda::Pointer pointer(const void *address) { return reinterpret_cast<cuda::Pointer>(address); }
   void start(cuda::Function function, int64_t grid, int64_t threads, int64_t shared, std::vector<uint64_t> values,
              const std::string &name, std::vector<cuda::TensorMap> maps = {});
-  cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows) const;
-  cuda::TensorMap groupMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const;
+  cuda::TensorMap rowMap(void *address, int64_t channels, int64_t streams, int64_t rows, int64_t boxes) const;
   void launchGroups(const Kernel &kernel, int64_t rows, std::vector<uint64_t> values, std::vector<cuda::TensorMap> maps);
   /// `count` of what the kernel takes by tiles.
   void startLibrary(const std::string &symbol, int64_t count, std::vector<uint64_t> values);
