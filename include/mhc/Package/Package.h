@@ -82,7 +82,7 @@ struct ScheduleRequest {
 
 struct CodeOptions {
   std::string cpu = "x86-64-v3";    ///< processor of target cpu, as LLVM names it or `native`
-  std::string exchange = "cluster"; ///< the farthest exchange between blocks of a GPU's kernels: none, cluster or memory
+  std::string exchange = "memory"; ///< the farthest exchange between blocks of a GPU's kernels: none, cluster or memory
   int64_t candidates = 1;           ///< schedules of each kernel
   std::vector<ScheduleRequest> schedules;
 };

@@ -156,7 +156,7 @@ private:
     if (hasClusters || hasMemory)
       if (std::optional<nvgpu::GroupPlan> plan = nvgpu::planGroup(kernel, cluster))
         return take(plan->schedule(kernel.getContext()), plan->choice.ring ? "family group with exchange memory" : "family group with exchange cluster", groupFields);
-    memory.why = "boundaries of backward are not asked for in groups (--exchange=memory)";
+    memory.why = "boundaries of backward exchange through memory, which the schedule or --exchange excludes";
     if (hasMemory)
       if (std::optional<nvgpu::GangPlan> plan = nvgpu::planGang(kernel, memory))
         return take(plan->schedule(kernel.getContext()), "family group of a boundary of backward", gangFields);

@@ -7,6 +7,7 @@
 
 #include "GangEmitter.h"
 
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 namespace mlir::mhc::nvgpu {
@@ -51,7 +52,8 @@ SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, 
     SmallVector<Value> next(before);
     for (int64_t n = 0; n < here; ++n)
       for (int64_t e = 0; e < count; ++e) {
-        Value value = arith::BitcastOp::create(b, loc, compute, again.getResult(n * count + e));
+        // Without the bit, so that what a token gets does not depend on its tile's number.
+        Value value = arith::BitcastOp::create(b, loc, compute, bitAnd(again.getResult(n * count + e), -2));
         if (2 * batches * here > plan.blocks)
           value = select(less(blocks[n], i32(plan.blocks)), value, f32(0.0));
         next[e] = addFloat(next[e], value);
@@ -117,7 +119,9 @@ static void moveBefore(Operation *mark) {
   for (Operation *op = mark->getNextNode(), *next; op; op = next) {
     next = op->getNextNode();
     auto load = dyn_cast<LLVM::LoadOp>(op);
-    bool moves = isMemoryEffectFree(op) || (load && !load.getVolatile_()) || isa<scf::IfOp>(op);
+    // Loads may pass what is stored here: a slot, which nobody loads from. A token's own memory is another thing.
+    bool isPrivate = op->walk([](Operation *inside) { return isa<memref::LoadOp, memref::StoreOp>(inside) ? WalkResult::interrupt() : WalkResult::advance(); }).wasInterrupted();
+    bool moves = !isPrivate && (isMemoryEffectFree(op) || (load && !load.getVolatile_()) || isa<scf::IfOp>(op));
     op->walk([&](Operation *inside) {
       moves &= llvm::none_of(inside->getOperands(), [&](Value operand) { return stays.contains(operand.getDefiningOp()); });
     });

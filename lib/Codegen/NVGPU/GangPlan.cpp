@@ -240,6 +240,11 @@ private:
       plan.lateReadsKept |= found->second.ring == GangPlan::kept &&
                             llvm::any_of(plan.lateDots, [&](auto &dot) { return dot.first.getLhs() == value || dot.first.getRhs() == value; });
     }
+    if (plan.first && plan.outer) {
+      Value rows = plan.outer.getValue();
+      if (plan.homes.find(rows)->second.ring == GangPlan::other || llvm::any_of(plan.rowStores, [&](RowStoreOp store) { return store.getValue() == rows; }))
+        return refuse("phi's gradient takes rows that only come after the exchange");
+    }
     for (RowLoadOp load : plan.rowLoads)
       plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
     for (RowStoreOp store : plan.rowStores)
@@ -263,6 +268,11 @@ private:
   }
 
   bool readNarrow() {
+    // What comes before the rows is computed where it is asked for, if it is.
+    if (plan.loads)
+      for (Operation &op : ops(plan.loads))
+        if (!isa<RowLoadOp, RowCastOp, RowNarrowOp>(op))
+          return refuse("a gang has no code for " + op.getName().getStringRef() + " before its rows");
     llvm::SetVector<Operation *> needed;
     SmallVector<Operation *> code;
     if (plan.narrow)
@@ -292,9 +302,13 @@ private:
         }
       }
     if (plan.late)
-      for (Operation &op : ops(plan.late))
+      for (Operation &op : ops(plan.late)) {
         if (!isa<RowLoadOp, RowStoreOp, RowCastOp, RowNarrowOp>(op))
           return refuse("a gang has no code for " + op.getName().getStringRef() + " in its last narrow code");
+        for (Value operand : op.getOperands())
+          if (auto phase = operand.getDefiningOp<PhaseOp>(); phase && phase != plan.loads && phase != plan.second)
+            return refuse("its last coefficients take others than those of before and of the last products");
+      }
     return true;
   }
 
@@ -310,6 +324,8 @@ private:
     auto load = inside.getDefiningOp<RowLoadOp>();
     if (!load || load.getAccess() != Access::row || !cast<NarrowType>(value.getType()).getElementType().isF32())
       return refuse("coefficients of before are not f32 rows");
+    if (elementsOf(value) % 4) // what is copied past the last row would lie in the place of another token
+      return refuse("rows of coefficients are not whole 16 bytes");
     if (plan.coefficients.insert({value, plan.coefficientBytes}).second)
       plan.coefficientBytes += GangPlan::tokens * elementsOf(value) * 4;
     return true;
@@ -369,12 +385,14 @@ private:
         if (plan.stages[ring] < 2 || plan.stages[ring] > GangPlan::exchanges / 2)
           return request.refuse(names[ring], "expected 2 to " + Twine(GangPlan::exchanges / 2) + ", but got " + Twine(plan.stages[ring]));
       }
+      if (plan.stages[GangPlan::early] < plan.stages[GangPlan::other] && request.has("other_stages"))
+        return request.refuse("other_stages", "expected at most 'stages' (" + Twine(plan.stages[GangPlan::early]) + "), but got " + Twine(plan.stages[GangPlan::other]));
       if (plan.stages[GangPlan::early] >= plan.stages[GangPlan::other] && place())
         return true;
     }
     for (StringRef name : names)
       if (request.has(name))
-        return request.refuse(name, "expected stages that fit into " + Twine(request.sharedBytes) + " bytes of shared memory, 'stages' not less than 'other_stages'");
+        return request.refuse(name, "expected stages that fit into " + Twine(request.sharedBytes) + " bytes of shared memory, but they take " + Twine(plan.sharedBytes));
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 

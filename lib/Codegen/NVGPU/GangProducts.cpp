@@ -131,6 +131,7 @@ void GangEmitter::emitProducts() {
         for (Parts &parts : all)
           forEachSum(parts, [&](int64_t element, Value more, Value sum) { store(sum, bytes(bytes(to, element * 4), mul(more, 4)), 4); });
       });
+      fenceShared(); // the copy engine writes there next
     }
     syncWarp();
     when(leader, [&] {

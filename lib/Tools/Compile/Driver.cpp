@@ -314,7 +314,7 @@ private:
       if (!known)
         return error("mhc-compile: error: --memory: no entry point has a symbol '" + given.getKey().str() + "' that can be given");
     }
-    FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module, code.schedules);
+    FailureOr<llvm::StringMap<int64_t>> tiles = kernelTiles(*module, llvm::is_contained(options.targets, "cpu") ? ArrayRef(code.schedules) : ArrayRef<ScheduleRequest>());
     if (failed(tiles))
       return failure();
     return printMemory(*module, memorySymbols(), *tiles, llvm::outs());

@@ -7,6 +7,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -247,6 +248,22 @@ private:
       return error("expected a model description (mhc-compile model.json -o model.mhcpkg); see --help");
     if (!options.output.empty() && options.output != "-" && llvm::sys::fs::equivalent(options.input, options.output))
       return error("-o names the input, '" + options.input + "'");
+    // Neither of them need exist yet.
+    auto same = [](StringRef a, StringRef b) {
+      if (a.empty() || b.empty() || a == "-" || b == "-")
+        return false;
+      SmallString<256> x(a), y(b);
+      llvm::sys::fs::make_absolute(x);
+      llvm::sys::fs::make_absolute(y);
+      llvm::sys::path::remove_dots(x, /*remove_dot_dot=*/true);
+      llvm::sys::path::remove_dots(y, /*remove_dot_dot=*/true);
+      return x == y || llvm::sys::fs::equivalent(a, b);
+    };
+    for (auto [name, file] : {std::pair<StringRef, StringRef>{"the input", options.input}, {"-o", options.output}, {"--schedule", options.schedule}})
+      if (same(options.writeSchedule, file))
+        return error("--write-schedule names the file of " + name + ", '" + file + "'");
+    if (options.writeSchedule == "-" && options.explain != Explain::none)
+      return error("--write-schedule=- and --explain both write to standard output");
     bool prints = options.to != Phase::package || options.emit == Emit::llvm || options.emit == Emit::ptx ||
                   options.emit == Emit::cHeader || options.emit == Emit::mlir;
     bool reports =
