@@ -34,12 +34,12 @@ struct GangPlan {
                            streamBytes = boxes * boxBytes;
   /// Streams that products with phi and of rows are made for.
   static constexpr int64_t streams = 4;
-  /// Warps: the first wide phase; the second; products by tensor cores; two that exchange, one for late sums, one that loads.
+  /// Warps: the first wide phase; the second; products by tensor cores; two that exchange, one for late sums, one that moves rows.
   static constexpr int64_t firstWarps = 4, secondWarps = 4, productWarps = 4, exchangeWarps = 2, serviceWarps = 4, threads = 512;
   /// Registers of a thread at the start, and by role: their sum over the warps is the same.
   static constexpr int64_t registers = 128;
   int64_t firstRegisters = 80, secondRegisters = 208, productRegisters = 144, serviceRegisters = 80;
-  /// Tiles whose sums may be under way, at least twice the stages; slots of what the narrow code gives.
+  /// Tiles whose sums may be under way, at least twice the kept stages; slots of what the narrow code gives.
   static constexpr int64_t exchanges = 16, givenStages = 3;
 
   PhaseOp loads, first, narrow, second, late; ///< loads and late may be null, first and narrow both
