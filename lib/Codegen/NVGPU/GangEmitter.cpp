@@ -49,21 +49,11 @@ void GangEmitter::begin() {
   launch.boxes = GangPlan::boxes;
   beginFunction(launch, /*hasWorkspace=*/true);
   setGangLaunch(function, {plan.blocks, plan.workspace});
-  Type i32Type = b.getI32Type();
-  Value blockIndex = NVVM::BlockIdXOp::create(b, loc, i32Type);
-  rank = remainder(blockIndex, plan.blocks);
-  gang = divide(blockIndex, plan.blocks);
-  gangs = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
-  sliceStart = mul(rank, GangPlan::slice);
-  // Tiles go round the gangs: gang, gang + gangs, ..
-  Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GangPlan::tokens - 1), i64(GangPlan::tokens));
-  Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
-  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(gangs, i32(1))), gang), gangs);
+  beginGroups(plan.blocks, GangPlan::slice);
 }
 
-SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, int64_t beyond, ValueRange carried,
-                                      function_ref<void(Value, MutableArrayRef<Value>)> body) {
-  SmallVector<Value *> names{&thread, &laneOf, &warp, &inRole, &rank, &gang, &gangs, &mine, &sliceStart, &shared};
+SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, ValueRange carried, function_ref<void(Value, MutableArrayRef<Value>)> body) {
+  SmallVector<Value *> names{&thread, &laneOf, &warp, &inRole, &rank, &group, &groups, &mine, &sliceStart, &shared};
   SmallVector<Value> outside = llvm::map_to_vector(names, [](Value *name) { return *name; });
   auto known = [&](Type type, int64_t at, int64_t alignment) -> Value {
     return LLVM::LoadOp::create(b, loc, type, bytes(shared, plan.knownAt + at), alignment, /*isVolatile=*/true);
@@ -73,7 +63,7 @@ SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, int64_t beyond, 
   auto loop = scf::WhileOp::create(
       b, loc, TypeRange(ValueRange(start)), start,
       [&](OpBuilder &, Location at, ValueRange values) {
-        scf::ConditionOp::create(b, at, less(values[0], add(known(b.getI32Type(), 16, 4), beyond)), values);
+        scf::ConditionOp::create(b, at, less(values[0], known(b.getI32Type(), 16, 4)), values);
       },
       [&](OpBuilder &, Location at, ValueRange values) {
         Value four = known(VectorType::get({4}, b.getI32Type()), 0, 16);
@@ -82,8 +72,8 @@ SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, int64_t beyond, 
         warp = shiftRight(thread, 5);
         inRole = sub(warp, i32(roleFirst));
         rank = lane(four, 1);
-        gang = lane(four, 2);
-        gangs = lane(four, 3);
+        group = lane(four, 2);
+        groups = lane(four, 3);
         mine = known(b.getI32Type(), 16, 4);
         shared = LLVM::IntToPtrOp::create(b, at, shared.getType(), known(b.getI64Type(), 24, 8));
         sliceStart = mul(rank, GangPlan::slice);
@@ -122,7 +112,7 @@ void GangEmitter::initBarriers() {
     for (int64_t i = 0; i < GangPlan::exchangeWarps; ++i)
       initBarrier(fetched(i32(i)), 1);
     store(i32(-1), bytes(shared, plan.finishedAt), 4);
-    store(vectorOf({i32(0), rank, gang, gangs}), bytes(shared, plan.knownAt), 16);
+    store(vectorOf({i32(0), rank, group, groups}), bytes(shared, plan.knownAt), 16);
     store(mine, bytes(shared, plan.knownAt + 16), 4);
     store(LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), shared), bytes(shared, plan.knownAt + 24), 8);
     NVVM::FenceMbarrierInitOp::create(b, loc);
@@ -130,8 +120,6 @@ void GangEmitter::initBarriers() {
   });
   barrier();
 }
-
-Value GangEmitter::firstToken(Value tile) { return mul(add(gang, mul(tile, gangs)), GangPlan::tokens); }
 
 void GangEmitter::enter(Value tile) {
   for (GangPlan::RingOf ring : {GangPlan::early, GangPlan::other, GangPlan::kept})
@@ -148,11 +136,6 @@ Value GangEmitter::homeOf(Value wide) {
 // Memory that blocks exchange
 //===----------------------------------------------------------------------===//
 
-static Value withParity(OpBuilder &b, Location loc, Value word, Value parity) {
-  Value even = arith::AndIOp::create(b, loc, word, arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(-2)));
-  return arith::OrIOp::create(b, loc, even, parity);
-}
-
 void GangEmitter::publish(MutableArrayRef<Parts> all, Value place, Value parity) {
   when(holds(), [&] {
     Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
@@ -160,7 +143,7 @@ void GangEmitter::publish(MutableArrayRef<Parts> all, Value place, Value parity)
     Value to = bytes(exchange(), widen64(mul(row, plan.sumCount * 4)));
     for (Parts &parts : all)
       forEachSum(parts, [&](int64_t element, Value more, Value sum) {
-        Value word = withParity(b, loc, arith::BitcastOp::create(b, loc, b.getI32Type(), sum), parity);
+        Value word = withParity(sum, parity);
         LLVM::StoreOp::create(b, loc, word, bytes(bytes(to, element * 4), widen64(mul(more, 4))), /*alignment=*/4, /*isVolatile=*/false,
                               /*isNonTemporal=*/false, /*isInvariantGroup=*/false, LLVM::AtomicOrdering::monotonic, "device");
       });
@@ -190,7 +173,7 @@ void GangEmitter::publishLate(Value tile) {
       Value four = load(VectorType::get({4}, b.getI32Type()), bytes(from, at), 16);
       SmallVector<Value> words;
       for (int64_t i = 0; i < 4; ++i)
-        words.push_back(withParity(b, loc, lane(four, i), parity));
+        words.push_back(withParity(lane(four, i), parity));
       storeWords(words, bytes(to, widen64(at)));
     });
   }

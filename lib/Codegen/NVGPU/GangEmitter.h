@@ -33,14 +33,13 @@ private:
 
   void begin();
   void initBarriers();
-  /// for each tile of the gang from `from`, by its number among these, and as many more tiles as `beyond`. A thread reads anew who it is each time,
+  /// for each tile of the gang from `from`, by its number among these. A thread reads anew who it is each time,
   /// from shared memory, so that no compiler takes what follows from it out of the loop: there are too few registers to keep it, and beside the
   /// stages the first-level cache is too small for what would be spilled. `body` may change what is carried.
-  SmallVector<Value> tiles(Value from, int64_t step, int64_t beyond, ValueRange carried, function_ref<void(Value, MutableArrayRef<Value>)> body);
+  SmallVector<Value> tiles(Value from, int64_t step, ValueRange carried, function_ref<void(Value, MutableArrayRef<Value>)> body);
   void tiles(function_ref<void(Value)> body) {
-    tiles(i32(0), 1, 0, {}, [&](Value tile, MutableArrayRef<Value>) { body(tile); });
+    tiles(i32(0), 1, {}, [&](Value tile, MutableArrayRef<Value>) { body(tile); });
   }
-  Value firstToken(Value tile); ///< i32
   /// Where the ring of `count` stages is at a tile.
   Ring at(Value tile, int64_t count) { return {remainder(tile, count), bitAnd(divide(tile, count), 1)}; }
   Ring at(Value tile, GangPlan::RingOf ring) { return at(tile, plan.stages[ring]); }
@@ -74,7 +73,7 @@ private:
     return bytes(shared, add(mul(stage, plan.stageStreams[ring] * GangPlan::streamBytes), plan.ringAt[ring]));
   }
   /// This gang's in the workspace.
-  Value exchange() { return bytes(workspace, mul(widen64(gang), plan.workspace)); }
+  Value exchange() { return bytes(workspace, mul(widen64(group), plan.workspace)); }
   Value lateSums() { return bytes(exchange(), plan.exchangeBytes); }
   Value coefficientsAt(Value stage) { return bytes(shared, add(mul(stage, plan.coefficientBytes), plan.coefficientsAt)); }
   Value givenAt(Value stage) { return bytes(shared, add(mul(stage, plan.givenBytes), plan.givenAt)); }
@@ -142,9 +141,6 @@ private:
   //===--- State -------------------------------------------------------------===//
 
   GangPlan plan;
-  Value gang, rank, gangs;
-  Value mine;               ///< tiles of this gang
-  Value sliceStart;         ///< first channel of this block
   Value stageBase[GangPlan::ringCount];
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box, and which box.

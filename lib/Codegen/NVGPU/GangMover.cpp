@@ -22,24 +22,14 @@ void GangEmitter::loadRows(GangPlan::RingOf ring, Value tile) {
 }
 
 void GangEmitter::loadCoefficients(Value tile) {
-  Value stage = at(tile, GangPlan::early).stage, barrier = full(stage), first64 = widen64(firstToken(tile)), count = i32(0);
-  // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between them).
-  Value valid = min(i64(GangPlan::tokens), sub(rows, first64));
-  SmallVector<Value> sizes;
+  Value stage = at(tile, GangPlan::early).stage;
+  SmallVector<std::pair<RowLoadOp, Value>> copies;
   for (auto [value, place] : plan.coefficients) {
-    int64_t row = cast<NarrowType>(value.getType()).getNumElements() * 4;
-    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16)));
-    count = add(count, sizes.back());
+    Value inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
+    copies.push_back({inside.getDefiningOp<RowLoadOp>(), bytes(coefficientsAt(stage), place)});
   }
   // With this arrival all is said that the phase of the barrier waits for.
-  expect(barrier, count);
-  for (auto [entry, size] : llvm::zip(plan.coefficients, sizes)) {
-    auto inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(entry.first).getResultNumber()).getDefiningOp<RowLoadOp>();
-    Value source = pointers[cast<BlockArgument>(inside.getSource()).getArgNumber()];
-    int64_t elements = cast<NarrowType>(entry.first.getType()).getNumElements();
-    NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(coefficientsAt(stage), entry.second),
-                                                     address(source, compute, mul(first64, elements)), barrier, size, Value(), Value());
-  }
+  copyCoefficients(copies, widen64(firstToken(tile)), full(stage));
 }
 
 void GangEmitter::storeRows(Value tile) {

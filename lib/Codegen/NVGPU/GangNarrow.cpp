@@ -36,12 +36,7 @@ SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, 
         b, loc, SmallVector<Type>(here * count, b.getI32Type()), ValueRange{},
         [&](OpBuilder &, Location at, ValueRange) {
           SmallVector<Value> found = loadAll();
-          Value differ = i32(0);
-          for (Value word : found)
-            differ = arith::OrIOp::create(b, at, differ, exclusiveOr(word, parity));
-          Value missing = arith::CmpIOp::create(b, at, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
-          Value anyMissing = NVVM::VoteSyncOp::create(b, at, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
-          scf::ConditionOp::create(b, at, anyMissing, found);
+          scf::ConditionOp::create(b, at, lacks(found, parity), found);
         },
         [&](OpBuilder &, Location at, ValueRange) {
           if (patient)
@@ -52,8 +47,7 @@ SmallVector<Value> GangEmitter::collect(Value ring, Value place, int64_t count, 
     SmallVector<Value> next(before);
     for (int64_t n = 0; n < here; ++n)
       for (int64_t e = 0; e < count; ++e) {
-        // Without the bit, so that what a token gets does not depend on its tile's number.
-        Value value = arith::BitcastOp::create(b, loc, compute, bitAnd(again.getResult(n * count + e), -2));
+        Value value = numberOf(again.getResult(n * count + e));
         if (2 * batches * here > plan.blocks)
           value = select(less(blocks[n], i32(plan.blocks)), value, f32(0.0));
         next[e] = addFloat(next[e], value);
@@ -80,13 +74,8 @@ SmallVector<Value> GangEmitter::narrowElements(Value narrow) {
   if (plan.loads && narrow.getDefiningOp() == plan.loads) {
     values = narrowElements(plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(narrow).getResultNumber()));
   } else if (auto found = plan.fetched.find(narrow.getDefiningOp()); scratchOf && found != plan.fetched.end()) {
-    int64_t elements = cast<NarrowType>(narrow.getType()).getNumElements(), piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
-    Value row = bytes(bytes(scratchOf, found->second), mul(bitAnd(laneOf, 15), elements * 4));
-    for (int64_t e = 0; e < elements; e += piece) {
-      Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
-      for (int64_t i = 0; i < piece; ++i)
-        values.push_back(lane(loaded, i));
-    }
+    int64_t elements = cast<NarrowType>(narrow.getType()).getNumElements();
+    values = loadRow(bytes(bytes(scratchOf, found->second), mul(bitAnd(laneOf, 15), elements * 4)), elements);
   } else if (Operation *op = narrow.getDefiningOp(); op && succeeded(emitNarrowOp(*op))) {
     return scalars.lookup(narrow);
   }
@@ -96,21 +85,10 @@ SmallVector<Value> GangEmitter::narrowElements(Value narrow) {
 
 /// Asks for the coefficients of a tile, into the warp's own memory: lane 0.
 void GangEmitter::fetch(Value tile, Value scratch) {
-  Value first64 = widen64(firstToken(tile)), valid = min(i64(GangPlan::tokens), sub(rows, first64)), count = i32(0);
-  SmallVector<Value> sizes;
-  for (auto [op, place] : plan.fetched) {
-    int64_t row = cast<NarrowType>(op->getResult(0).getType()).getNumElements() * 4;
-    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16)));
-    count = add(count, sizes.back());
-  }
-  Value barrier = fetched(inRole);
-  expect(barrier, count);
-  for (auto [entry, size] : llvm::zip(plan.fetched, sizes)) {
-    auto op = cast<RowLoadOp>(entry.first);
-    Value source = pointers[cast<BlockArgument>(op.getSource()).getArgNumber()];
-    Value from = address(source, compute, mul(first64, cast<NarrowType>(op.getResult().getType()).getNumElements()));
-    NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, bytes(scratch, entry.second), from, barrier, size, Value(), Value());
-  }
+  SmallVector<std::pair<RowLoadOp, Value>> copies;
+  for (auto [op, place] : plan.fetched)
+    copies.push_back({cast<RowLoadOp>(op), bytes(scratch, place)});
+  copyCoefficients(copies, widen64(firstToken(tile)), fetched(inRole));
 }
 
 /// Moves what does not follow from `mark` in front of it: pure code, loads of what is there by then, and stores of a slot's pieces.
@@ -230,7 +208,7 @@ LogicalResult GangEmitter::emitExchange() {
          [&] { fetch(add(tile, GangPlan::exchangeWarps), scratch); });
     scratchOf = Value();
   };
-  tiles(inRole, GangPlan::exchangeWarps, 0, {}, [&](Value tile, MutableArrayRef<Value>) { exchangeTile(tile); });
+  tiles(inRole, GangPlan::exchangeWarps, {}, [&](Value tile, MutableArrayRef<Value>) { exchangeTile(tile); });
   if (plan.totals)
     finishTotals();
   return status;
@@ -243,7 +221,7 @@ void GangEmitter::finishTotals() {
   when(equal(rank, 0), [&] {
     for (auto [op, place] : plan.sums) {
       int64_t count = cast<NarrowType>(op.getValue().getType()).getNumElements();
-      Value target = address(pointers[cast<BlockArgument>(op.getTarget()).getArgNumber()], compute, mul(widen64(gang), count));
+      Value target = address(pointers[cast<BlockArgument>(op.getTarget()).getArgNumber()], compute, mul(widen64(group), count));
       for (int64_t done = 0; done < count; done += GangPlan::exchangeWarps * warpSize) {
         Value e = add(mineOf, done);
         when(less(e, i32(count)), [&] {
@@ -278,7 +256,7 @@ LogicalResult GangEmitter::emitLate() {
       if (succeeded(status))
         status = emitNarrowOp(op);
   };
-  tiles(rank, plan.blocks, 0, {}, [&](Value tile, MutableArrayRef<Value>) { finishTile(tile); });
+  tiles(rank, plan.blocks, {}, [&](Value tile, MutableArrayRef<Value>) { finishTile(tile); });
   return status;
 }
 

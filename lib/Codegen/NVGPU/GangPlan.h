@@ -19,18 +19,18 @@
 
 #include "PlanRequest.h"
 
+#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "llvm/ADT/MapVector.h"
 
 #include <optional>
-#include <string>
 
 namespace mlir::mhc::nvgpu {
 
 struct GangPlan {
   /// Of a tile; of a block; of a box (128 bytes of bf16, which the hardware swizzles). A stream of a box is `boxBytes`.
-  static constexpr int64_t tokens = 16, slice = 128, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2,
+  static constexpr int64_t tokens = GroupSlice::tokens, slice = 128, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2,
                            streamBytes = boxes * boxBytes;
   /// Streams that products with phi and of rows are made for.
   static constexpr int64_t streams = 4;

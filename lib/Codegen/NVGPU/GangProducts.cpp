@@ -104,7 +104,7 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
 
 void GangEmitter::emitProducts() {
   SmallVector<Value> start(plan.outer ? steps * plan.pieces * pieceSums : 0, f32(0.0));
-  SmallVector<Value> total = tiles(i32(0), 1, 0, start, [&](Value tile, MutableArrayRef<Value> sums) {
+  SmallVector<Value> total = tiles(i32(0), 1, start, [&](Value tile, MutableArrayRef<Value> sums) {
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     Value leader = equal(laneOf, 0);
     enter(tile);
@@ -149,7 +149,7 @@ void GangEmitter::storeGradient(ArrayRef<Value> sums) {
   RowOuterTokensOp op = plan.outer;
   auto argument = cast<BlockArgument>(op.getTarget());
   int64_t k = GangPlan::streams * plan.channels;
-  Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(gang), k * plan.columns));
+  Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(group), k * plan.columns));
   Value row = add(add(mul(inRole, plan.channels), sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
   for (int64_t step = 0; step < steps; ++step)
     for (int64_t p = 0; p < plan.pieces; ++p)

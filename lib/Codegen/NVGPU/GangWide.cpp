@@ -40,17 +40,10 @@ LogicalResult GangEmitter::emitOther(Operation *op) { return op->emitOpError("ex
 
 void GangEmitter::takeToken(Value coefficients, Value given) {
   scalars.clear();
-  auto take = [&](Value value, Value row) {
-    int64_t elements = cast<NarrowType>(value.getType()).getNumElements(), piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
-    SmallVector<Value> &values = scalars[value];
-    for (int64_t e = 0; e < elements; e += piece) {
-      Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
-      for (int64_t i = 0; i < piece; ++i)
-        values.push_back(lane(loaded, i));
-    }
-  };
-  for (auto [value, place] : plan.coefficients)
-    take(value, bytes(bytes(coefficients, place), mul(local, cast<NarrowType>(value.getType()).getNumElements() * 4)));
+  for (auto [value, place] : plan.coefficients) {
+    int64_t elements = cast<NarrowType>(value.getType()).getNumElements();
+    scalars[value] = loadRow(bytes(bytes(coefficients, place), mul(local, elements * 4)), elements);
+  }
   if (!given)
     return;
   Value row = bytes(bytes(given, 2 * GangPlan::partBytes), mul(local, plan.resultCount * 4));

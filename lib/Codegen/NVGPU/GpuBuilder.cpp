@@ -191,6 +191,20 @@ SmallVector<Value> GpuBuilder::castElements(RowCastOp op, SmallVector<Value> val
   return values;
 }
 
+LogicalResult GpuBuilder::emitNarrowCode(Operation &op, function_ref<SmallVector<Value>(Value)> elements, function_ref<void(Value, ArrayRef<Value>)> bind) {
+  if (auto castOp = dyn_cast<RowCastOp>(op)) {
+    bind(castOp.getResult(), castElements(castOp, elements(castOp.getValue())));
+    return success();
+  }
+  auto narrow = dyn_cast<RowNarrowOp>(op);
+  if (!narrow)
+    return op.emitOpError("expected narrow code in a narrow phase");
+  SmallVector<Value> arguments;
+  for (Value operand : narrow.getInputs())
+    llvm::append_range(arguments, elements(operand));
+  return emitNarrow(narrow, arguments, bind);
+}
+
 LogicalResult GpuBuilder::emitNarrow(RowNarrowOp op, ArrayRef<Value> arguments, function_ref<void(Value, ArrayRef<Value>)> bind) {
   SmallVector<Value> results;
   Operation *before = &*std::prev(b.getInsertionPoint());

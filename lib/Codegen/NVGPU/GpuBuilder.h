@@ -82,6 +82,8 @@ protected:
   void storeElements(ArrayRef<Value> values, Value base, Type element);
   /// The values of a cast of narrow values.
   SmallVector<Value> castElements(RowCastOp op, SmallVector<Value> values);
+  /// A cast or scalar code: `elements` gives the scalars of an operand, `bind` receives those of each result.
+  LogicalResult emitNarrowCode(Operation &op, function_ref<SmallVector<Value>(Value)> elements, function_ref<void(Value, ArrayRef<Value>)> bind);
   /// Emits the op's region; `bind` receives the scalars of each result.
   LogicalResult emitNarrow(RowNarrowOp op, ArrayRef<Value> arguments, function_ref<void(Value, ArrayRef<Value>)> bind);
 

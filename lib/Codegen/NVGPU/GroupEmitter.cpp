@@ -57,15 +57,7 @@ void GroupEmitter::begin() {
   launch.mapChannels = plan.channels;
   launch.boxes = plan.boxes;
   beginExchange(std::move(launch));
-  Type i32Type = b.getI32Type();
-  rank = remainder(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
-  group = divide(NVVM::BlockIdXOp::create(b, loc, i32Type), plan.blocks);
-  groups = divide(NVVM::GridDimXOp::create(b, loc, i32Type), plan.blocks);
-  sliceStart = mul(rank, plan.choice.slice);
-  // Tiles go round the groups: group, group + groups, ..
-  Value tileCount = arith::DivUIOp::create(b, loc, add(rows, GroupPlan::tokens - 1), i64(GroupPlan::tokens));
-  Value all = arith::TruncIOp::create(b, loc, i32Type, tileCount);
-  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(groups, i32(1))), group), groups);
+  beginGroups(plan.blocks, plan.choice.slice);
 }
 
 void GroupEmitter::initBarriers() {
@@ -103,8 +95,6 @@ void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ri
   });
 }
 
-Value GroupEmitter::firstToken(Value tile) { return mul(add(group, mul(tile, groups)), GroupPlan::tokens); }
-
 //===----------------------------------------------------------------------===//
 // The loader: one thread
 //===----------------------------------------------------------------------===//
@@ -115,28 +105,15 @@ void GroupEmitter::emitLoader() {
     waitFree(empty(ring.stage), ring);
     if (passes())
       waitFree(passed(other.stage), other);
-    Value barrier = full(ring.stage), base = stageAt(ring.stage), passingBase = passingAt(other.stage), first = firstToken(tile), first64 = widen64(first);
-    // Rows past the last token arrive as zeros, and count. Coefficients are copied as far as they go, to whole 16 bytes (no memory ends between them).
-    Value valid = min(i64(GroupPlan::tokens), sub(rows, first64));
+    Value barrier = full(ring.stage), base = stageAt(ring.stage), passingBase = passingAt(other.stage), first = firstToken(tile);
+    // Rows past the last token arrive as zeros, and count.
     int64_t streams = 0;
     for (RowLoadOp load : plan.rowLoads)
       streams += cast<WideType>(load.getResult().getType()).getStreams();
-    Value count = i32(streams * plan.boxes * GroupPlan::boxBytes);
-    SmallVector<std::pair<Value, Value>> pieces; // place and size of each coefficient load
-    for (auto [op, place] : plan.coefficientLoads) {
-      int64_t row = cast<NarrowType>(op->getResult(0).getType()).getNumElements() * 4;
-      Value size = arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, row), 15), -16));
-      pieces.push_back({bytes(passingBase, place), size});
-      count = add(count, size);
-    }
-    expect(barrier, count);
-    for (auto [load, piece] : llvm::zip(plan.coefficientLoads, pieces)) {
-      auto op = cast<RowLoadOp>(load.first);
-      int64_t elements = cast<NarrowType>(op.getResult().getType()).getNumElements();
-      Value source = pointers[cast<BlockArgument>(op.getSource()).getArgNumber()];
-      NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, piece.first, address(source, compute, mul(first64, elements)), barrier, piece.second,
-                                                       Value(), Value());
-    }
+    SmallVector<std::pair<RowLoadOp, Value>> copies;
+    for (auto [op, place] : plan.coefficientLoads)
+      copies.push_back({cast<RowLoadOp>(op), bytes(passingBase, place)});
+    copyCoefficients(copies, widen64(first), barrier, streams * plan.boxes * GroupPlan::boxBytes);
     for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
       bool kept = plan.homes.count(load.getResult());
       Value place = homeAt(kept ? base : passingBase, (kept ? plan.homes : plan.passing).lookup(load.getResult()));

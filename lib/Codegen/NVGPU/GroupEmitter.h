@@ -85,7 +85,6 @@ private:
   bool passes() const { return plan.passingBytes > 0; }
   /// for each tile of the group (its number among the group's), with ring positions carried.
   void tiles(Value count, int64_t rings, function_ref<SmallVector<Ring>(Value, ArrayRef<Ring>)> body);
-  Value firstToken(Value tile); ///< i32
   Value full(Value stage) { return barrierAt(0, stage); }
   Value done(Value stage) { return barrierAt(plan.choice.stages, stage); }
   Value empty(Value stage) { return barrierAt(2 * plan.choice.stages, stage); }
@@ -130,10 +129,6 @@ protected:
   //===--- State -------------------------------------------------------------===//
 
   GroupPlan plan;
-  Value rank, group, groups;
-  Value mine;       ///< tiles of this group
-  Value sliceStart; ///< first channel of this block
-
   /// Wide code: the thread's token of the tile, its place in a box, the stage, the box.
   Value local, inBox, swizzled, stageBase, passingBase, box;
   bool inSecond = false;

@@ -43,10 +43,8 @@ private:
 
   Value groupMemory();
   Value resultPlace(Value tile, Value token);
-  /// Four numbers with the round's parity; whether words of a warp do not have it yet; the number of a word.
+  /// Four numbers with the round's parity.
   void publish(ArrayRef<Value> four, Value to, Value parity);
-  Value lacks(ValueRange words, Value parity);
-  Value number(Value word);
 };
 
 } // namespace mlir::mhc::nvgpu

@@ -24,13 +24,12 @@
 #include "llvm/ADT/MapVector.h"
 
 #include <optional>
-#include <string>
 
 namespace mlir::mhc::nvgpu {
 
 struct GroupPlan {
   /// Tokens of a tile, channels of a box (128 bytes of bf16, which the hardware swizzles), bytes of a box.
-  static constexpr int64_t tokens = 16, boxChannels = GroupSlice::box, boxBytes = tokens * boxChannels * 2;
+  static constexpr int64_t tokens = GroupSlice::tokens, boxChannels = GroupSlice::box, boxBytes = tokens * boxChannels * 2;
   /// Warps: elementwise code of the first wide phase; projection and the second wide phase; coefficients; one loads.
   static constexpr int64_t postWarps = 8, projectWarps = GroupSlice::warps, coefficientWarps = 3, threads = 20 * 32;
   /// Registers of a thread at the start, of which the roles get more or fewer; postWarps, projectWarps and the four others share 20 * 96.

@@ -28,19 +28,9 @@ Value RingEmitter::resultPlace(Value tile, Value token) {
 void RingEmitter::publish(ArrayRef<Value> four, Value to, Value parity) {
   SmallVector<Value> words;
   for (Value value : four)
-    words.push_back(arith::OrIOp::create(b, loc, bitAnd(arith::BitcastOp::create(b, loc, b.getI32Type(), value), -2), parity));
+    words.push_back(withParity(value, parity));
   storeWords(words, to);
 }
-
-Value RingEmitter::lacks(ValueRange words, Value parity) {
-  Value differ = i32(0);
-  for (Value word : words)
-    differ = arith::OrIOp::create(b, loc, differ, exclusiveOr(word, parity));
-  Value missing = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
-  return NVVM::VoteSyncOp::create(b, loc, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
-}
-
-Value RingEmitter::number(Value word) { return arith::BitcastOp::create(b, loc, compute, bitAnd(word, -2)); }
 
 /// To [place][token][block][sum].
 void RingEmitter::sendSums(Value tile, Value token, Value quad, ArrayRef<Value> sums) {
@@ -65,7 +55,7 @@ void RingEmitter::receiveSums(Value tile, Value rows) {
         [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
     SmallVector<SmallVector<Value>> loaded(lines.size());
     for (auto [i, word] : llvm::enumerate(again.getResults()))
-      loaded[i / 4].push_back(number(word));
+      loaded[i / 4].push_back(numberOf(word));
     return loaded;
   });
 }
@@ -107,7 +97,7 @@ SmallVector<Value> RingEmitter::receiveResults(Value tile, ArrayRef<Value> asked
       [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at, askResults(tile)); });
   SmallVector<Value> values;
   for (Value word : again.getResults())
-    values.push_back(number(word));
+    values.push_back(numberOf(word));
   return values;
 }
 

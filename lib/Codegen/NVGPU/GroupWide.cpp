@@ -134,15 +134,7 @@ LogicalResult GroupEmitter::emitPost() {
     scalars.clear();
     for (auto [op, place] : plan.coefficientLoads) {
       int64_t elements = cast<NarrowType>(op->getResult(0).getType()).getNumElements();
-      Value row = bytes(bytes(passingBase, place), mul(local, elements * 4));
-      SmallVector<Value> values;
-      int64_t piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
-      for (int64_t e = 0; e < elements; e += piece) {
-        Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
-        for (int64_t i = 0; i < piece; ++i)
-          values.push_back(lane(loaded, i));
-      }
-      scalars[op->getResult(0)] = values;
+      scalars[op->getResult(0)] = loadRow(bytes(bytes(passingBase, place), mul(local, elements * 4)), elements);
     }
     if (plan.loads)
       for (auto [result, inside] : llvm::zip(plan.loads.getResults(), plan.loads.getBody().front().getTerminator()->getOperands()))

@@ -130,17 +130,7 @@ LogicalResult SimpleEmitter::emitNarrowOp(Operation &op, Token &at) {
   }
   if (isa<RowSumTokensOp>(op))
     return success();
-  if (auto castOp = dyn_cast<RowCastOp>(op)) {
-    registers[castOp.getResult()] = castElements(castOp, narrowElements(castOp.getValue(), at));
-    return success();
-  }
-  auto narrow = dyn_cast<RowNarrowOp>(op);
-  if (!narrow)
-    return op.emitOpError("expected narrow code in a narrow phase");
-  SmallVector<Value> arguments;
-  for (Value operand : narrow.getInputs())
-    llvm::append_range(arguments, narrowElements(operand, at));
-  return emitNarrow(narrow, arguments, [&](Value result, ArrayRef<Value> values) { registers[result] = llvm::to_vector(values); });
+  return emitNarrowCode(op, [&](Value value) { return narrowElements(value, at); }, [&](Value result, ArrayRef<Value> values) { registers[result] = llvm::to_vector(values); });
 }
 
 /// Tokens that run together are those of a warp.

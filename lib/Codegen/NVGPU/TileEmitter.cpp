@@ -48,6 +48,18 @@ void TileEmitter::beginFunction(const GpuLaunch &launch, bool hasWorkspace) {
   allocas = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)); // a place to insert at
 }
 
+void TileEmitter::beginGroups(int64_t blocks, int64_t slice) {
+  Type i32Type = b.getI32Type();
+  Value block = NVVM::BlockIdXOp::create(b, loc, i32Type);
+  rank = remainder(block, blocks);
+  group = divide(block, blocks);
+  groups = divide(NVVM::GridDimXOp::create(b, loc, i32Type), blocks);
+  sliceStart = mul(rank, slice);
+  Value tiles = arith::DivUIOp::create(b, loc, add(rows, GroupSlice::tokens - 1), i64(GroupSlice::tokens));
+  Value all = arith::TruncIOp::create(b, loc, i32Type, tiles);
+  mine = arith::DivUIOp::create(b, loc, sub(add(all, sub(groups, i32(1))), group), groups);
+}
+
 void TileEmitter::prefetchMaps() {
   for (Value map : maps)
     NVVM::PrefetchOp::create(b, loc, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(), b.getUnitAttr());
@@ -126,6 +138,19 @@ void TileEmitter::storeWords(ArrayRef<Value> words, Value pointer) {
                             /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
 }
 
+Value TileEmitter::withParity(Value number, Value parity) {
+  Value word = number.getType().isInteger(32) ? number : arith::BitcastOp::create(b, loc, b.getI32Type(), number).getResult();
+  return arith::OrIOp::create(b, loc, bitAnd(word, -2), parity);
+}
+
+Value TileEmitter::lacks(ValueRange words, Value parity) {
+  Value differ = i32(0);
+  for (Value word : words)
+    differ = arith::OrIOp::create(b, loc, differ, exclusiveOr(word, parity));
+  Value missing = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, bitAnd(differ, 1), i32(0));
+  return NVVM::VoteSyncOp::create(b, loc, b.getI1Type(), i32(-1), missing, NVVM::VoteSyncKind::any);
+}
+
 //===----------------------------------------------------------------------===//
 // Tensor cores
 //===----------------------------------------------------------------------===//
@@ -153,6 +178,33 @@ void TileEmitter::multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left,
 // Narrow code
 //===----------------------------------------------------------------------===//
 
+void TileEmitter::copyCoefficients(ArrayRef<std::pair<RowLoadOp, Value>> copies, Value first64, Value barrier, int64_t more) {
+  auto elementsOf = [](RowLoadOp op) { return cast<NarrowType>(op.getResult().getType()).getNumElements(); };
+  Value valid = min(i64(GroupSlice::tokens), sub(rows, first64)), count = i32(more);
+  SmallVector<Value> sizes;
+  for (auto [op, to] : copies) {
+    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, elementsOf(op) * 4), 15), -16)));
+    count = add(count, sizes.back());
+  }
+  expect(barrier, count);
+  for (auto [copy, size] : llvm::zip(copies, sizes)) {
+    auto [op, to] = copy;
+    Value source = address(pointers[cast<BlockArgument>(op.getSource()).getArgNumber()], compute, mul(first64, elementsOf(op)));
+    NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, to, source, barrier, size, Value(), Value());
+  }
+}
+
+SmallVector<Value> TileEmitter::loadRow(Value row, int64_t elements) {
+  int64_t piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+  SmallVector<Value> values;
+  for (int64_t e = 0; e < elements; e += piece) {
+    Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
+    for (int64_t i = 0; i < piece; ++i)
+      values.push_back(lane(loaded, i));
+  }
+  return values;
+}
+
 LogicalResult TileEmitter::emitNarrowOp(Operation &op) {
   loc = op.getLoc();
   auto typeOf = [](Value value) { return cast<NarrowType>(value.getType()); };
@@ -173,17 +225,7 @@ LogicalResult TileEmitter::emitNarrowOp(Operation &op) {
     when(live, [&] { storeElements(values, memory(storeOp.getTarget(), values.size(), true), typeOf(storeOp.getValue()).getElementType()); });
     return success();
   }
-  if (auto castOp = dyn_cast<RowCastOp>(op)) {
-    scalars[castOp.getResult()] = castElements(castOp, narrowElements(castOp.getValue()));
-    return success();
-  }
-  auto narrow = dyn_cast<RowNarrowOp>(op);
-  if (!narrow)
-    return op.emitOpError("expected narrow code in a narrow phase");
-  SmallVector<Value> arguments;
-  for (Value operand : narrow.getInputs())
-    llvm::append_range(arguments, narrowElements(operand));
-  return emitNarrow(narrow, arguments, [&](Value result, ArrayRef<Value> values) { scalars[result] = llvm::to_vector(values); });
+  return emitNarrowCode(op, [&](Value value) { return narrowElements(value); }, [&](Value result, ArrayRef<Value> values) { scalars[result] = llvm::to_vector(values); });
 }
 
 Value TileEmitter::any(Value condition) {

@@ -9,6 +9,7 @@
 
 #include "GpuBuilder.h"
 
+#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Codegen/Passes.h"
 
 namespace mlir::mhc::nvgpu {
@@ -23,6 +24,10 @@ protected:
   void beginFunction(const GpuLaunch &launch, bool hasWorkspace = false);
   /// Before anything waits on a barrier: thread 0 fetches the descriptors of the tensor maps.
   void prefetchMaps();
+
+  /// Who the block is: blocks of a group lie side by side, and tiles go round the groups: group, group + groups, ..
+  void beginGroups(int64_t blocks, int64_t slice);
+  Value firstToken(Value tile) { return mul(add(group, mul(tile, groups)), GroupSlice::tokens); } ///< i32; of the group's tile
 
   //===--- Rings and barriers -------------------------------------------------===//
 
@@ -51,6 +56,11 @@ protected:
   /// Four words, past the first-level cache.
   SmallVector<Value> loadWords(Value pointer);
   void storeWords(ArrayRef<Value> words, Value pointer);
+  /// A number's word with the parity of its round in the lowest bit, as the flag that it is there; whether words of a warp do not have it yet; and the
+  /// number of a word, without the bit, so that it does not depend on the round.
+  Value withParity(Value number, Value parity);
+  Value lacks(ValueRange words, Value parity);
+  Value numberOf(Value word) { return arith::BitcastOp::create(b, loc, compute, bitAnd(word, -2)); }
 
   //===--- Arithmetic ---------------------------------------------------------===//
 
@@ -69,6 +79,11 @@ protected:
   //===--- Narrow code --------------------------------------------------------===//
 
   LogicalResult emitNarrowOp(Operation &op);
+  /// Rows of coefficients of the tile that begins at a token into shared memory, by bulk copies as far as they go, to whole 16 bytes (no memory ends
+  /// between them): one lane. `barrier` is told their bytes and `more`.
+  void copyCoefficients(ArrayRef<std::pair<RowLoadOp, Value>> copies, Value first64, Value barrier, int64_t more = 0);
+  /// A row of them back from there.
+  SmallVector<Value> loadRow(Value row, int64_t elements);
   /// The scalars of a narrow value of the lane's token.
   virtual SmallVector<Value> narrowElements(Value narrow) = 0;
   Value narrowScalar(Value narrow, int64_t element) override { return scalars.find(narrow)->second[element]; }
@@ -85,6 +100,9 @@ protected:
   Value rows; ///< i64
   Value shared, thread, laneOf, warp, inRole;
   int64_t roleFirst = 0; ///< first warp of the role whose code is written
+  Value rank, group, groups;
+  Value mine;       ///< tiles of this group
+  Value sliceStart; ///< first channel of this block
   Value token64, live;                         ///< the token's number among all; whether it exists
   DenseMap<Value, SmallVector<Value>> scalars; ///< narrow values of the token
 };
