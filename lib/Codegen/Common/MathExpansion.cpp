@@ -14,6 +14,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -176,6 +177,12 @@ public:
   Value exp2Nvptx(Value x) { return lanewise("llvm.nvvm.ex2.approx.ftz", x); }
   /// Its error is absolute near 1, 2^-22: good enough for sums of exponentials, if asked for.
   Value logApproximateNvptx(Value x) { return mul(lanewise("llvm.nvvm.lg2.approx.ftz.f", x), constant(ln2)); }
+  /// x / y by the reciprocal, within 2 ulp. A denominator that is no normal number (below 1.2e-38) counts as zero: without this a reciprocal is seven
+  /// instructions, and not one.
+  Value divNvptx(Value x, Value y) {
+    Value reciprocal = lanewise("llvm.nvvm.rcp.approx.ftz.f", y);
+    return matchPattern(x, m_OneFloat()) ? reciprocal : mul(x, reciprocal);
+  }
   Value rsqrtNvptx(Value x) { return lanewise("llvm.nvvm.rsqrt.approx.f", x); }
 
   //===--- Rounding ----------------------------------------------------------===//
@@ -290,6 +297,10 @@ private:
   Type bits;
 };
 
+bool dividesByReciprocal(arith::DivFOp op) {
+  return getElementTypeOrSelf(op.getType()).isF32() && arith::bitEnumContainsAll(op.getFastmath(), arith::FastMathFlags::arcp | arith::FastMathFlags::afn);
+}
+
 bool approximates(arith::FastMathFlags flags) { return arith::bitEnumContainsAll(flags, arith::FastMathFlags::afn); }
 
 /// The function written out, or null where `op` stays as it is. Its parts may be math ops again, of the kind that the
@@ -308,6 +319,7 @@ Value expand(Operation *op, bool nvptx, OpBuilder &b) {
       .Case([&](math::Log1pOp) { return x.log1p(operand); })
       .Case([&](math::TanhOp) { return x.tanh(operand); })
       .Case([&](math::RsqrtOp) { return nvptx ? x.rsqrtNvptx(operand) : x.rsqrt(operand); })
+      .Case([&](arith::DivFOp d) { return nvptx && dividesByReciprocal(d) ? x.divNvptx(operand, d.getRhs()) : Value(); })
       .Case([&](arith::TruncFOp t) {
         bool direct = !getElementTypeOrSelf(operand).isF64() || !getElementTypeOrSelf(t.getType()).isBF16();
         return direct ? Value() : x.toBF16(operand, t.getType());
@@ -375,7 +387,7 @@ struct ExpandMathPass : impl::ExpandMathPassBase<ExpandMathPass> {
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
       // Of arith only what is replaced below: its other ops may be on types that are no numbers (index).
-      if (isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::TruncFOp, arith::MaxNumFOp, arith::MinNumFOp>(op))
+      if (isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::DivFOp, arith::TruncFOp, arith::MaxNumFOp, arith::MinNumFOp>(op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {

@@ -97,6 +97,8 @@ private:
   using Factors = SmallVector<Factor>;
   Factors loadFactors(Value from);
   ArrayRef<Value> weightsOf(int64_t j, int64_t product, const Factor &factor);
+  SmallVector<Value> multiplyChunk(int64_t j, const Factors &left);
+  LogicalResult emitSecondChunk(Value coefficients, Value given, ValueRange product);
   Value chunkPlace(Value wide, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp, ArrayRef<Value>) override {} // from their homes
@@ -136,6 +138,7 @@ private:
   void give(Value slot, Value given);
   void finishTotals();
   SmallVector<Value> narrowElements(Value narrow) override;
+  Value allocate(MemRefType type) override;
   void bindSums(PhaseOp phase, ArrayRef<std::pair<RowDotOp, int64_t>> dots, ArrayRef<Value> sums);
 
   //===--- State -------------------------------------------------------------===//
@@ -145,6 +148,7 @@ private:
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box, and which box.
   Value local, inBox, swizzled, boxOf;
+  int64_t lateMemory = 0;     ///< bytes of shared memory that the late code being written may still take
   Value scratchOf;            ///< narrow code of the exchange warps: coefficients of before
   SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream], then as loadFactors goes through them
 };

@@ -238,6 +238,32 @@ void GangEmitter::finishTotals() {
   });
 }
 
+/// Memory of narrow code: that of the late code in shared memory, as the plan has found room.
+Value GangEmitter::allocate(MemRefType type) {
+  int64_t size = GangPlan::lateBytes(type);
+  if (size > lateMemory)
+    return TileEmitter::allocate(type);
+  Value start = bytes(bytes(shared, plan.lateMemoryAt + plan.lateMemoryBytes - lateMemory), mul(bitAnd(laneOf, 15), 4));
+  lateMemory -= size;
+  // As a memref of which an element's neighbour is that of the next token.
+  SmallVector<int64_t> strides(type.getRank(), GangPlan::tokens);
+  for (int64_t i = type.getRank() - 1; i-- > 0;)
+    strides[i] = strides[i + 1] * type.getDimSize(i + 1);
+  auto layout = StridedLayoutAttr::get(b.getContext(), 0, strides);
+  auto placed = MemRefType::get(type.getShape(), type.getElementType(), layout, b.getI64IntegerAttr(3));
+  Type i64Type = b.getI64Type(), array = LLVM::LLVMArrayType::get(i64Type, type.getRank());
+  Value descriptor = LLVM::PoisonOp::create(b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), {start.getType(), start.getType(), i64Type, array, array}));
+  auto set = [&](Value value, ArrayRef<int64_t> at) { descriptor = LLVM::InsertValueOp::create(b, loc, descriptor, value, at); };
+  set(start, {0});
+  set(start, {1});
+  set(i64(0), {2});
+  for (int64_t i = 0; i < type.getRank(); ++i) {
+    set(i64(type.getDimSize(i)), {3, i});
+    set(i64(strides[i]), {4, i});
+  }
+  return UnrealizedConversionCastOp::create(b, loc, placed, descriptor).getResult(0);
+}
+
 LogicalResult GangEmitter::emitLate() {
   LogicalResult status = success();
   auto finishTile = [&](Value tile) {
@@ -252,9 +278,11 @@ LogicalResult GangEmitter::emitLate() {
     bindSums(plan.second, plan.lateDots, collect(lateSums(), remainder(tile, plan.lateTiles), plan.lateCount, parity, /*patient=*/true));
     syncWarp();
     when(equal(laneOf, 0), [&] { LLVM::StoreOp::create(b, loc, tile, finished, 4, /*isVolatile=*/true); });
+    lateMemory = plan.lateMemoryBytes;
     for (Operation &op : plan.late.getBody().front().without_terminator())
       if (succeeded(status))
         status = emitNarrowOp(op);
+    lateMemory = 0;
   };
   tiles(rank, plan.blocks, {}, [&](Value tile, MutableArrayRef<Value>) { finishTile(tile); });
   return status;

@@ -2,6 +2,7 @@
 
 #include "GangPlan.h"
 
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/OperationSupport.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
@@ -396,6 +397,20 @@ private:
     return refuse("the rows of 16 tokens do not fit into shared memory");
   }
 
+  /// What the late narrow code keeps (Sinkhorn's states) lies in shared memory as far as the stages leave room: beside them the first-level cache is
+  /// too small for it, and each step of a token would wait for the second-level one.
+  int64_t takeLateMemory(int64_t at) {
+    plan.lateMemoryAt = llvm::alignTo(at, 16);
+    plan.lateMemoryBytes = 0;
+    if (plan.late)
+      plan.late->walk([&](memref::AllocaOp op) {
+        int64_t bytes = GangPlan::lateBytes(op.getType());
+        if (plan.lateMemoryAt + plan.lateMemoryBytes + bytes <= request.sharedBytes)
+          plan.lateMemoryBytes += bytes;
+      });
+    return plan.lateMemoryBytes ? plan.lateMemoryAt + plan.lateMemoryBytes : at;
+  }
+
   bool place() {
     int64_t at = 0;
     auto take = [&](int64_t bytes) {
@@ -415,6 +430,8 @@ private:
     plan.knownAt = take(32);
     plan.barriers = take(8 * (3 * plan.stages[GangPlan::early] + plan.stages[GangPlan::other] + 2 * plan.stages[GangPlan::kept] +
                               2 * GangPlan::givenStages + GangPlan::exchangeWarps));
+    if (at <= request.sharedBytes)
+      at = takeLateMemory(at);
     plan.sharedBytes = at;
     // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not
     // yet read must not be overwritten. Where rows wait for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead

@@ -80,7 +80,7 @@ struct GangPlan {
 
   /// Shared memory, in bytes: beside the rings.
   int64_t coefficientBytes = 0, coefficientsAt = 0, fetchedBytes = 0, fetchedAt = 0, givenBytes = 0, givenAt = 0, totalsAt = 0, finishedAt = 0, knownAt = 0,
-          barriers = 0, sharedBytes = 0;
+          barriers = 0, lateMemoryAt = 0, lateMemoryBytes = 0, sharedBytes = 0;
   /// The workspace, which begins as ones: sums under way, then late sums of so many tiles.
   int64_t lateTiles = 0, exchangeBytes = 0, workspace = 0;
   /// A block waits before a tile's late sums until it has added up its own share of those so many tiles before.
@@ -88,6 +88,8 @@ struct GangPlan {
 
   /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
   static constexpr int64_t partBytes = tokens * 64;
+  /// Bytes of what late narrow code keeps, of the tokens of a tile: [element][token].
+  static int64_t lateBytes(MemRefType type) { return type.getNumElements() * tokens * 4; }
 
   /// All that was chosen, as the kernel's schedule: a request for it gives the same plan again.
   ScheduleAttr schedule(MLIRContext *context) const;

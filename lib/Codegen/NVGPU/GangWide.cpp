@@ -174,6 +174,50 @@ static void contract(OpBuilder &b, Operation *before) {
                   arith::FastMathFlagsAttr::get(b.getContext(), arithmetic.getFastMathFlagsAttr().getValue() | arith::FastMathFlags::contract));
 }
 
+/// The product with phi transposed of chunk j: [rows 0 .. 7 or the others][stream][channel].
+SmallVector<Value> GangEmitter::multiplyChunk(int64_t j, const Factors &left) {
+  SmallVector<Value> sums(2 * GangPlan::streams * chunkChannels, f32(0.0));
+  auto sumAt = [&](int64_t half, int64_t stream, int64_t channel) -> Value & { return sums[(half * GangPlan::streams + stream) * chunkChannels + channel]; };
+  for (const Factor &factor : left)
+    for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
+      // A product has two channels of a chunk's four.
+      SmallVector<Value> four;
+      int64_t stream = product % GangPlan::streams, first = product / GangPlan::streams * 2;
+      for (int64_t i = 0; i < 4; ++i)
+        four.push_back(sumAt(i / 2, stream, first + i % 2));
+      multiplyAdd(four, factor.registers, weightsOf(j, product, factor));
+      for (int64_t i = 0; i < 4; ++i)
+        sumAt(i / 2, stream, first + i % 2) = four[i];
+    }
+  return sums;
+}
+
+/// Elementwise code of the thread's chunk of a token. All that it loads is asked for before anything is computed: shared memory is 30 cycles away.
+LogicalResult GangEmitter::emitSecondChunk(Value coefficients, Value given, ValueRange product) {
+  takeToken(coefficients, given);
+  if (plan.projectT) {
+    SmallVector<Value> vectors;
+    for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
+      vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
+    bindComputed(plan.projectT.getResult(), vectors);
+  }
+  for (Value value : plan.keptSecond) {
+    SmallVector<Value> words;
+    for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
+      words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
+    bindStored(value, words);
+  }
+  Operation *before = &*std::prev(b.getInsertionPoint());
+  for (bool loads : {true, false})
+    for (Operation *op : plan.secondOps)
+      if (isa<RowLoadOp>(op) == loads && failed(emitWide(op)))
+        return failure();
+  contract(b, before);
+  for (RowStoreOp op : plan.rowStores)
+    storeHome(op.getValue());
+  return success();
+}
+
 LogicalResult GangEmitter::emitSecond() {
   if (plan.projectT)
     loadWeights();
@@ -188,12 +232,6 @@ LogicalResult GangEmitter::emitSecond() {
     enter(tile);
     boxOf = shiftRight(inRole, 1);
     Value from = plan.first ? givenAt(slot.stage) : Value(), coefficients = coefficientsAt(rows.stage);
-    // Accumulators of the product: by chunk j, [stream][rows 0 .. 7 or the others][channel].
-    constexpr int64_t chunks = 2, halves = 2;
-    SmallVector<Value> sums(plan.projectT ? chunks * GangPlan::streams * halves * chunkChannels : 0, f32(0.0));
-    auto sumAt = [&](int64_t j, int64_t stream, int64_t half, int64_t channel) -> Value & {
-      return sums[((j * halves + half) * GangPlan::streams + stream) * chunkChannels + channel];
-    };
     if (plan.first) {
       wait(keptFull(kept.stage), kept.parity);
       wait(given(slot.stage), slot.parity);
@@ -201,50 +239,32 @@ LogicalResult GangEmitter::emitSecond() {
     Factors left;
     if (plan.projectT)
       left = loadFactors(from);
-    for (int64_t j = 0; j < chunks; ++j)
-      for (const Factor &factor : left)
-        for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
-          // A product has two channels of a chunk's four.
-          SmallVector<Value> four;
-          int64_t stream = product % GangPlan::streams, first = product / GangPlan::streams * 2;
-          for (int64_t i = 0; i < 4; ++i)
-            four.push_back(sumAt(j, stream, i / 2, first + i % 2));
-          multiplyAdd(four, factor.registers, weightsOf(j, product, factor));
-          for (int64_t i = 0; i < 4; ++i)
-            sumAt(j, stream, i / 2, first + i % 2) = four[i];
-        }
-    auto chunk = [&](Value j, Value half, ValueRange product) {
-      enterChunk(j, half);
-      takeToken(coefficients, from);
+    // Sums of one chunk at a time leave registers for what the elementwise code loads, which it then asks for at once. That code is there once: the
+    // instruction cache has room for no more. So the products, whose operands are registers, stand behind a branch.
+    constexpr int64_t chunks = 2, halves = 2;
+    rolled(chunks, {}, [&](Value j, ValueRange) -> SmallVector<Value> {
+      SmallVector<Value> sums;
       if (plan.projectT) {
-        SmallVector<Value> vectors;
-        for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
-          vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
-        bindComputed(plan.projectT.getResult(), vectors);
+        auto products = [&](int64_t which) {
+          return [&, which](OpBuilder &, Location at) {
+            SmallVector<Value> results = multiplyChunk(which, left);
+            // Branches that end alike would be made one again, behind as many moves as there are operands.
+            LLVM::InlineAsmOp::create(b, at, TypeRange{}, ValueRange{}, which ? "// second chunk" : "// first chunk", "", /*has_side_effects=*/true,
+                                      /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+            scf::YieldOp::create(b, at, results);
+          };
+        };
+        auto one = scf::IfOp::create(b, loc, equal(j, 0), products(0), products(1));
+        sums = llvm::to_vector_of<Value>(one.getResults());
       }
-      for (Value value : plan.keptSecond) {
-        SmallVector<Value> words;
-        for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
-          words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
-        bindStored(value, words);
-      }
-      Operation *before = &*std::prev(b.getInsertionPoint());
-      for (Operation *op : plan.secondOps)
+      ArrayRef<Value> rest(sums);
+      rolled(halves, rest.take_front(sums.size() / halves), [&](Value half, ValueRange product) {
+        enterChunk(j, half);
         if (succeeded(status))
-          status = emitWide(op);
-      contract(b, before);
-      for (RowStoreOp op : plan.rowStores)
-        if (succeeded(status))
-          storeHome(op.getValue());
-    };
-    // The same code for all, with the sums that it takes side by side: it is short, and stays in the instruction cache.
-    size_t ofChunk = sums.size() / chunks, ofHalf = ofChunk / halves;
-    rolled(chunks, ArrayRef(sums).take_front(ofChunk), [&](Value j, ValueRange present) {
-      rolled(halves, present.take_front(ofHalf), [&](Value half, ValueRange product) {
-        chunk(j, half, product);
-        return llvm::to_vector_of<Value>(present.drop_front(ofHalf));
+          status = emitSecondChunk(coefficients, from, product);
+        return llvm::to_vector(rest.drop_front(sums.size() / halves));
       });
-      return llvm::to_vector(ArrayRef(sums).drop_front(ofChunk));
+      return {};
     });
     fenceShared();
     syncWarp();

@@ -200,6 +200,11 @@ int32_t sim_cvt(float high, float low) {
 float sim_ex2(float x) { return exp2f(x); }
 float sim_lg2(float x) { return log2f(x); }
 float sim_rsqrt(float x) { return 1 / sqrtf(x); }
+// No numbers below the normal ones, neither taken nor given.
+float sim_rcp(float x) {
+  float y = 1 / (fabsf(x) < 0x1p-126f ? copysignf(0, x) : x);
+  return fabsf(y) < 0x1p-126f ? copysignf(0, y) : y;
+}
 
 static void start(void) {
   kernel(kernelArguments);

@@ -65,6 +65,8 @@ def host_text(text):
         (r"(%\w+) = nvvm\.convert\.f32x2\.to\.bf16x2 +(%\w+), (%\w+) .*", converted),
         (r'llvm\.call_intrinsic "llvm\.nvvm\.ex2\.approx\.ftz"', "llvm.call @sim_ex2"),
         (r'llvm\.call_intrinsic "llvm\.nvvm\.lg2\.approx\.ftz\.f"', "llvm.call @sim_lg2"),
+        (r'llvm\.call_intrinsic "llvm\.nvvm\.rcp\.approx\.ftz\.f"', "llvm.call @sim_rcp"),
+        (r'llvm\.inline_asm has_side_effects "//[^"]*", "" *: \(\) -> \(\)', ""),
         (r'llvm\.call_intrinsic "llvm\.nvvm\.rsqrt\.approx\.f"', "llvm.call @sim_rsqrt"),
         (r"nvvm\.kernel, nvvm\.maxntid = array<i32: \d+>", 'host'),
         (r"gpu\.module @kernels", "builtin.module"),
@@ -90,6 +92,7 @@ def host_text(text):
   llvm.func @sim_ex2(f32) -> f32
   llvm.func @sim_lg2(f32) -> f32
   llvm.func @sim_rsqrt(f32) -> f32
+  llvm.func @sim_rcp(f32) -> f32
 """
     for bytes in (4, 8, 16):
         declarations += f"  llvm.func @sim_async{bytes}(!llvm.ptr<3>, !llvm.ptr<1>, i32)\n  llvm.func @sim_async_all{bytes}(!llvm.ptr<3>, !llvm.ptr<1>)\n"

@@ -8,7 +8,8 @@
 // where a token asks for it, and then each token still takes its own form, so that no result depends on its neighbours.
 //
 // Backward of a half step, with G = dM * M (the gradient by log M), is G -= M' sum(G) over each line, in both forms and for every denominator
-// (not where the maximum took eps): nothing is divided, so that nothing overflows.
+// (not where the maximum took eps): nothing is divided, so that nothing overflows. The linear form carries H with G = M0 * H, whose update is the outer
+// product of the scale factors: H(a, b) -= r[a] c[b] sum(M0 * H).
 //
 //===----------------------------------------------------------------------===//
 
@@ -43,10 +44,10 @@ double BirkhoffAttr::getEpsValue() const {
   return used && getEps() ? getEps().getValueAsDouble() : 0;
 }
 std::pair<int64_t, int64_t> BirkhoffAttr::flops(int64_t n) const {
-  // An exponential counts 20 operations. Half step: a matrix-vector product and a division a line; its backward: M', a sum and an update.
+  // An exponential counts 20 operations. Half step: a matrix-vector product and a division a line; its backward: a sum, an outer product, and the first half again.
   int64_t start = n * n * 20, half = 2 * n * n + n;
   int64_t forward = start + 2 * getIterations() * half;
-  return {forward, forward + 2 * getIterations() * 5 * n * n};
+  return {forward, forward + getIterations() * (8 * n * n + 2 * n + half)};
 }
 
 namespace {
@@ -191,18 +192,35 @@ struct Sinkhorn : ScalarBuilder {
     return m;
   }
 
-  void halfStepBackward(bool second, ArrayRef<Value> r, ArrayRef<Value> c, ArrayRef<Value> bySum, MutableArrayRef<Value> g) {
+  /// What backward keeps of a state. Without a denominator's eps c says all: r follows from the c before it.
+  int64_t keptSize() const { return addEps || maxEps ? stateSize() : n; }
+  int64_t cOffset() const { return addEps || maxEps ? n : 0; } ///< c among what is kept
+  ArrayRef<Value> keptOf(ArrayRef<Value> state) const { return state.drop_front(n - cOffset()); }
+  /// The state after an iteration, from what was kept after and before it.
+  Values stateAfter(ArrayRef<Value> after, ArrayRef<Value> before) {
+    if (cOffset())
+      return Values(after);
+    Values state(n); // r is not read
+    llvm::append_range(state, before);
+    halfStep(false, state);
+    llvm::copy(after, state.begin() + n);
+    return state;
+  }
+
+  void halfStepBackward(bool second, ArrayRef<Value> r, ArrayRef<Value> c, ArrayRef<Value> bySum, MutableArrayRef<Value> h) {
+    ArrayRef<Value> own = second ? c : r, other = second ? r : c;
     for (int64_t line = 0; line < n; ++line) {
-      Values terms;
-      for (int64_t k = 0; k < n; ++k)
-        terms.push_back(g[at(second, line, k)]);
-      Value total = sum(terms);
-      if (maxEps)
-        total = mul(total, bySum[line]);
-      Value scaled = neg(mul(total, second ? c[line] : r[line]));
+      Value total;
       for (int64_t k = 0; k < n; ++k) {
         int64_t i = at(second, line, k);
-        g[i] = fma(mul(start[i], second ? r[k] : c[k]), scaled, g[i]);
+        total = total ? fma(start[i], h[i], total) : mul(start[i], h[i]);
+      }
+      if (maxEps)
+        total = mul(total, bySum[line]);
+      Value scaled = neg(mul(total, own[line]));
+      for (int64_t k = 0; k < n; ++k) {
+        Value &entry = h[at(second, line, k)];
+        entry = fma(other[k], scaled, entry);
       }
     }
   }
@@ -210,12 +228,12 @@ struct Sinkhorn : ScalarBuilder {
   Values linear(ValueRange dh) {
     if (dh.empty())
       return matrix(iterate([](Sinkhorn &, Value, ArrayRef<Value>) {}));
-    Value kept = memref::AllocaOp::create(b, loc, MemRefType::get({fullIterations() + 1, stateSize()}, type));
+    Value kept = memref::AllocaOp::create(b, loc, MemRefType::get({fullIterations() + 1, keptSize()}, type));
     Values columns;
-    for (int64_t i = 0; i < stateSize(); ++i)
+    for (int64_t i = 0; i < keptSize(); ++i)
       columns.push_back(index(i));
     Values last = iterate([&](Sinkhorn &body, Value row, ArrayRef<Value> state) {
-      for (auto [column, value] : llvm::zip(columns, state))
+      for (auto [column, value] : llvm::zip(columns, keptOf(state)))
         memref::StoreOp::create(body.b, body.loc, value, kept, ValueRange{row, column});
     });
     auto load = [&](ScalarBuilder &at, Value row) {
@@ -223,32 +241,37 @@ struct Sinkhorn : ScalarBuilder {
     };
     auto bySum = [&](ArrayRef<Value> state, bool second) { return maxEps ? state.slice((second ? 3 : 2) * n, n) : ArrayRef<Value>(); };
 
-    // Carried: the gradient, the states after and before the step. What is kept is asked for a step ahead, since its memory may be far.
-    Values carried;
-    for (auto [m, d] : llvm::zip(matrix(last), dh))
-      carried.push_back(mul(m, d));
+    // Carried: H, what was kept after and before the step. What is kept is asked for a step ahead, since its memory may be far.
+    Values carried(n * n);
+    for (int64_t a = 0; a < n; ++a)
+      for (int64_t k = 0; k < n; ++k)
+        carried[at(a, k)] = mul(mul(last[a], last[n + k]), dh[at(a, k)]);
     Value zero = index(0), one = index(1), two = index(2), top = index(fullIterations());
-    llvm::append_range(carried, last);
+    llvm::append_range(carried, keptOf(last));
     llvm::append_range(carried, load(*this, index(std::max<int64_t>(fullIterations() - 1, 0))));
     auto loop = scf::ForOp::create(b, loc, zero, top, one, carried, [&](OpBuilder &inner, Location l, Value step, ValueRange values) {
       Sinkhorn body = in(inner, l);
       Value row = arith::SubIOp::create(inner, l, top, step), ahead = arith::SubIOp::create(inner, l, arith::MaxSIOp::create(inner, l, row, two), two);
       auto further = load(body, ahead);
-      Values g(values.take_front(n * n)), after(values.slice(n * n, stateSize())), before(values.take_back(stateSize()));
-      ArrayRef<Value> now(after), then(before);
-      body.halfStepBackward(true, now.take_front(n), now.slice(n, n), bySum(now, true), g);
-      body.halfStepBackward(false, now.take_front(n), then.slice(n, n), bySum(now, false), g);
-      llvm::append_range(g, before);
-      llvm::append_range(g, further);
-      scf::YieldOp::create(inner, l, g);
+      Values h(values.take_front(n * n)), after(values.slice(n * n, keptSize())), before(values.take_back(keptSize()));
+      Values now = body.stateAfter(after, before);
+      ArrayRef<Value> state(now), other = ArrayRef(before).take_back(keptSize() - cOffset()).take_front(n);
+      body.halfStepBackward(true, state.take_front(n), state.slice(n, n), bySum(state, true), h);
+      body.halfStepBackward(false, state.take_front(n), other, bySum(state, false), h);
+      llvm::append_range(h, before);
+      llvm::append_range(h, further);
+      scf::YieldOp::create(inner, l, h);
     });
     ValueRange results = loop.getResults();
     Values first(results.take_front(n * n));
     if (softmax) {
-      Values state(results.slice(n * n, stateSize()));
+      Values state = initialState(); // of which nothing is used but what was not kept
+      llvm::copy(results.slice(n * n, keptSize()), state.begin() + (n - cOffset()));
       ArrayRef<Value> values(state);
       halfStepBackward(true, values.take_front(n), values.slice(n, n), bySum(values, true), first);
     }
+    for (auto [entry, m] : llvm::zip(first, start))
+      entry = mul(entry, m);
     return first;
   }
 
