@@ -150,7 +150,23 @@ void GangEmitter::publish(MutableArrayRef<Parts> all, Value place, Value parity)
   });
 }
 
-void GangEmitter::publishLate(Value tile) {
+static constexpr int64_t lateStep = warpSize * 16; ///< bytes of late sums that the warp has at a time
+
+SmallVector<SmallVector<Value>> GangEmitter::takeLate(Value tile) {
+  Value from = coefficientsAt(at(tile, GangPlan::early).stage);
+  SmallVector<SmallVector<Value>> taken;
+  int64_t size = plan.lateBytes();
+  for (int64_t first = 0; first < size; first += lateStep) {
+    // Lanes past the end take the last words, and send none.
+    Value four = load(VectorType::get({4}, b.getI32Type()), bytes(from, min(add(mul(laneOf, 16), first), i32(size - 16))), 16);
+    SmallVector<Value> &words = taken.emplace_back();
+    for (int64_t i = 0; i < 4; ++i)
+      words.push_back(lane(four, i));
+  }
+  return taken;
+}
+
+void GangEmitter::publishLate(Value tile, ArrayRef<SmallVector<Value>> taken) {
   // The place of these sums is free when its last round has been added up: see the plan.
   Value finished = bytes(shared, plan.finishedAt), behind = sub(sub(tile, i32(plan.lateLag)), rank);
   when(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, behind, i32(0)), [&] {
@@ -164,20 +180,16 @@ void GangEmitter::publishLate(Value tile) {
         [&](OpBuilder &, Location at, ValueRange) { scf::YieldOp::create(b, at); });
   });
   syncWarp();
-  int64_t size = GangPlan::tokens * plan.lateCount * 4;
-  Value from = coefficientsAt(at(tile, GangPlan::early).stage), parity = bitAnd(divide(tile, plan.lateTiles), 1);
+  int64_t size = plan.lateBytes();
+  Value parity = bitAnd(divide(tile, plan.lateTiles), 1);
   Value to = bytes(lateSums(), widen64(mul(add(mul(remainder(tile, plan.lateTiles), plan.blocks), rank), size)));
-  for (int64_t first = 0; first < size; first += warpSize * 16) {
-    Value at = add(mul(laneOf, 16), first);
+  for (auto [i, four] : llvm::enumerate(taken)) {
+    Value at = add(mul(laneOf, 16), i * lateStep);
     when(less(at, i32(size)), [&] {
-      Value four = load(VectorType::get({4}, b.getI32Type()), bytes(from, at), 16);
-      SmallVector<Value> words;
-      for (int64_t i = 0; i < 4; ++i)
-        words.push_back(withParity(lane(four, i), parity));
+      SmallVector<Value> words = llvm::map_to_vector(four, [&](Value word) { return withParity(word, parity); });
       storeWords(words, bytes(to, widen64(at)));
     });
   }
-  syncWarp();
 }
 
 } // namespace mlir::mhc::nvgpu

@@ -98,6 +98,7 @@ private:
   Factors loadFactors(Value from);
   ArrayRef<Value> weightsOf(int64_t j, int64_t product, const Factor &factor);
   SmallVector<Value> multiplyChunk(int64_t j, const Factors &left);
+  LogicalResult emitOps(ArrayRef<Operation *> ops);
   LogicalResult emitSecondChunk(Value coefficients, Value given, ValueRange product);
   Value chunkPlace(Value wide, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
@@ -125,8 +126,9 @@ private:
   void loadRows(GangPlan::RingOf ring, Value tile);
   void loadCoefficients(Value tile);
   void storeRows(Value tile);
-  /// The products' sums, which lie in the place of the stage's coefficients, into memory.
-  void publishLate(Value tile);
+  /// The products' sums, which lie in the place of the stage's coefficients: the lane's words of them; and into memory.
+  SmallVector<SmallVector<Value>> takeLate(Value tile);
+  void publishLate(Value tile, ArrayRef<SmallVector<Value>> taken);
 
   //===--- Narrow code (GangNarrow.cpp) --------------------------------------===//
 

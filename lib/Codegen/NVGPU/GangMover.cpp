@@ -64,17 +64,25 @@ void GangEmitter::emitMover() {
     wait(done(rows.stage), rows.parity);
     when(leader, [&] { storeRows(tile); });
     wait(empty(rows.stage), rows.parity);
+    // Late sums lie where the next coefficients go: they are taken into registers, and sent when all loads are under way.
+    SmallVector<SmallVector<Value>> late;
+    if (plan.late) {
+      late = takeLate(tile);
+      fenceShared(); // what the copy engine writes next has been read; without it ptxas reads when the words are sent, which is too late
+    }
+    syncWarp();
     when(leader, [&] {
       NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr());
-      ifMine(nextEarly, [&] { loadRows(GangPlan::early, nextEarly); });
+      ifMine(nextEarly, [&] {
+        loadRows(GangPlan::early, nextEarly);
+        loadCoefficients(nextEarly);
+      });
       if (others)
         ifMine(nextOther, [&] { loadOther(nextOther); });
     });
     syncWarp();
     if (plan.late)
-      publishLate(tile);
-    when(leader, [&] { ifMine(nextEarly, [&] { loadCoefficients(nextEarly); }); });
-    syncWarp();
+      publishLate(tile, late);
   });
   when(equal(laneOf, 0), [&] { NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, UnitAttr()); });
 }

@@ -240,7 +240,7 @@ void GangEmitter::finishTotals() {
 
 /// Memory of narrow code: that of the late code in shared memory, as the plan has found room.
 Value GangEmitter::allocate(MemRefType type) {
-  int64_t size = GangPlan::lateBytes(type);
+  int64_t size = GangPlan::lateBytesOf(type);
   if (size > lateMemory)
     return TileEmitter::allocate(type);
   Value start = bytes(bytes(shared, plan.lateMemoryAt + plan.lateMemoryBytes - lateMemory), mul(bitAnd(laneOf, 15), 4));

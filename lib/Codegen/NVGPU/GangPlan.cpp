@@ -404,7 +404,7 @@ private:
     plan.lateMemoryBytes = 0;
     if (plan.late)
       plan.late->walk([&](memref::AllocaOp op) {
-        int64_t bytes = GangPlan::lateBytes(op.getType());
+        int64_t bytes = GangPlan::lateBytesOf(op.getType());
         if (plan.lateMemoryAt + plan.lateMemoryBytes + bytes <= request.sharedBytes)
           plan.lateMemoryBytes += bytes;
       });
@@ -422,7 +422,7 @@ private:
       plan.ringAt[ring] = take(plan.stages[ring] * plan.stageStreams[ring] * GangPlan::streamBytes);
     plan.givenBytes = 2 * GangPlan::partBytes + llvm::alignTo(GangPlan::tokens * plan.resultCount * 4, 128);
     plan.givenAt = take(GangPlan::givenStages * plan.givenBytes);
-    plan.coefficientBytes = std::max(plan.coefficientBytes, GangPlan::tokens * plan.lateCount * 4);
+    plan.coefficientBytes = std::max(plan.coefficientBytes, plan.lateBytes());
     plan.coefficientsAt = take(plan.stages[GangPlan::early] * plan.coefficientBytes);
     plan.fetchedAt = take(GangPlan::exchangeWarps * plan.fetchedBytes);
     plan.totalsAt = take(GangPlan::exchangeWarps * plan.totals * GangPlan::tokens * 4);
@@ -439,7 +439,7 @@ private:
     plan.lateLag = plan.blocks + 2;
     plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
-    plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * GangPlan::tokens * plan.lateCount * 4;
+    plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * plan.lateBytes();
     return at <= request.sharedBytes;
   }
 

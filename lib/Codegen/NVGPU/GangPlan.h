@@ -38,7 +38,7 @@ struct GangPlan {
   static constexpr int64_t firstWarps = 4, secondWarps = 4, productWarps = 4, exchangeWarps = 2, serviceWarps = 4, threads = 512;
   /// Registers of a thread at the start, and by role: their sum over the warps is the same.
   static constexpr int64_t registers = 128;
-  int64_t firstRegisters = 80, secondRegisters = 208, productRegisters = 144, serviceRegisters = 80;
+  int64_t firstRegisters = 80, secondRegisters = 200, productRegisters = 144, serviceRegisters = 88;
   /// Tiles whose sums may be under way, at least twice the kept stages; slots of what the narrow code gives.
   static constexpr int64_t exchanges = 16, givenStages = 3;
 
@@ -88,8 +88,10 @@ struct GangPlan {
 
   /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
   static constexpr int64_t partBytes = tokens * 64;
+  /// Bytes of a block's late sums of a tile.
+  int64_t lateBytes() const { return tokens * lateCount * 4; }
   /// Bytes of what late narrow code keeps, of the tokens of a tile: [element][token].
-  static int64_t lateBytes(MemRefType type) { return type.getNumElements() * tokens * 4; }
+  static int64_t lateBytesOf(MemRefType type) { return type.getNumElements() * tokens * 4; }
 
   /// All that was chosen, as the kernel's schedule: a request for it gives the same plan again.
   ScheduleAttr schedule(MLIRContext *context) const;

@@ -54,6 +54,15 @@ void GangEmitter::takeToken(Value coefficients, Value given) {
   }
 }
 
+/// All that is loaded is asked for before anything is computed: shared memory is 30 cycles away.
+LogicalResult GangEmitter::emitOps(ArrayRef<Operation *> ops) {
+  for (bool loads : {true, false})
+    for (Operation *op : ops)
+      if (isa<RowLoadOp>(op) == loads && failed(emitWide(op)))
+        return failure();
+  return success();
+}
+
 LogicalResult GangEmitter::emitFirst() {
   LogicalResult status = success();
   tiles([&](Value tile) {
@@ -73,9 +82,8 @@ LogicalResult GangEmitter::emitFirst() {
         rolled(GangPlan::boxes, {}, [&](Value which, ValueRange) -> SmallVector<Value> {
           boxOf = which;
           beginChunk(chunkChannels);
-          for (Operation *op : plan.firstOps)
-            if (succeeded(status))
-              status = emitWide(op);
+          if (succeeded(status))
+            status = emitOps(plan.firstOps);
           for (Value value : plan.keptFirst)
             if (succeeded(status))
               storeHome(value);
@@ -192,7 +200,7 @@ SmallVector<Value> GangEmitter::multiplyChunk(int64_t j, const Factors &left) {
   return sums;
 }
 
-/// Elementwise code of the thread's chunk of a token. All that it loads is asked for before anything is computed: shared memory is 30 cycles away.
+/// Elementwise code of the thread's chunk of a token.
 LogicalResult GangEmitter::emitSecondChunk(Value coefficients, Value given, ValueRange product) {
   takeToken(coefficients, given);
   if (plan.projectT) {
@@ -208,10 +216,8 @@ LogicalResult GangEmitter::emitSecondChunk(Value coefficients, Value given, Valu
     bindStored(value, words);
   }
   Operation *before = &*std::prev(b.getInsertionPoint());
-  for (bool loads : {true, false})
-    for (Operation *op : plan.secondOps)
-      if (isa<RowLoadOp>(op) == loads && failed(emitWide(op)))
-        return failure();
+  if (failed(emitOps(plan.secondOps)))
+    return failure();
   contract(b, before);
   for (RowStoreOp op : plan.rowStores)
     storeHome(op.getValue());
