@@ -50,7 +50,7 @@ public:
   int64_t partials(const Kernel &kernel, int64_t rows) const override;
   void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
               const std::vector<int64_t> &ints) override;
-  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) override;
+  void sumPartials(const std::vector<PartialSum> &sums) override;
   void gemm(const GemmArgs &args) override;
   void attention(const AttentionArgs &args) override;
   void attentionBackward(const AttentionArgs &args) override;
