@@ -176,7 +176,7 @@ TEST(Cuda, PartsOfAMarkedRegion) {
   EXPECT_EQ(marks, 3u);
   run(2 * boundary, std::vector<uint64_t>(5, boundary)); // more than was said
   EXPECT_EQ(marks, 4u);
-  run(2 * limit + 1, {2 * limit, 1, 77}); // one that is larger than the limit
+  run(2 * limit + 512, {2 * limit, 1, 77}); // one that is larger than the limit
   EXPECT_EQ(marks, 3u);
   run(256 + 512, {1, 257});
   EXPECT_EQ(marks, 1u);
