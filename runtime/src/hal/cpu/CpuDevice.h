@@ -32,7 +32,7 @@ private:
 /// Refuses if this processor lacks what `requirements` name.
 void checkCpuFeatures(const std::vector<std::string> &requirements);
 
-class CpuDevice final : public Device {
+class CpuDevice : public Device {
 public:
   /// `object` is host/kernels.so, or empty for a plan without kernels.
   CpuDevice(const TargetPlan &plan, std::string_view object, int threads);
