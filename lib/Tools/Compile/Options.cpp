@@ -67,7 +67,8 @@ struct CommandLine {
   cl::list<std::string> schedule{"schedule", cl::desc("Schedules of kernels that hold whatever the cost model likes (JSON, docs/design/schedules.md); given once"), cl::value_desc("file"),
                                  cl::cat(category)};
   cl::opt<std::string> writeSchedule{"write-schedule", cl::desc("Write the schedules of all kernels as a file for --schedule"), cl::value_desc("file"), cl::cat(category)};
-  cl::opt<int64_t> candidates{"tune-candidates", cl::init(1), cl::desc("Schedules of each kernel that the package holds, for mhc-run tune: the planner's own and the N - 1 others that the cost model likes best (1)"),
+  cl::opt<int64_t> candidates{"tune-candidates", cl::init(1), cl::desc("Schedules of each kernel that the package holds, for mhc-run tune: the planner's own and the N - 1 others that the "
+                                       "cost model likes best (1)"),
                               cl::value_desc("N"), cl::cat(category)};
   cl::opt<std::string> rowBlock{
       "row-block", cl::init("4096"),
