@@ -46,6 +46,8 @@ public:
       json["floor"] = {{cast<StringAttr>(entry.getSymbols()[0]).str(), floor.getInt()}};
     json["buffers"] = std::move(buffers);
     json["commands"] = writeBlock(entry.getBlock());
+    if (!again.empty())
+      json["again"] = again;
     return json;
   }
 
@@ -97,6 +99,9 @@ private:
   }
 
   Json writeCommand(Operation &op) {
+    if (op.hasAttr("mhc.again"))
+      again.push_back(nextIndex);
+    ++nextIndex; // in preorder, as live ranges count
     Json json = {{"op", op.getName().stripDialect().str()}};
     if (auto at = op.getAttrOfType<StringAttr>("at"))
       json["at"] = at.str();
@@ -249,6 +254,8 @@ private:
   }
 
   DenseMap<Value, int64_t> ids;
+  std::vector<int64_t> again;
+  int64_t nextIndex = 0;
 };
 } // namespace
 

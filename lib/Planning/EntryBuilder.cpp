@@ -62,10 +62,35 @@ LogicalResult EntryBuilder::emitFunction(func::FuncOp function, Results results)
       op.erase();
   if (failed(assignDestinations()))
     return failure();
-  for (Operation &op : func.getBody().front())
+  llvm::DenseSet<Operation *> again = computedAgain();
+  for (Operation &op : func.getBody().front()) {
+    Block *block = builder.getInsertionBlock();
+    Operation *before = block->empty() ? nullptr : &block->back();
     if (failed(emit(op)))
       return failure();
+    if (again.contains(&op))
+      for (Operation *command = &block->back(); command != before; command = command->getPrevNode())
+        if (isa<plan::CommandInterface>(command))
+          command->setAttr("mhc.again", builder.getUnitAttr());
+  }
   return success();
+}
+
+/// Of a function that takes gradients: the ops that none of them goes into. They compute what forward has computed.
+llvm::DenseSet<Operation *> EntryBuilder::computedAgain() {
+  llvm::DenseSet<Operation *> again;
+  llvm::DenseSet<Value> gradients;
+  for (BlockArgument argument : func.getArguments())
+    if (func.getArgAttr(argument.getArgNumber(), "mhc.cotangent"))
+      gradients.insert(argument);
+  if (gradients.empty())
+    return again;
+  for (Operation &op : func.getBody().front().without_terminator())
+    if (llvm::any_of(op.getOperands(), [&](Value v) { return gradients.contains(v); }))
+      gradients.insert_range(op.getResults());
+    else
+      again.insert(&op);
+  return again;
 }
 
 /// The number of elements, or nothing if it leaves 64 bits.

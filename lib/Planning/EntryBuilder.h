@@ -47,6 +47,7 @@ private:
     bool accumulate = false;        ///< with `result`: add to what is there
   };
 
+  llvm::DenseSet<Operation *> computedAgain();
   LogicalResult checkTypes();
 
   // What each value is written to (Destinations.cpp).

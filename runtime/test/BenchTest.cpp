@@ -166,6 +166,31 @@ TEST(Bench, MeasuresEachKernel) {
   EXPECT_GT(result.copyRate, 1e8);
 }
 
+/// What backward computes again is told apart from what the floor is of.
+TEST(Bench, TellsWhatIsComputedAgain) {
+  Json plan = twoLaunches();
+  Json &entry = plan["targets"]["cpu"]["entries"]["forward"];
+  entry["floor"] = {{"T", 16}};
+  EXPECT_EQ(benchOf(openPackage(makePackage(exampleManifest(), plan)), "forward", {{"T", 5000}}).againSeconds, 0);
+  entry["again"] = {0, 2};
+  Package package = openPackage(makePackage(exampleManifest(), plan));
+  EXPECT_EQ(package.targets().at("cpu").entries.at("forward").again, (std::set<int64_t>{0, 2}));
+  BenchResult result = benchOf(package, "forward", {{"T", 5000}});
+  EXPECT_EQ(result.kernels[0].again, 1); // of two launches
+  EXPECT_EQ(result.kernels[1].again, 1);
+  EXPECT_EQ(result.kernels[2].again, 0);
+  EXPECT_EQ(result.commands[0].again, 1);
+  EXPECT_EQ(result.commands[1].again, 0);
+  // Medians of sums over three runs: between the least and the most that one command has.
+  EXPECT_GT(result.againSeconds, 0);
+  EXPECT_GT(result.ownSeconds, 0);
+  EXPECT_EQ(result.prepareSeconds, 0);
+  for (Json wrong : {Json({0, 4}), Json({-1}), Json({1, 1}), Json({"one"}), Json(3)}) {
+    entry["again"] = wrong;
+    EXPECT_ERROR(openPackage(makePackage(exampleManifest(), plan)), "again");
+  }
+}
+
 TEST(Bench, RunsATrainingStep) {
   BenchResult result = benchOf(openPackage(makePackage(toyManifest(), toyPlan())), "train_step", {{"B", 2}, {"S", 5}});
   ASSERT_EQ(result.commands.size(), 6u); // the loop's body counts once
@@ -213,6 +238,20 @@ TEST(Bench, Program) {
   EXPECT_EQ(json["commands"][1]["at"], "two");
   EXPECT_GT(json["copy_rate"], 0);
   EXPECT_NEAR(json["ratio"].get<double>() * json["copy_seconds"].get<double>(), json["seconds"].get<double>(), 1e-9);
+
+  EXPECT_EQ(json["again_seconds"], 0);
+  EXPECT_NEAR(json["own_seconds"].get<double>() / json["seconds"].get<double>(), 1, 0.9);
+  EXPECT_TRUE(json["own_floor_ratio"].is_null());
+  Json backward = twoLaunches();
+  backward["targets"]["cpu"]["entries"]["forward"].update({{"floor", {{"T", 16}}}, {"again", {0, 2}}});
+  std::string again = folder.write("a.mhcpkg", makePackage(exampleManifest(), backward));
+  output = run(again + " forward --shape=T=300 --threads=1 --repeat=2");
+  for (const char *word : {"one and 1 more (1 of them again)", "us in 2 commands that compute again", "times as long as the floor"})
+    EXPECT_NE(output.text.find(word), std::string::npos) << word << " in " << output.text;
+  json = Json::parse(run(again + " forward --shape=T=300 --threads=1 --repeat=2 --json").text);
+  EXPECT_GT(json["again_seconds"], 0);
+  EXPECT_NEAR(json["own_floor_ratio"].get<double>(), json["own_seconds"].get<double>() / json["floor_seconds"].get<double>(), 1e-9);
+  EXPECT_EQ(json["commands"][0]["again"], 1);
 
   std::string latin = folder.write("b\xe4r.mhcpkg", readText(path)); // no UTF-8, as JSON must be
   output = run(latin + " forward --shape=T=3 --json --threads=1 --repeat=1");

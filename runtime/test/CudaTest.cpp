@@ -1,6 +1,7 @@
 #include "Support.h"
 #include "base/Hash.h"
 #include "hal/cuda/CudnnAttention.h"
+#include "hal/cuda/MarkedRegion.h"
 #include "plan/Call.h"
 
 #include <cmath>
@@ -69,6 +70,122 @@ TEST(Cuda, RunsKernelsAndReductions) {
     EXPECT_EQ(std::memcmp(s, second.at("s").data.data(), 16), 0);
   }
   unsetenv("MHC_POISON");
+}
+
+/// The bits of additions in order, which are the CPU's. With MHC_TEST_PACKAGE=FILE by the kernel of that package instead of the tests' own: what mhc-compile emits.
+TEST(Cuda, SumsPartialsInOrder) {
+  if (!haveGpu())
+    GTEST_SKIP() << describeCuda();
+  const char *given = std::getenv("MHC_TEST_PACKAGE");
+  Package package = given ? Package::open(given) : openPackage(cudaPackage("sm_80"));
+  std::string target;
+  auto device = openDevice("cuda", package, 1, target);
+  std::mt19937 random(21);
+  struct Shape {
+    int64_t size, count;
+    bool accumulate;
+  };
+  // Of a boundary; odd sizes and more than a launch takes; what has no elements or no partials.
+  std::vector<std::vector<Shape>> lists = {{{3, 13, false}, {24, 13, false}, {122880, 13, false}}, {{688129, 2, true}},
+                                           {{1, 1, true}, {257, 128, false}, {256, 7, true}, {1000, 8, false}, {1, 9, true}, {77777, 1, false}, {255, 16, true}, {2, 17, false}, {513, 100, true}},
+                                           {{0, 5, false}, {300, 0, false}, {300, 0, true}, {40, 3, true}}, {{0, 0, false}}};
+  for (const std::vector<Shape> &list : lists) {
+    std::vector<std::vector<float>> partials, outs;
+    std::vector<DeviceMemory> memory;
+    std::vector<PartialSum> sums;
+    for (const Shape &shape : list) {
+      partials.push_back(randomFloats(random, shape.size * shape.count));
+      outs.push_back(shape.accumulate ? randomFloats(random, shape.size) : std::vector<float>(shape.size, std::nanf("")));
+    }
+    for (size_t i = 0; i < list.size(); ++i) {
+      for (const std::vector<float> *values : {&partials[i], &outs[i]}) {
+        memory.emplace_back(*device, values->size() * sizeof(float));
+        device->copyIn(memory.back().data(), values->data(), values->size() * sizeof(float));
+      }
+      sums.push_back({memory[2 * i].data(), memory[2 * i + 1].data(), DType::F32, list[i].size, list[i].count, list[i].accumulate});
+      for (int64_t j = 0; j < list[i].size; ++j) {
+        float sum = list[i].accumulate ? outs[i][j] : 0;
+        for (int64_t p = 0; p < list[i].count; ++p)
+          sum += partials[i][p * list[i].size + j];
+        outs[i][j] = sum;
+      }
+    }
+    device->sumPartials(sums);
+    for (size_t i = 0; i < list.size(); ++i) {
+      std::vector<float> got(list[i].size);
+      device->copyOut(got.data(), memory[2 * i + 1].data(), got.size() * sizeof(float));
+      EXPECT_EQ(std::memcmp(got.data(), outs[i].data(), got.size() * sizeof(float)), 0) << "sum " << i << ": " << list[i].size << " elements, " << list[i].count << " partials";
+    }
+  }
+}
+
+/// Nothing of a list depends on another one of it, and all stay in order.
+TEST(Cuda, SumsThatRunAtOnce) {
+  std::vector<float> a(64), b(64), c(64);
+  auto sum = [](const std::vector<float> &from, int64_t at, int64_t count, std::vector<float> &to, int64_t out, int64_t size) {
+    return PartialSum{from.data() + at, to.data() + out, DType::F32, size, count, true};
+  };
+  auto sizes = [](const std::vector<PartialSum> &sums, size_t most) {
+    std::vector<size_t> result;
+    for (const auto &list : sumsAtOnce(sums, most))
+      result.push_back(list.size());
+    return result;
+  };
+  using Sizes = std::vector<size_t>;
+  EXPECT_EQ(sizes({}, 8), Sizes{});
+  EXPECT_EQ(sizes({sum(a, 0, 2, b, 0, 8), sum(a, 16, 2, b, 8, 8), sum(a, 0, 2, b, 16, 8)}, 8), Sizes{3}); // what is read twice is no matter
+  EXPECT_EQ(sizes({sum(a, 0, 2, b, 0, 8), sum(a, 16, 2, b, 8, 8), sum(a, 0, 2, b, 16, 8)}, 2), (Sizes{2, 1}));
+  EXPECT_EQ(sizes({sum(a, 0, 2, b, 0, 8), sum(a, 16, 2, b, 7, 8)}, 8), (Sizes{1, 1})); // both into b[7]
+  EXPECT_EQ(sizes({sum(a, 0, 2, b, 0, 8), sum(c, 0, 2, c, 32, 8), sum(b, 0, 2, c, 0, 8)}, 8), (Sizes{2, 1}));
+  EXPECT_EQ(sizes({sum(b, 0, 2, c, 0, 8), sum(a, 0, 2, b, 15, 8)}, 8), (Sizes{1, 1})); // the last element of the second partial
+  EXPECT_EQ(sizes({sum(b, 0, 2, c, 0, 8), sum(a, 0, 2, b, 16, 8)}, 8), Sizes{2});
+}
+
+/// Every part was marked since it was last taken, whether so many were expected or not.
+TEST(Cuda, PartsOfAMarkedRegion) {
+  constexpr uint64_t limit = MarkedRegion::limit;
+  MarkedRegion region;
+  std::vector<bool> marked(3 * limit / 256); // by 256 bytes
+  uint64_t marks = 0, markedBytes = 0;
+  auto mark = [&](uint64_t bytes) {
+    marks += bytes > 0;
+    markedBytes += bytes;
+    ASSERT_EQ(bytes % 256, 0u);
+    std::fill(marked.begin(), marked.begin() + bytes / 256, true);
+  };
+  auto take = [&](uint64_t bytes) {
+    MarkedRegion::Part part = region.take(bytes);
+    mark(part.mark);
+    ASSERT_EQ(part.offset % 256, 0u);
+    for (uint64_t i = part.offset / 256; i < (part.offset + bytes + 255) / 256; ++i) {
+      ASSERT_TRUE(marked.at(i)) << i;
+      marked[i] = false;
+    }
+  };
+  auto run = [&](uint64_t expected, const std::vector<uint64_t> &parts) {
+    marks = markedBytes = 0;
+    std::fill(marked.begin(), marked.end(), false); // another run, or a replay, used all of it
+    mark(region.expect(expected));
+    for (uint64_t bytes : parts)
+      take(bytes);
+  };
+  const uint64_t boundary = 3500 << 10, wide = 10u << 20;
+  run(8 * boundary, std::vector<uint64_t>(8, boundary));
+  EXPECT_EQ(marks, 1u);
+  EXPECT_EQ(markedBytes, 8 * boundary);
+  run(60 * wide, std::vector<uint64_t>(60, wide)); // 6 at a time
+  EXPECT_EQ(marks, 10u);
+  EXPECT_LE(markedBytes, 10 * limit);
+  run(0, {1000, 1, 256}); // nobody said anything
+  EXPECT_EQ(marks, 3u);
+  run(2 * boundary, std::vector<uint64_t>(5, boundary)); // more than was said
+  EXPECT_EQ(marks, 4u);
+  run(2 * limit + 512, {2 * limit, 1, 77}); // one that is larger than the limit
+  EXPECT_EQ(marks, 3u);
+  run(256 + 512, {1, 257});
+  EXPECT_EQ(marks, 1u);
+  take(1); // a launch outside of a run
+  EXPECT_EQ(marks, 2u);
 }
 
 TEST(Cuda, LibraryKernelsAreRead) {

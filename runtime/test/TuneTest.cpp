@@ -3,6 +3,8 @@
 #include "plan/Binding.h"
 #include "plan/Executor.h"
 
+#include <cstdio>
+
 using namespace mhcrt;
 using namespace mhcrt::test;
 
@@ -118,6 +120,50 @@ TEST(Tune, PackagesThatLie) {
   expect(problemOf([](Json &target) { target["kernels"][1]["structure"] = 7; }), "structure");
   expect(problemOf([](Json &target) { target["entries"]["forward"]["floor"] = "much"; }), "floor");
   expect(problemOf([](Json &target) { target["entries"]["forward"]["floor"] = {{"Q", 1}}; }), "Q");
+}
+
+TEST(Tune, RunsInAll) {
+  EXPECT_EQ(tunedRuns(1), 3);
+  EXPECT_EQ(tunedRuns(3), 3);
+  EXPECT_EQ(tunedRuns(11), 9);
+  EXPECT_EQ(tunedRuns(30), 30);
+}
+
+/// Schedules are what tune is about: packages without them, which run, are refused by name.
+TEST(Tune, KernelsWithoutSchedules) {
+  for (int kernel : {0, 2}) {
+    Json plan = threeSchedules();
+    plan["targets"]["cpu"]["kernels"][kernel].erase("schedule");
+    Package package = openPackage(makePackage(exampleManifest(), plan));
+    std::string target;
+    auto device = openDevice("cpu", package, 2, target);
+    std::string expected = kernel ? "kernel 'k__2' has no 'schedule'" : "kernel 'k' has no 'schedule'";
+    EXPECT_ERROR(tune(package, *device, 100), expected);
+  }
+}
+
+/// A file that cannot be written is found out before anything runs, and one that can is not there yet.
+TEST(Tune, Program) {
+  Folder folder;
+  std::string path = folder.write("p.mhcpkg", makePackage(exampleManifest(), threeSchedules()));
+  auto run = [&](const std::string &arguments) {
+    std::string text, command = std::string(MHC_RUN) + " tune " + path + " --shape=T=300 --threads=1 --repeat=4 " + arguments + " 2>&1";
+    FILE *pipe = popen(command.c_str(), "r");
+    char buffer[4096];
+    while (size_t count = fread(buffer, 1, sizeof buffer, pipe))
+      text.append(buffer, count);
+    return std::pair(WEXITSTATUS(pclose(pipe)), text);
+  };
+  auto [status, text] = run("--save=" + folder.file("s.json"));
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_NE(text.find("3 runs of each schedule in all"), std::string::npos) << text;
+  EXPECT_EQ(Json::parse(readText(folder.file("s.json")))[0]["kernel"], "k");
+  for (const std::string &wrong : {folder.path, folder.file("nowhere/s.json"), path}) {
+    auto [status, text] = run("--save=" + wrong);
+    EXPECT_NE(status, 0);
+    EXPECT_EQ(text.find("runs of each schedule"), std::string::npos) << text;
+    EXPECT_NE(text.find(wrong), std::string::npos) << text;
+  }
 }
 
 /// What must be moved at least is the package's to say.

@@ -19,6 +19,7 @@ Json itemJson(const BenchItem &item, double copyRate) {
           {"at", item.at},
           {"index", item.index},
           {"launches", item.launches},
+          {"again", item.again},
           {"seconds", item.seconds},
           {"read", item.bytes.read},
           {"written", item.bytes.written},
@@ -38,6 +39,10 @@ Json resultJson(const BenchResult &result) {
   json["floor"] = result.floorBytes > 0 ? Json(result.floorBytes) : Json();
   json["floor_seconds"] = result.floorBytes > 0 ? Json(floor / result.copyRate) : Json();
   json["floor_ratio"] = ratioTo(floor, result.seconds, result.copyRate);
+  json["prepare_seconds"] = result.prepareSeconds;
+  json["again_seconds"] = result.againSeconds;
+  json["own_seconds"] = result.ownSeconds;
+  json["own_floor_ratio"] = ratioTo(floor, result.ownSeconds, result.copyRate);
   for (const char *key : {"kernels", "commands"}) {
     Json &list = json[key] = Json::array();
     for (const BenchItem &item : *key == 'k' ? result.kernels : result.commands)
@@ -74,9 +79,14 @@ void printTable(const BenchResult &result) {
   const int column = static_cast<int>(width);
   std::printf("%-*s %8s %12s %7s %11s %11s %8s %8s  %s\n", column, "kernel", "launches", "us", "share", "read MB",
               "written MB", "GB/s", "x floor", "place");
-  for (const BenchItem &item : kernels)
-    printItem(item, sum, result.copyRate, column,
-              item.launches > 1 && !item.at.empty() ? concat(item.at, " and ", item.launches - 1, " more") : item.at);
+  int64_t again = 0;
+  for (const BenchItem &item : kernels) {
+    std::string place = item.launches > 1 && !item.at.empty() ? concat(item.at, " and ", item.launches - 1, " more") : item.at;
+    if (item.again)
+      place += item.again == item.launches ? std::string(" (again)") : concat(" (", item.again, " of them again)");
+    printItem(item, sum, result.copyRate, column, place);
+    again += item.again;
+  }
   BenchItem total;
   total.name = "total";
   total.launches = static_cast<int64_t>(result.commands.size());
@@ -94,7 +104,12 @@ void printTable(const BenchResult &result) {
     const double floor = static_cast<double>(result.floorBytes);
     std::printf("floor of the entry %.3f MB: %.1f us at that rate, the entry %.2f times as long\n", floor * 1e-6, floor / result.copyRate * 1e6,
                 result.seconds * result.copyRate / floor);
+    if (again) // the floor does not count it
+      std::printf("one by one: %.1f us in %lld commands that compute again what forward has computed, %.1f us in the others, %.2f times as long as the floor\n",
+                  result.againSeconds * 1e6, static_cast<long long>(again), result.ownSeconds * 1e6, result.ownSeconds * result.copyRate / floor);
   }
+  if (result.prepareSeconds > 0)
+    std::printf("marking the exchanges of all launches, once a run: %.1f us of the total\n", result.prepareSeconds * 1e6);
   if (result.multiplyAddRate > 0)
     std::printf("multiply-add rate %.1f Gflop/s (fp32)\n", result.multiplyAddRate * 1e-9);
 }

@@ -50,8 +50,10 @@ int tuneCommand(const std::vector<std::string> &arguments) {
   const std::string path = options.positional()[0];
   const int threads = chooseThreads(options.threads());
   const std::optional<std::string> save = options.value("save");
-  if (save)
+  if (save) {
     refuseOverwriting("--save", *save, "PACKAGE", path);
+    OutputFile probe(*save); // fails now rather than after minutes
+  }
   BenchOptions bench;
   bench.repeat = options.integer("repeat", 1).value_or(bench.repeat);
   bench.warmup = options.integer("warmup", 0).value_or(bench.warmup);
@@ -89,8 +91,8 @@ int tuneCommand(const std::vector<std::string> &arguments) {
   std::string names;
   for (const BenchOptions &entry : entries)
     names += concat(names.empty() ? "" : ", ", entry.entry);
-  std::printf("%s, %s (%s), %s\nthe least of three medians, %lld runs in all; %lld before each\n\n", package.source().c_str(), names.c_str(), symbolsText(entries[0].symbols).c_str(),
-              device->description().c_str(), static_cast<long long>(bench.repeat), static_cast<long long>(bench.warmup));
+  std::printf("%s, %s (%s), %s\nthe least of three medians, %lld runs of each schedule in all; %lld before each median\n\n", package.source().c_str(), names.c_str(), symbolsText(entries[0].symbols).c_str(),
+              device->description().c_str(), static_cast<long long>(tunedRuns(bench.repeat)), static_cast<long long>(bench.warmup));
   printTable(plan, kernels);
   if (!save)
     return 0;

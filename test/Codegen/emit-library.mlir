@@ -6,6 +6,13 @@
 // CHECK: llvm.mlir.global external @mhc_shared() {addr_space = 3 : i32, alignment = 16 : i64} : !llvm.array<0 x i8>
 // CHECK: llvm.func @mhc_sum_partials_f32({{.*}} attributes {mhc.launch = {shared = 0 : i64, threads = 256 : i64, tile = 256 : i64}, nvvm.kernel, nvvm.maxntid = array<i32: 256>}
 // CHECK-NOT: atomicrmw
+// Eight sums at once: pointers to partials and results, sizes, numbers of partials, flags. Of eight partials none waits for another one.
+// CHECK: llvm.func @mhc_sum_all_partials_f32({{(%[a-z0-9]+: !llvm.ptr<1>, ){16}(%[a-z0-9]+: i64, ){23}%[a-z0-9]+: i64}}) attributes {mhc.launch = {shared = 0 : i64, threads = 256 : i64, tile = 256 : i64}
+// CHECK: scf.for
+// CHECK-COUNT-8: llvm.load
+// CHECK-COUNT-8: arith.addf
+// CHECK-NEXT: scf.yield
+// CHECK-NOT: atomicrmw
 // CHECK: llvm.func @mhc_split_tokens(%{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: i64, %{{.*}}: i64, %{{.*}}: i64, %{{.*}}: i64) attributes {mhc.launch = {shared = 0 : i64, threads = 256 : i64, tile = 256 : i64}
 // CHECK: llvm.atomicrmw min
 // CHECK-NOT: atomicrmw

@@ -148,6 +148,8 @@ def run(checks):
             checks.say(result["floor"] == units * channels * tokens * 2, f"floor of C {channels} {entry}: {units} units, as the package says")
             kernels = ", ".join(f"{k['name']} {k['seconds'] / k['launches'] * 1e6:.0f} ({k['seconds'] * rate / (k['read'] + k['written']):.2f})" for k in result["kernels"])
             print(f"     {channels:>6} x {tokens:>5} {entry:>9} {result['seconds'] * 1e6:>9.1f} {result['seconds'] / floor:>8.2f}   {kernels}", flush=True)
+            if result["again_seconds"]:
+                print(f"     {'':>14} {'its own':>9} {result['own_seconds'] * 1e6:>9.1f} {result['own_seconds'] / floor:>8.2f}   the others compute again what forward has computed, {result['again_seconds'] * 1e6:.1f} us", flush=True)
 
 
 def tune(checks):

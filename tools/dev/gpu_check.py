@@ -238,6 +238,11 @@ class Checks:
             return self.say(False, f"runtime tests do not build: {build.stderr[-1500:]}")
         result = subprocess.run([str(program), "--gtest_filter=Cuda*", "--gtest_brief=1"], capture_output=True, text=True, env={**os.environ, "MHC_TEST_EXPERTS": str(self.out / "experts")})
         self.say(result.returncode == 0, f"runtime tests: {(result.stdout + result.stderr).strip()[-1500:]}")
+        # The sums of partials once more, by the kernel that packages have.
+        package = self.out / "boundary-1280.mhcpkg"
+        if package.exists():
+            result = subprocess.run([str(program), "--gtest_filter=Cuda.SumsPartialsInOrder"], capture_output=True, text=True, env={**os.environ, "MHC_TEST_PACKAGE": str(package)})
+            self.say(result.returncode == 0 and "SKIPPED" not in result.stdout, f"sums of partials by the kernel of {package.name}{'' if result.returncode == 0 else ': ' + result.stdout[-1500:]}")
 
     def gradients(self):
         for name, (description, shapes) in gradient_models().items():

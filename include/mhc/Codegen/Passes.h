@@ -18,7 +18,7 @@ namespace mlir::mhc {
 /// Replaces all kernels (scheduled, family cpu) by functions of the package's CPU ABI, and adds mhc_sum_partials_f32 and _f64.
 LogicalResult emitCpuKernels(ModuleOp module);
 
-/// Emits all kernels of a module (scheduled, families simple and group) into a gpu.module, as kernels of the package's GPU ABI, and adds mhc_sum_partials_f32.
+/// Emits all kernels of a module (scheduled, families simple and group) into a gpu.module, as kernels of the package's GPU ABI, and adds mhc_sum_partials_f32 and mhc_sum_all_partials_f32.
 /// The module's own kernels stay.
 LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target);
 

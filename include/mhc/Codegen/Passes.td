@@ -90,7 +90,7 @@ def EmitSimplePass : Pass<"mhc-emit-simple", "::mlir::ModuleOp"> {
   let description = [{
     Each scheduled `mhc.kernel` becomes an `llvm.func` with `nvvm.kernel` of the package's GPU ABI in `gpu.module @kernels`. A block owns tiles of tokens;
     in wide code a warp takes a token, its lanes the channels; in narrow code a thread takes a token. `math` ops are left for `mhc-expand-math`.
-    Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` is added, and what `library` names of the kernels behind library commands.
+    Its attribute `mhc.launch` says how a kernel is launched. `mhc_sum_partials_f32` and `mhc_sum_all_partials_f32` are added, and what `library` names of the kernels behind library commands.
 
     ```mlir
     mhc.kernel @copy attributes {compute = f32, ints = [], schedule = #mhc.schedule<"simple", threads = 256, tile = 8>, segments = array<i64: 1, 1, 0>} {

@@ -43,7 +43,7 @@ struct ScheduleContext {
 /// asked for cannot be. `whyNot`: why a kernel that might have been of family group is not (untouched where it is).
 std::optional<ScheduleAttr> chooseSchedule(KernelOp kernel, const ScheduleContext &context, ScheduleAttr asked, ScheduleRefusal &refusal, std::string *whyNot = nullptr);
 
-/// The `most` schedules of a kernel that the cost model likes best, chooseSchedule's own first.
+/// At most `most` schedules of a kernel: chooseSchedule's own first, whatever the cost model says of it, then the others that the cost model likes best.
 SmallVector<ScheduleAttr> listSchedules(KernelOp kernel, const ScheduleContext &context, ScheduleAttr asked, size_t most);
 
 /// What a kernel does for each token, and for its parameters once.

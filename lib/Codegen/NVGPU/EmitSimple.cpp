@@ -63,7 +63,8 @@ LogicalResult emitGpuKernels(ModuleOp source, gpu::GPUModuleOp target) {
     if (failed(nvgpu::SimpleEmitter(builder, kernel, target).run()))
       return failure();
   }
-  return emitLibraryKernel("mhc_sum_partials_f32", target);
+  // The first for programs that launch kernels on their own, the second for the runtime, which sums all partials of a launch at once.
+  return success(succeeded(emitLibraryKernel("mhc_sum_partials_f32", target)) && succeeded(emitLibraryKernel("mhc_sum_all_partials_f32", target)));
 }
 
 void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {

@@ -1,6 +1,6 @@
 //===- LibraryElements.cpp - kernels over elements --------------------------===//
 //
-// mhc_sum_partials_f32(partials, out; size, count, accumulate), mhc_add_<type>(src, dst; size),
+// mhc_sum_partials_f32(partials, out; size, count, accumulate), mhc_sum_all_partials_f32 (the same arguments of eight sums), mhc_add_<type>(src, dst; size),
 // mhc_widen_bf16(src, dst; size), mhc_round_bf16(src, dst; size), mhc_part_bf16(src, dst; size, part). One element a thread and step; a block takes 1024
 // elements, so that a thread has four independent ones.
 //
@@ -15,23 +15,33 @@ class ElementKernel : public LibraryKernel {
 public:
   using LibraryKernel::LibraryKernel;
   static constexpr int64_t threads = 256;
+  static constexpr int64_t mostSumsAtOnce = 8; ///< docs/design/package.md
 
-  /// out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + ..
   void sumPartials(StringRef name) {
     begin(name, 2, 3, {threads, threads, 0});
-    Value partials = argument(0), out = argument(1), size = argument(2), count = argument(3), flag = argument(4);
-    Value i = add(mul(widen64(blockIndex), threads), widen64(thread));
-    when(less(i, size), [&] {
-      Value place = address(out, compute, i);
-      // Not read where it is not added to: it may hold anything, NaN among it.
-      Value first =
-          guarded(compare(arith::CmpIPredicate::ne, flag, i64(0)), f32(0.0), [&] { return load(compute, place, 4); });
-      Value sum = loop(i64(0), count, i64(1), first, [&](Value p, ValueRange carried) {
-                    Value partial = load(compute, address(partials, compute, add(mul(p, size), i)), 4);
-                    return SmallVector<Value>{addFloat(carried.front(), partial)};
-                  }).front();
-      store(sum, place, 4);
-    });
+    sumElement({argument(0), argument(1), argument(2), argument(3), argument(4)}, widen64(blockIndex));
+    end();
+  }
+
+  /// The sums of up to eight launches in one: a block finds the sum that it has a part in. Pointers are partials, then out, of each sum.
+  void sumAllPartials(StringRef name) {
+    constexpr int64_t most = mostSumsAtOnce;
+    begin(name, 2 * most, 3 * most, {threads, threads, 0});
+    SmallVector<Sum> sums;
+    SmallVector<Value> first{i64(0)}; // block of each sum, and the number of all
+    for (int64_t s = 0; s < most; ++s) {
+      sums.push_back({argument(s), argument(most + s), argument(2 * most + s), argument(3 * most + s), argument(4 * most + s)});
+      first.push_back(add(first.back(), shiftRight(add(sums[s].size, threads - 1), llvm::Log2_64(threads))));
+    }
+    Value block = widen64(blockIndex), from = first[most - 1];
+    Sum sum = sums.back();
+    for (int64_t s = most - 2; s >= 0; --s) {
+      Value isHere = less(block, first[s + 1]);
+      for (Value Sum::*field : {&Sum::partials, &Sum::out, &Sum::size, &Sum::count, &Sum::flag})
+        sum.*field = select(isHere, sums[s].*field, sum.*field);
+      from = select(isHere, first[s], from);
+    }
+    sumElement(sum, sub(block, from));
     end();
   }
 
@@ -71,6 +81,42 @@ public:
     }
     end();
   }
+
+private:
+  struct Sum {
+    Value partials, out, size, count, flag;
+  };
+
+  /// out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + .., in this order; i is the thread's in this block of the sum. Several partials are on their way at a time:
+  /// a sum waits for memory once in so many, not for each.
+  void sumElement(const Sum &sum, Value block) {
+    constexpr int64_t atOnce = 8;
+    Value i = add(mul(block, threads), widen64(thread));
+    when(less(i, sum.size), [&] {
+      Value place = address(sum.out, compute, i);
+      auto partial = [&](Value p) { return load(compute, address(sum.partials, compute, add(mul(p, sum.size), i)), 4); };
+      auto addInOrder = [&](Value start, ArrayRef<Value> values) {
+        for (Value value : values)
+          start = addFloat(start, value);
+        return start;
+      };
+      // Not read where it is not added to: it may hold anything, NaN among it.
+      Value total = guarded(compare(arith::CmpIPredicate::ne, sum.flag, i64(0)), f32(0.0), [&] { return load(compute, place, 4); });
+      Value whole = bitAnd(sum.count, -atOnce);
+      total = loop(i64(0), whole, i64(atOnce), total, [&](Value p, ValueRange carried) {
+                SmallVector<Value> values;
+                for (int64_t n = 0; n < atOnce; ++n)
+                  values.push_back(partial(add(p, n)));
+                return SmallVector<Value>{addInOrder(carried.front(), values)};
+              }).front();
+      SmallVector<Value> rest;
+      for (int64_t n = 0; n < atOnce - 1; ++n) {
+        Value p = add(whole, n);
+        rest.push_back(guarded(less(p, sum.count), f32(-0.0), [&] { return partial(p); })); // x + -0 is x, whatever x
+      }
+      store(addInOrder(total, rest), place, 4);
+    });
+  }
 };
 
 } // namespace
@@ -80,6 +126,8 @@ bool emitElementKernel(OpBuilder &builder, gpu::GPUModuleOp target, StringRef na
   Type f32 = builder.getF32Type(), bf16 = builder.getBF16Type();
   if (name == "mhc_sum_partials_f32") {
     kernel.sumPartials(name);
+  } else if (name == "mhc_sum_all_partials_f32") {
+    kernel.sumAllPartials(name);
   } else if (parts.size() == 2 && parts[0] == "add" && parseElement(builder, parts[1])) {
     Type type = parseElement(builder, parts[1]);
     kernel.move(name, type, type, /*addsUp=*/true);

@@ -64,9 +64,11 @@ struct CommandLine {
                                 cl::desc("How far blocks of a GPU's kernels may share a tile: none (schedule family simple alone), cluster, or memory (default: groups "
                                          "without a cluster too, which boundaries of backward are)"),
                                 cl::value_desc("kind"), cl::cat(category)};
-  cl::opt<std::string> schedule{"schedule", cl::desc("Schedules of kernels that hold whatever the cost model likes (JSON, docs/design/schedules.md)"), cl::value_desc("file"), cl::cat(category)};
+  cl::list<std::string> schedule{"schedule", cl::desc("Schedules of kernels that hold whatever the cost model likes (JSON, docs/design/schedules.md); given once"), cl::value_desc("file"),
+                                 cl::cat(category)};
   cl::opt<std::string> writeSchedule{"write-schedule", cl::desc("Write the schedules of all kernels as a file for --schedule"), cl::value_desc("file"), cl::cat(category)};
-  cl::opt<int64_t> candidates{"tune-candidates", cl::init(1), cl::desc("Schedules of each kernel that the package holds, for mhc-run tune: the N that the cost model likes best (1)"),
+  cl::opt<int64_t> candidates{"tune-candidates", cl::init(1), cl::desc("Schedules of each kernel that the package holds, for mhc-run tune: the planner's own and the N - 1 others that the "
+                                       "cost model likes best (1)"),
                               cl::value_desc("N"), cl::cat(category)};
   cl::opt<std::string> rowBlock{
       "row-block", cl::init("4096"),
@@ -89,7 +91,7 @@ public:
     options.input = line.input;
     options.output = line.output;
     options.code.cpu = line.cpu;
-    options.schedule = line.schedule;
+    options.schedule = line.schedule.empty() ? "" : line.schedule.front();
     options.writeSchedule = line.writeSchedule;
     options.dumpPhasesTo = line.dump;
     options.printLocations = line.locations;
@@ -141,6 +143,8 @@ private:
     options.code.exchange = line.exchange;
     if (line.exchange != "none" && line.exchange != "cluster" && line.exchange != "memory")
       return error("unknown kind '" + line.exchange + "' of --exchange; expected none, cluster or memory");
+    if (line.schedule.size() > 1)
+      return error("--schedule is given more than once; it names one file, whose entries hold in order (join the lists)");
     options.code.candidates = line.candidates;
     if (line.candidates < 1 || line.candidates > 64)
       return error("expected --tune-candidates to be a number from 1 to 64, but got " + Twine(line.candidates));

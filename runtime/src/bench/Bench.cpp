@@ -204,7 +204,7 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
     prepared.execute({});
   if (rates)
     rates->measure();
-  std::vector<double> totals;
+  std::vector<double> totals, preparations, again, own;
   std::vector<std::vector<double>> times(commands.size()); // by command, one a repeat
   size_t done = 0;
   for (int64_t repeat = 0; repeat < options.repeat; ++repeat) {
@@ -217,19 +217,24 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
     for (double stretch : timeline->finish())
       total += stretch;
     totals.push_back(total);
-    std::vector<const Command *> order; // a command of a loop passes more than once
+    std::vector<const Command *> order; // by mark: what has passed. A command of a loop passes more than once; null is what the device prepares.
     prepared.execute([&](const Command *command) {
       timeline->mark();
-      if (command)
-        order.push_back(command);
+      order.push_back(command);
     });
     std::vector<double> seconds = timeline->finish();
     std::map<const Command *, double> sum;
-    for (size_t i = 0; i < order.size(); ++i)
-      sum[order[i]] += seconds.at(i);
-    done = sum.size();
-    for (size_t i = 0; i < commands.size(); ++i)
+    for (size_t i = 1; i < order.size(); ++i)
+      sum[order[i]] += seconds.at(i - 1);
+    preparations.push_back(sum[nullptr]);
+    done = sum.size() - 1;
+    double parts[2] = {};
+    for (size_t i = 0; i < commands.size(); ++i) {
       times[i].push_back(sum[commands[i]]);
+      parts[plan.again.count(commands[i]->index)] += times[i].back();
+    }
+    own.push_back(parts[0]);
+    again.push_back(parts[1]);
   }
   if (rates)
     rates->measure();
@@ -238,6 +243,9 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
 
   BenchResult result;
   result.seconds = median(totals);
+  result.prepareSeconds = median(preparations);
+  result.ownSeconds = median(own);
+  result.againSeconds = median(again);
   if (rates) {
     result.copyRate = rates->copyRate();
     result.multiplyAddRate = rates->multiplyAddRate();
@@ -254,7 +262,8 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
                    command.index,
                    1,
                    median(times[i]),
-                   traffic[command.index]};
+                   traffic[command.index],
+                   static_cast<int64_t>(plan.again.count(command.index))};
     result.bytes.read += item.bytes.read;
     result.bytes.written += item.bytes.written;
     auto [found, fresh] = byName.emplace(item.op + " " + item.name, sums.size());
@@ -264,6 +273,7 @@ BenchResult benchEntry(const Package &package, Device &device, const std::string
     } else {
       BenchItem &kernel = result.kernels[found->second];
       ++kernel.launches;
+      kernel.again += item.again;
       kernel.bytes.read += item.bytes.read;
       kernel.bytes.written += item.bytes.written;
       for (size_t repeat = 0; repeat < times[i].size(); ++repeat)

@@ -24,12 +24,16 @@ struct BenchItem {
   int64_t launches = 1;
   double seconds = 0; ///< of all launches together
   Traffic bytes;      ///< of all launches together
+  int64_t again = 0;  ///< launches that compute what forward has computed
 };
 
 struct BenchResult {
   std::vector<BenchItem> commands, kernels; ///< in the order of the plan; by name, in the order of the first command
   double seconds = 0;                       ///< of the whole entry, measured without marks between its commands
   Traffic bytes;
+  double prepareSeconds = 0; ///< what the device prepares once for all launches of a run; part of `seconds`, of no command
+  double againSeconds = 0;   ///< of the commands that compute what forward has computed, and of the others: measured with marks between the commands
+  double ownSeconds = 0;
   int64_t floorBytes = 0;     ///< that any kernels for the entry must move, by its plan; 0: not known
   double copyRate = 0;        ///< of the device: bytes read and written a second
   double multiplyAddRate = 0; ///< of the device: fp32 operations a second; 0 if unknown

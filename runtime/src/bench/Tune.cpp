@@ -16,7 +16,7 @@ void takeTimes(const Package &package, Device &device, const std::string &target
                std::map<std::pair<size_t, size_t>, BenchItem> &times) {
   const TargetPlan &plan = package.targets().at(target);
   options.rates = false;
-  options.repeat = std::max<int64_t>(1, options.repeat / stretches);
+  options.repeat = tunedRuns(options.repeat) / stretches;
   for (const TunedKernel &kernel : kernels)
     if (round < kernel.variants.size() && kernel.variants[round].runs && round > 0)
       options.variants[kernel.kernel] = kernel.variants[round].kernel;
@@ -33,13 +33,23 @@ void takeTimes(const Package &package, Device &device, const std::string &target
   }
 }
 
+/// A schedule that nobody has written down cannot be shown, or asked for.
+void checkNamed(const Package &package, const Kernel &kernel) {
+  if (!kernel.schedule.is_object())
+    fail(package.source(), ": kernel '", kernel.name, "' has no 'schedule' in plan.json, which says what is timed (compile the model again)");
+}
+
 } // namespace
+
+int64_t tunedRuns(int64_t repeat) { return std::max<int64_t>(1, repeat / stretches) * stretches; }
 
 std::vector<TunedKernel> tuneKernels(const Package &package, Device &device, const std::string &target, const std::vector<BenchOptions> &entries, int threads) {
   const TargetPlan &plan = package.targets().at(target);
   std::map<size_t, TunedKernel> found;
   for (size_t i = 0; i < plan.kernels.size(); ++i)
     if (size_t base = plan.kernels[i].variantOf; base != SIZE_MAX) {
+      checkNamed(package, plan.kernels[base]);
+      checkNamed(package, plan.kernels[i]);
       TunedKernel &kernel = found[base];
       if (kernel.variants.empty()) {
         kernel.kernel = base;

@@ -20,6 +20,9 @@ struct TunedKernel {
   size_t best = 0;                    ///< of these
 };
 
+/// Runs of each schedule that are asked for and made: they are cut into three stretches of the same number, at least one run each.
+int64_t tunedRuns(int64_t repeat);
+
 /// Times every kernel that has variants, each within the entries as they are: all other kernels and the library commands run, too. The n-th variants of all
 /// kernels run together. Kernels that no entry launches are not in the result.
 std::vector<TunedKernel> tuneKernels(const Package &package, Device &device, const std::string &target, const std::vector<BenchOptions> &entries, int threads);

@@ -1,5 +1,6 @@
 #include "hal/Device.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace mhcrt {
@@ -28,6 +29,25 @@ DeviceMemory::DeviceMemory(Device &device, uint64_t bytes)
 DeviceMemory::~DeviceMemory() {
   if (address)
     device->release(address);
+}
+
+std::vector<std::vector<PartialSum>> sumsAtOnce(const std::vector<PartialSum> &sums, size_t most) {
+  auto overlap = [](const void *a, int64_t bytesA, const void *b, int64_t bytesB) {
+    auto x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
+    return x < y + static_cast<uint64_t>(bytesB) && y < x + static_cast<uint64_t>(bytesA);
+  };
+  auto depends = [&](const PartialSum &a, const PartialSum &b) { // b on what a writes
+    int64_t written = a.size * byteSize(a.type), element = byteSize(b.type);
+    return overlap(a.out, written, b.out, b.size * element) || overlap(a.out, written, b.partials, b.size * b.count * element);
+  };
+  std::vector<std::vector<PartialSum>> lists;
+  for (const PartialSum &sum : sums) {
+    auto meets = [&](const PartialSum &other) { return depends(other, sum) || depends(sum, other); };
+    if (lists.empty() || lists.back().size() == most || std::any_of(lists.back().begin(), lists.back().end(), meets))
+      lists.emplace_back();
+    lists.back().push_back(sum);
+  }
+  return lists;
 }
 
 void Device::unsupported(const char *op) const {

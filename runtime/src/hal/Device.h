@@ -154,6 +154,17 @@ struct GroupedOuterArgs {
   bool accumulate = false;
 };
 
+/// out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + ..., in this order; `count` partials of `size` elements each, one after another.
+struct PartialSum {
+  const void *partials = nullptr;
+  void *out = nullptr;
+  DType type = DType::F32;
+  int64_t size = 0, count = 0;
+  bool accumulate = false;
+};
+/// Cuts a list of sums into lists of at most `most`, in order, in which none reads or writes what another one writes: the sums of one list may run at a time.
+std::vector<std::vector<PartialSum>> sumsAtOnce(const std::vector<PartialSum> &sums, size_t most);
+
 /// Points in a device's work, for measurements. A mark takes effect in order with all that is asked of the device.
 class Timeline {
 public:
@@ -203,9 +214,12 @@ public:
   /// `kernel` is one of the target's plan; `args` the addresses of its buffers and partials.
   virtual void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
                       const std::vector<int64_t> &ints) = 0;
-  /// out[i] = (accumulate ? out[i] : 0) + partials[0][i] + partials[1][i] + ...; each partial has `size` elements.
-  virtual void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,
-                           bool accumulate) = 0;
+  /// All sums, as if one after another.
+  virtual void sumPartials(const std::vector<PartialSum> &sums) = 0;
+  /// Bytes of the device's own memory that a launch needs in a state which it does not leave behind (rings of groups of blocks), and the preparation of so many for the launches that follow.
+  /// Launches that nothing was prepared for do it themselves.
+  virtual uint64_t workspace(const Kernel & /*kernel*/, int64_t /*rows*/) const { return 0; }
+  virtual void prepare(uint64_t /*bytes*/) {}
 
   // Library commands. A device without one refuses it by name.
   virtual void gemm(const GemmArgs &args);

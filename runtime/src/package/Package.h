@@ -17,6 +17,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -224,6 +225,7 @@ struct Command {
 
 struct EntryPlan {
   Affine floor; ///< bytes that its rows must move at least; 0: not known
+  std::set<int64_t> again; ///< of backward: numbers of the commands that compute what forward has computed
   int64_t blockRows = 0; ///< R = min(T, blockRows) is a symbol, the rows of an iteration over row blocks; 0: there is none
   std::vector<Buffer> buffers;
   std::vector<Command> commands;

@@ -73,7 +73,7 @@ public:
   }
 
   EntryPlan read(const JsonView &json) {
-    json.only({"block_rows", "floor", "buffers", "commands"});
+    json.only({"block_rows", "floor", "buffers", "commands", "again"});
     if (auto blocks = json.find("block_rows")) {
       plan.blockRows = blocks->integer(1);
       if (!symbols.count("T") || !symbols.insert("R").second)
@@ -88,6 +88,10 @@ public:
         fail(buffers[i].path(), ": the id ", plan.buffers.back().id, " occurs twice");
     }
     plan.commands = readCommands(json.at("commands"), Place::Entry);
+    if (auto again = json.find("again"))
+      for (size_t i = 0; i < again->size(); ++i)
+        if (!plan.again.insert((*again)[i].integer(0, nextIndex - 1)).second)
+          fail(again->path(), ": the number ", (*again)[i].integer(0), " occurs twice");
     for (const Buffer &buffer : plan.buffers)
       if (buffer.last >= nextIndex && (buffer.kind == BufferKind::Arena || buffer.kind == BufferKind::Partials))
         fail(json.path(), ": buffer ", buffer.id, " '", buffer.name, "': its live range ends at command ", buffer.last,

@@ -149,7 +149,7 @@ void Executor::issue(const Run &run) {
   // What passes one by one cannot be a whole.
   if (same && !run.passed && !synchronous) {
     if (!recording)
-      recording = device.record([&] { commands(plan->commands, run); });
+      recording = device.record([&] { prepared(run); });
     if (recording)
       return recording->replay();
     address = lastAddress; // in case it was given up half-way
@@ -157,7 +157,30 @@ void Executor::issue(const Run &run) {
   }
   if (run.passed)
     run.passed(nullptr);
+  prepared(run);
+}
+
+/// All commands, and before them what the device prepares once for all launches.
+void Executor::prepared(const Run &run) {
+  if (uint64_t bytes = workspace(plan->commands, bound.commands, run.microBatches)) {
+    device.prepare(bytes);
+    if (run.passed)
+      run.passed(nullptr);
+  }
   commands(plan->commands, run);
+}
+
+uint64_t Executor::workspace(const std::vector<Command> &list, const std::vector<BoundCommand> &values, int64_t microBatches) const {
+  uint64_t bytes = 0;
+  for (const Command &item : list) {
+    if (item.op == Op::Launch)
+      bytes += device.workspace(chosen(item.kernel), values[item.index].rows);
+    else if (item.op == Op::Loop && !item.rowBlocks)
+      bytes += static_cast<uint64_t>(microBatches) * workspace(item.body, values, 1);
+    else if (item.op == Op::Loop && bound.rowBlocks > 0)
+      bytes += static_cast<uint64_t>(bound.rowBlocks - 1) * workspace(item.body, values, 1) + workspace(item.body, bound.lastBlock, 1);
+  }
+  return bytes;
 }
 
 namespace {
@@ -301,9 +324,13 @@ void Executor::launch(const Command &command, const BoundCommand &values) {
     args.push_back(address[reduction.partial]);
   if (values.rows > 0)
     device.launch(kernel, values.rows, args, values.ints);
+  if (command.reductions.empty())
+    return;
+  std::vector<PartialSum> sums;
   for (const Reduction &reduction : command.reductions)
-    device.sumPartials(address[reduction.partial], address[reduction.out], plan->buffers[reduction.out].dtype,
-                       bound.counts[reduction.partial], values.rows > 0 ? values.partials : 0, reduction.accumulate);
+    sums.push_back({address[reduction.partial], address[reduction.out], plan->buffers[reduction.out].dtype, bound.counts[reduction.partial],
+                    values.rows > 0 ? values.partials : 0, reduction.accumulate});
+  device.sumPartials(sums);
 }
 
 void Executor::command(const Command &command) {

@@ -61,7 +61,7 @@ public:
     ModelArenas *arenas = nullptr;
     Scalars *scalars = nullptr; ///< set before the run, read back after it
     int64_t microBatches = 1;   ///< inputs named `tokens` then have so many times the bound rows
-    /// Called with null before the first command, then with each command after it was asked of the device.
+    /// Called with null before the first command, with null again if the device has prepared something for all of them, then with each command after it was asked of the device.
     std::function<void(const Command *)> passed;
   };
   void run(const Run &run);
@@ -73,6 +73,9 @@ private:
   void begin(const Run &run);
   void addresses(const Run &run);
   void issue(const Run &run);
+  void prepared(const Run &run);
+  /// Bytes that the launches of these commands need prepared.
+  uint64_t workspace(const std::vector<Command> &list, const std::vector<BoundCommand> &values, int64_t microBatches) const;
   bool hasNonFinite(const Command &command);
   void commands(const std::vector<Command> &list, const Run &run);
   void command(const Command &command);

@@ -26,29 +26,32 @@ def run(command, text):
     return result.stdout
 
 
+def together(call, results):
+    """For re.sub, the first group of whose pattern is a value of four parts: the call that makes them, then its results (`word` or `sum`) one by one."""
+    kind = "i32" if results == "word" else "f32"
+    struct = f"!llvm.struct<({', '.join([kind] * 4)})>"
+    def written(match):
+        name = match[1][1:]
+        lines = [match.expand(call), f"%part_{name} = llvm.mlir.undef : {struct}"]
+        for i in range(4):
+            before, after = f"%part{i or ''}_{name}", f"%part{i + 1}_{name}" if i < 3 else f"%{name}"
+            lines.append(f"%{results}{i}_{name} = llvm.call @sim_{results}{i}() : () -> {kind}")
+            lines.append(f"{after} = llvm.insertvalue %{results}{i}_{name}, {before}[{i}] : {struct}")
+        return "\n".join(lines)
+    return written
+
+
 def host_text(text):
     """The lowered gpu.module as a module of host functions that call simt.c."""
     def converted(match):
         return (f"%word{match[1][1:]} = llvm.call @sim_cvt({match[2]}, {match[3]}) : (f32, f32) -> i32\n"
                 f"{match[1]} = llvm.bitcast %word{match[1][1:]} : i32 to vector<2xbf16>")
-    def together(call, results, struct):
-        """A value of four parts that a warp makes together: the call, then its results one by one."""
-        def written(match):
-            name, kind = match[1][1:], "i32" if results == "word" else "f32"
-            lines = [match.expand(call), f"%part_{name} = llvm.mlir.undef : {struct}"]
-            for i in range(4):
-                before, after = f"%part{i or ''}_{name}", f"%part{i + 1}_{name}" if i < 3 else f"%{name}"
-                lines.append(f"%{results}{i}_{name} = llvm.call @sim_{results}{i}() : () -> {kind}")
-                lines.append(f"{after} = llvm.insertvalue %{results}{i}_{name}, {before}[{i}] : {struct}")
-            return "\n".join(lines)
-        return written
-    words, sums = "!llvm.struct<(i32, i32, i32, i32)>", "!llvm.struct<(f32, f32, f32, f32)>"
     rules = [
-        (r"(%\w+) = nvvm\.ldmatrix (%\w+) \{[^\n]*mma_layout<(row|col)>[^\n]*", together(r"llvm.call @sim_ldmatrix_\3(\2) : (!llvm.ptr<3>) -> ()", "word", words)),
+        (r"(%\w+) = nvvm\.ldmatrix (%\w+) \{[^\n]*mma_layout<(row|col)>[^\n]*", together(r"llvm.call @sim_ldmatrix_\3(\2) : (!llvm.ptr<3>) -> ()", "word")),
         (r"(%\w+) = nvvm\.mma\.sync A\[(%\w+, %\w+)\] +B\[(%\w+)\] +C\[(.*?)\][^\n]*",
-         together(r"llvm.call @sim_mma_k8(\2, \3, \4) : (i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
+         together(r"llvm.call @sim_mma_k8(\2, \3, \4) : (i32, i32, i32, f32, f32, f32, f32) -> ()", "sum")),
         (r"(%\w+) = nvvm\.mma\.sync A\[(.*?)\] +B\[(.*?)\] +C\[(.*?)\][^\n]*",
-         together(r"llvm.call @sim_mma(\2, \3, \4) : (i32, i32, i32, i32, i32, i32, f32, f32, f32, f32) -> ()", "sum", sums)),
+         together(r"llvm.call @sim_mma(\2, \3, \4) : (i32, i32, i32, i32, i32, i32, f32, f32, f32, f32) -> ()", "sum")),
         (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag], (%\w+) :[^\n]*",
          r"llvm.call @sim_async\3(\1, \2, \4) : (!llvm.ptr<3>, !llvm.ptr<1>, i32) -> ()"),
         (r"nvvm\.cp\.async\.shared\.global (%\w+), (%\w+), (\d+), cache = +c[ag] :[^\n]*",

@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 
 import simulate
-from simulate import HERE, Tensor, compare, parse, run, to_bf16
+from simulate import HERE, Tensor, parse, run, to_bf16, together
 
 
 def gang_text(text):
@@ -35,7 +35,7 @@ def gang_text(text):
         (r"nvvm\.barrier id = (%\w+) number_of_threads = (%\w+)", r"llvm.call @sim_named_barrier(\1, \2) : (i32, i32) -> ()"),
         (r"nvvm\.bar\.warp\.sync [^\n]*", "llvm.call @sim_sync_warp() : () -> ()"),
         (r'llvm\.inline_asm has_side_effects "nanosleep[^\n]*', "llvm.call @sim_yield() : () -> ()"),
-        (r'(%\w+) = llvm\.inline_asm has_side_effects "ld\.relaxed\.gpu\.global\.v4[^\n]*\}" (%\w+) : [^\n]*', words),
+        (r'(%\w+) = llvm\.inline_asm has_side_effects "ld\.relaxed\.gpu\.global\.v4[^\n]*\}" (%\w+) : [^\n]*', together(r"llvm.call @sim_load_words(\2) : (!llvm.ptr<1>) -> ()", "word")),
         (r"llvm\.load volatile (%\w+) \{[^\n]*-> i32\n", "llvm.call @sim_load_volatile(\\1) : (!llvm.ptr<3>) -> i32\n"),
         (r"llvm\.load volatile ", "llvm.load "),  # what a thread knows, which stays as it is
         (r'llvm\.inline_asm has_side_effects "st\.relaxed\.gpu\.global\.v4[^\n]*\}" ([^:\n]*) : [^\n]*',
@@ -55,15 +55,6 @@ def gang_text(text):
 def pending(match):
     pending.count = getattr(pending, "count", 0) + 1
     return f"%pending_{pending.count} = llvm.mlir.constant({match[1]} : i32) : i32\nllvm.call @sim_wait_bulk(%pending_{pending.count}) : (i32) -> ()"
-
-
-def words(match):
-    struct, name = "!llvm.struct<(i32, i32, i32, i32)>", match[1][1:]
-    lines = [f"llvm.call @sim_load_words({match[2]}) : (!llvm.ptr<1>) -> ()", f"%w_{name} = llvm.mlir.undef : {struct}"]
-    for i in range(4):
-        before, after = f"%w{i or ''}_{name}", f"%w{i + 1}_{name}" if i < 3 else f"%{name}"
-        lines += [f"%wx{i}_{name} = llvm.call @sim_word{i}() : () -> i32", f"{after} = llvm.insertvalue %wx{i}_{name}, {before}[{i}] : {struct}"]
-    return "\n".join(lines)
 
 
 DECLARATIONS = """

@@ -184,6 +184,30 @@ def check_elements(sim, rng):
         for p in partials[1]:
             want = want + p.astype(np.float32)
         say(not np.array_equal(out[0].values, want) or not out[0].intact(), f"sum of partials, accumulate {accumulate}")
+    check_sums(sim, rng)
+
+
+def check_sums(sim, rng):
+    """Up to eight sums by one launch, each with the bits of additions in order: sizes beside those of blocks, numbers of partials beside those that are read at a time."""
+    name = "mhc_sum_all_partials_f32"
+    tile = sim.launches[name]["tile"]
+    for shapes in ([(3, 13, 0), (24, 13, 0), (5 * tile + 1, 13, 0)], [(tile, 1, 1), (1, 128, 0), (tile + 1, 8, 1), (0, 3, 0), (2 * tile - 1, 7, 1), (9, 0, 0), (9, 0, 1), (77, 17, 1)],
+                   [(700, 2, 1)], [(1, 1, 0)]):
+        sums = []
+        for size, count, accumulate in shapes:
+            partials = (rng.normal(size=(count, size)) * 2.0 ** rng.integers(-9, 9, (count, size))).astype(np.float32)
+            partials[rng.random(partials.shape) < 0.1] = -0.0
+            out = rng.normal(size=size).astype(np.float32) if accumulate else np.full(size, np.nan, np.float32)
+            want = out.copy() if accumulate else np.zeros(size, np.float32)
+            for p in partials:
+                want = want + p
+            sums.append((Tensor("f32", partials.size, partials.reshape(-1)), Tensor("f32", size, out), size, count, accumulate, want))
+        arguments = []
+        for field in range(5):
+            arguments += [sum[field] for sum in sums] + [0] * (8 - len(sums))
+        sim.run(name, tile * sum(-(-size // tile) for size, _, _ in shapes), arguments)
+        wrong = [s for s in sums if s[1].values.tobytes() != s[5].tobytes() or not s[1].intact() or not s[0].intact()]
+        say(wrong, f"{len(sums)} sums of partials at once")
 
 
 def check_tokens(sim, rng):

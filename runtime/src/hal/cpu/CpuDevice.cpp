@@ -150,20 +150,22 @@ void CpuDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<voi
   });
 }
 
-void CpuDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) {
-  if (count == 0) {
-    if (!accumulate)
-      fill(out, type, size, 0);
-    return;
+void CpuDevice::sumPartials(const std::vector<PartialSum> &sums) {
+  for (const PartialSum &sum : sums) {
+    if (sum.count == 0) {
+      if (!sum.accumulate)
+        fill(sum.out, sum.type, sum.size, 0);
+      continue;
+    }
+    HostKernel function = sum.type == DType::F64 ? sumF64 : sumF32;
+    if (!function)
+      fail("host/kernels.so: there is no symbol 'mhc_sum_partials_", sum.type == DType::F64 ? "f64'" : "f32'");
+    void *args[] = {const_cast<void *>(sum.partials), sum.out};
+    int64_t ints[] = {sum.size, sum.count, sum.accumulate};
+    constexpr int64_t piece = 4096;
+    threads.run(mhc::ceilDivide(sum.size, piece),
+                [&](int64_t i) { function(args, ints, i * piece, std::min(sum.size, (i + 1) * piece), 0); });
   }
-  HostKernel function = type == DType::F64 ? sumF64 : sumF32;
-  if (!function)
-    fail("host/kernels.so: there is no symbol 'mhc_sum_partials_", type == DType::F64 ? "f64'" : "f32'");
-  void *args[] = {const_cast<void *>(partials), out};
-  int64_t ints[] = {size, count, accumulate};
-  constexpr int64_t piece = 4096;
-  threads.run(mhc::ceilDivide(size, piece),
-              [&](int64_t i) { function(args, ints, i * piece, std::min(size, (i + 1) * piece), 0); });
 }
 
 float *CpuDevice::scratch(int64_t count, int slot) {

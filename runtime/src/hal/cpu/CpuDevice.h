@@ -32,7 +32,7 @@ private:
 /// Refuses if this processor lacks what `requirements` name.
 void checkCpuFeatures(const std::vector<std::string> &requirements);
 
-class CpuDevice final : public Device {
+class CpuDevice : public Device {
 public:
   /// `object` is host/kernels.so, or empty for a plan without kernels.
   CpuDevice(const TargetPlan &plan, std::string_view object, int threads);
@@ -50,7 +50,7 @@ public:
   int64_t partials(const Kernel &kernel, int64_t rows) const override;
   void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
               const std::vector<int64_t> &ints) override;
-  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) override;
+  void sumPartials(const std::vector<PartialSum> &sums) override;
   void gemm(const GemmArgs &args) override;
   void attention(const AttentionArgs &args) override;
   void attentionBackward(const AttentionArgs &args) override;

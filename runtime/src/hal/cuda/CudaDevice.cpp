@@ -75,7 +75,7 @@ CudaContext::~CudaContext() {
 CudaDevice::CudaDevice(const Package &package)
     : context(cuda::driver()), driver(context.driver), module(driver, context.device, package),
       staging(driver, context.stream), mayRecord(!isOff("MHC_CUDA_GRAPH")) {
-  sums = module.find("mhc_sum_partials_f32");
+  sums = module.find("mhc_sum_all_partials_f32");
   status = DeviceMemory(*this, sizeof(TokenStatus));
   void *pinned = nullptr;
   cuda::check(driver.hostAllocate(&pinned, sizeof(TokenStatus)), "allocating pinned memory");
@@ -241,9 +241,9 @@ cuda::TensorMap CudaDevice::rowMap(void *address, int64_t channels, int64_t stre
 /// Groups of blocks that wait for each other: the launch says so, and the driver runs all of them at a time.
 void CudaDevice::launchGroups(const Kernel &kernel, int64_t rows, std::vector<uint64_t> values, std::vector<cuda::TensorMap> maps) {
   int64_t groups = partials(kernel, rows);
-  void *memory = scratch(Exchange, checkedMultiply(groups, kernel.workspace, "workspace"));
-  cuda::check(driver.set32(pointer(memory), ~0u, groups * kernel.workspace / 4, context.stream), "marking memory");
-  values.push_back(pointer(memory));
+  MarkedRegion::Part part = exchange.take(workspace(kernel, rows));
+  markExchange(part.mark);
+  values.push_back(pointer(scratchMemory[Exchange].data() + part.offset));
   std::vector<void *> parameters;
   for (uint64_t &value : values)
     parameters.push_back(&value);
@@ -254,21 +254,35 @@ void CudaDevice::launchGroups(const Kernel &kernel, int64_t rows, std::vector<ui
               concat("launching kernel '", kernel.name, "'"));
 }
 
-void CudaDevice::sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count,
-                             bool accumulate) {
-  if (size == 0)
-    return;
-  if (count == 0) {
-    if (!accumulate)
-      fillBytes(out, 0, size * byteSize(type));
-    return;
+uint64_t CudaDevice::workspace(const Kernel &kernel, int64_t rows) const {
+  return kernel.group ? MarkedRegion::whole(static_cast<uint64_t>(checkedMultiply(partials(kernel, rows), kernel.workspace, "workspace"))) : 0;
+}
+
+void CudaDevice::prepare(uint64_t bytes) { markExchange(exchange.expect(bytes)); }
+
+/// Ones from the beginning of the exchange memory on: no ring has been written.
+void CudaDevice::markExchange(uint64_t bytes) {
+  if (bytes)
+    cuda::check(driver.set32(pointer(scratch(Exchange, bytes)), ~0u, bytes / 4, context.stream), "marking memory");
+}
+
+void CudaDevice::sumPartials(const std::vector<PartialSum> &given) {
+  constexpr int64_t threads = 256, most = 8; // docs/design/package.md
+  for (const std::vector<PartialSum> &list : sumsAtOnce(given, most)) {
+    std::vector<uint64_t> values(5 * most); // what is left over are sums of no elements
+    int64_t blocks = 0;
+    for (size_t i = 0; i < list.size(); ++i) {
+      const PartialSum &sum = list[i];
+      if (sum.type != DType::F32)
+        unsupported("sums of f64");
+      blocks += mhc::ceilDivide(sum.size, threads);
+      const uint64_t fields[] = {pointer(sum.partials), pointer(sum.out), static_cast<uint64_t>(sum.size), static_cast<uint64_t>(sum.count), sum.accumulate};
+      for (size_t field = 0; field < 5; ++field)
+        values[field * most + i] = fields[field];
+    }
+    if (blocks > 0)
+      start(sums, blocks, threads, 0, std::move(values), "mhc_sum_all_partials_f32");
   }
-  if (type != DType::F32)
-    unsupported("sums of f64");
-  constexpr int64_t threads = 256;
-  start(sums, mhc::ceilDivide(size, threads), threads, 0,
-        {pointer(partials), pointer(out), static_cast<uint64_t>(size), static_cast<uint64_t>(count), accumulate},
-        "mhc_sum_partials_f32");
 }
 
 std::unique_ptr<Timeline> CudaDevice::timeline() { return std::make_unique<CudaTimeline>(driver, context.stream); }
@@ -288,6 +302,7 @@ public:
   }
   bool isValid() const override { return version == device.scratchVersion; }
   void replay() override {
+    device.exchange.expect(0); // the graph's launches use the memory as they find it when it was recorded
     cuda::check(device.driver.graphLaunch(executable, device.context.stream), "launching a graph");
   }
 
@@ -307,12 +322,14 @@ std::unique_ptr<Recording> CudaDevice::record(const std::function<void()> &work)
   cuda::Graph graph = nullptr;
   bool complete = true;
   recording = true;
+  exchange.expect(0); // a replay finds nothing marked but by itself
   try {
     work();
   } catch (const Error &) { // the same error comes without recording, and is reported then
     complete = false;
   }
   recording = false;
+  exchange.expect(0); // nothing of this has happened
   cuda::GraphExec executable = nullptr;
   if (driver.streamEndCapture(context.stream, &graph) || !graph)
     return nullptr;

@@ -12,6 +12,7 @@
 #include "hal/cuda/CudaDriver.h"
 #include "hal/cuda/CudaModule.h"
 #include "hal/cuda/CudnnAttention.h"
+#include "hal/cuda/MarkedRegion.h"
 #include "hal/cuda/PinnedStaging.h"
 
 #include <array>
@@ -52,7 +53,9 @@ public:
   int64_t partials(const Kernel &kernel, int64_t rows) const override;
   void launch(const Kernel &kernel, int64_t rows, const std::vector<void *> &args,
               const std::vector<int64_t> &ints) override;
-  void sumPartials(const void *partials, void *out, DType type, int64_t size, int64_t count, bool accumulate) override;
+  void sumPartials(const std::vector<PartialSum> &sums) override;
+  uint64_t workspace(const Kernel &kernel, int64_t rows) const override;
+  void prepare(uint64_t bytes) override;
 
   void add(void *to, const void *from, DType type, int64_t count) override;
   void gemm(const GemmArgs &args) override;
@@ -91,6 +94,7 @@ private:
   void *scratch(Slot slot, uint64_t bytes);
   const void *widened(const void *data, DType type, int64_t count, Slot slot);
   void gemmInParts(GemmArgs product, void *workspace);
+  void markExchange(uint64_t bytes);
   void clearStatus();
 
   CudaContext context;
@@ -101,6 +105,7 @@ private:
   std::unique_ptr<CublasLt> blas;        ///< opened by the first product
   std::unique_ptr<CudnnAttention> cudnn; ///< opened by the first attention
   std::array<DeviceMemory, slotCount> scratchMemory;
+  MarkedRegion exchange;       ///< the state of slot Exchange
   uint64_t scratchVersion = 0; ///< counts the times that scratch memory has moved
   bool recording = false, mayRecord = true;
 

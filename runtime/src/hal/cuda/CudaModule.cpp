@@ -66,7 +66,7 @@ CudaModule::~CudaModule() { driver.moduleUnload(module); }
 
 cuda::Function CudaModule::find(const char *symbol) const {
   cuda::Function function = nullptr;
-  cuda::check(driver.moduleGetFunction(&function, module, symbol), concat("kernel '", symbol, "'"));
+  cuda::check(driver.moduleGetFunction(&function, module, symbol), concat("kernel '", symbol, "' (packages of earlier compilers may lack it: compile the model again)"));
   return function;
 }
 
