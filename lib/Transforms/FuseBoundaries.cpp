@@ -69,15 +69,18 @@ SmallVector<TargetAttr> targetsOf(Operation *op) {
   return llvm::to_vector(targets.getAsRange<TargetAttr>());
 }
 
+/// The op that gives `value`, before it was rounded.
+Operation *unroundedDef(Value value) {
+  Operation *def = value.getDefiningOp();
+  return isa_and_nonnull<CastOp>(def) ? def->getOperand(0).getDefiningOp() : def;
+}
+
 /// The norm that a layer begins with needs sums over the row that the boundary has just aggregated: one more exchange between the blocks of a cluster, which
 /// would wait for it. Where a target has the boundary in clusters, the norm is a kernel of its own, for two units more.
 bool normsAlone(Operation *op) {
   if (!isa<RmsNormOp>(op) || op->hasAttr(rebuiltMark) || op->hasAttr(recomputedMark))
     return false;
-  Operation *def = op->getOperand(0).getDefiningOp();
-  if (isa_and_nonnull<CastOp>(def))
-    def = def->getOperand(0).getDefiningOp();
-  auto aggregate = dyn_cast_or_null<AggregateOp>(def);
+  auto aggregate = dyn_cast_or_null<AggregateOp>(unroundedDef(op->getOperand(0)));
   auto type = aggregate ? dyn_cast<RankedTensorType>(aggregate.getX().getType()) : RankedTensorType();
   if (!type || type.getRank() != 3 || !type.getElementType().isBF16())
     return false;
@@ -85,6 +88,15 @@ bool normsAlone(Operation *op) {
   return llvm::any_of(targetsOf(op), [&](TargetAttr target) {
     return target.getClusterSize() > 1 && GroupSlice::choose(n, type.getDimSize(2), columns, target.getClusterSize(), target.getGangSize() > 1);
   });
+}
+
+/// Likewise in backward: du is the gradient of that norm, which needs sums over the row before the boundary can begin. It is a kernel of its own where a target has the boundary in groups.
+bool followsNorm(Operation *op, Operation *def) {
+  auto vjp = dyn_cast<AggregateVjpOp>(op);
+  if (!vjp || vjp.getDu().getDefiningOp() != def || !isa_and_nonnull<RmsNormVjpOp>(unroundedDef(vjp.getDu())))
+    return false;
+  auto type = cast<RankedTensorType>(vjp.getX().getType());
+  return type.getElementType().isBF16() && llvm::any_of(targetsOf(op), [&](TargetAttr target) { return GangSlice::fits(type.getDimSize(1), type.getDimSize(2), target.getGangSize()); });
 }
 
 bool hasGangs(Operation *op) {
@@ -101,6 +113,10 @@ public:
   }
 
   bool fusible(Operation *op) const { return isRowOp(op) && domains.of(op); }
+  /// Whether `op` may be in the kernel of `def`, whose result it reads.
+  bool mayFollow(Operation *op, Operation *def) const {
+    return fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def) && !normsAlone(op) && !followsNorm(op, def);
+  }
   /// Whether `op` reads another row of a result of `def` than its own: then that is whole before the kernel starts.
   static bool looksUp(Operation *op, Operation *def) {
     bool found = false;
@@ -158,8 +174,8 @@ private:
     int64_t segment = 0, sublayers = 0;
     bool projects = false;
     forEachOperandDef(op, [&](Operation *def) {
-      bool same = fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def);
-      int64_t least = segments.lookup(def) + (same && !normsAlone(op) ? 0 : 1);
+      bool same = mayFollow(op, def);
+      int64_t least = segments.lookup(def) + (same ? 0 : 1);
       if (least > segment) {
         sublayers = 0;
         projects = false;
@@ -203,7 +219,7 @@ private:
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
-        bool same = fusible(at) && domains.of(at) == domains.of(&op) && !looksUp(at, &op) && !(alone && !at->hasAttr(recomputedMark));
+        bool same = mayFollow(at, &op) && !(alone && !at->hasAttr(recomputedMark));
         latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {

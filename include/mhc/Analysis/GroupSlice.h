@@ -29,6 +29,15 @@ struct GroupSlice {
   static std::optional<GroupSlice> choose(int64_t streams, int64_t channels, int64_t columns, int64_t largest, bool rings);
 };
 
+/// Boundaries of backward in that family: each block has a slice of so many channels of so many streams, whatever the row's length.
+struct GangSlice {
+  static constexpr int64_t streams = 4, channels = 128;
+  /// Whether groups of up to `largest` blocks hold rows of `streams` x `channels`.
+  static bool fits(int64_t streams, int64_t channels, int64_t largest) {
+    return largest > 1 && streams == GangSlice::streams && channels % GangSlice::channels == 0 && channels / GangSlice::channels <= largest;
+  }
+};
+
 } // namespace mlir::mhc
 
 #endif // MHC_ANALYSIS_GROUPSLICE_H

@@ -30,10 +30,10 @@ namespace mlir::mhc::nvgpu {
 
 struct GangPlan {
   /// Of a tile; of a block; of a box (128 bytes of bf16, which the hardware swizzles). A stream of a box is `boxBytes`.
-  static constexpr int64_t tokens = GroupSlice::tokens, slice = 128, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2,
+  static constexpr int64_t tokens = GroupSlice::tokens, slice = GangSlice::channels, boxChannels = 64, boxes = slice / boxChannels, boxBytes = tokens * boxChannels * 2,
                            streamBytes = boxes * boxBytes;
   /// Streams that products with phi and of rows are made for.
-  static constexpr int64_t streams = 4;
+  static constexpr int64_t streams = GangSlice::streams;
   /// Warps: the first wide phase; the second; products by tensor cores; two that exchange, one for late sums, one that moves rows.
   static constexpr int64_t firstWarps = 4, secondWarps = 4, productWarps = 4, exchangeWarps = 2, serviceWarps = 4, threads = 512;
   /// Registers of a thread at the start, and by role: their sum over the warps is the same.
