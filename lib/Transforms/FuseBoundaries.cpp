@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "GroupCuts.h"
+
 #include "mhc/Transforms/Decision.h"
-#include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Analysis/Rows.h"
 #include "mhc/Transforms/Passes.h"
 
@@ -23,11 +24,6 @@ namespace mlir::mhc {
 namespace {
 
 constexpr StringLiteral passName = "mhc-fuse-boundaries";
-
-/// On ops that were cloned to rebuild a stream: they belong to the kernel that reads it.
-constexpr StringLiteral rebuiltMark = "mhc.rebuilt";
-/// On clones of the forward pass that backward runs again (mhc-differentiate): they run where they are read, or their memory would live from forward to backward after all.
-constexpr StringLiteral recomputedMark = "mhc.recomputed";
 
 /// On arguments of backward functions (mhc-differentiate): gradients that the caller gives.
 constexpr StringLiteral cotangentAttr = "mhc.cotangent";
@@ -60,49 +56,6 @@ int64_t rowOnChip(const Ops &ops) {
   return bytes;
 }
 
-/// The module's targets (`mhc.targets`): one program serves all of them.
-SmallVector<TargetAttr> targetsOf(Operation *op) {
-  auto module = op->getParentOfType<ModuleOp>();
-  auto targets = module ? module->getAttrOfType<ArrayAttr>("mhc.targets") : ArrayAttr();
-  if (!targets || targets.empty())
-    return {TargetAttr::getDefault(op->getContext())};
-  return llvm::to_vector(targets.getAsRange<TargetAttr>());
-}
-
-/// The op that gives `value`, before it was rounded.
-Operation *unroundedDef(Value value) {
-  Operation *def = value.getDefiningOp();
-  return isa_and_nonnull<CastOp>(def) ? def->getOperand(0).getDefiningOp() : def;
-}
-
-/// The norm that a layer begins with needs sums over the row that the boundary has just aggregated: one more exchange between the blocks of a cluster, which
-/// would wait for it. Where a target has the boundary in clusters, the norm is a kernel of its own, for two units more.
-bool normsAlone(Operation *op) {
-  if (!isa<RmsNormOp>(op) || op->hasAttr(rebuiltMark) || op->hasAttr(recomputedMark))
-    return false;
-  auto aggregate = dyn_cast_or_null<AggregateOp>(unroundedDef(op->getOperand(0)));
-  auto type = aggregate ? dyn_cast<RankedTensorType>(aggregate.getX().getType()) : RankedTensorType();
-  if (!type || type.getRank() != 3 || !type.getElementType().isBF16())
-    return false;
-  int64_t n = type.getDimSize(1), columns = n * n + 2 * n;
-  return llvm::any_of(targetsOf(op), [&](TargetAttr target) {
-    return target.getClusterSize() > 1 && GroupSlice::choose(n, type.getDimSize(2), columns, target.getClusterSize(), target.getGangSize() > 1);
-  });
-}
-
-/// Likewise in backward: du is the gradient of that norm, which needs sums over the row before the boundary can begin. It is a kernel of its own where a target has the boundary in groups.
-bool followsNorm(Operation *op, Operation *def) {
-  auto vjp = dyn_cast<AggregateVjpOp>(op);
-  if (!vjp || vjp.getDu().getDefiningOp() != def || !isa_and_nonnull<RmsNormVjpOp>(unroundedDef(vjp.getDu())))
-    return false;
-  auto type = cast<RankedTensorType>(vjp.getX().getType());
-  return type.getElementType().isBF16() && llvm::any_of(targetsOf(op), [&](TargetAttr target) { return GangSlice::fits(type.getDimSize(1), type.getDimSize(2), target.getGangSize()); });
-}
-
-bool hasGangs(Operation *op) {
-  return llvm::any_of(targetsOf(op), [](TargetAttr target) { return target.getGangSize() > 1; });
-}
-
 class Segments {
 public:
   /// `groups`: backward is cut so that each of its boundaries is a kernel for a group of blocks.
@@ -115,8 +68,10 @@ public:
   bool fusible(Operation *op) const { return isRowOp(op) && domains.of(op); }
   /// Whether `op` may be in the kernel of `def`, whose result it reads.
   bool mayFollow(Operation *op, Operation *def) const {
-    return fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def) && !normsAlone(op) && !followsNorm(op, def);
+    return fusible(op) && fusible(def) && domains.of(op) == domains.of(def) && !looksUp(op, def) && !runsBefore(def, op) && !standsApart(op, def);
   }
+  /// A boundary of backward in a group has no warps for the iterations of coefficients, nor registers for one more stream: what is computed again goes in front of it.
+  bool runsBefore(Operation *a, Operation *b) const { return groups && a->hasAttr(recomputedMark) && !b->hasAttr(recomputedMark); }
   /// Whether `op` reads another row of a result of `def` than its own: then that is whole before the kernel starts.
   static bool looksUp(Operation *op, Operation *def) {
     bool found = false;
@@ -144,7 +99,7 @@ public:
       for (Value v : op.getOperands())
         if (hasRows(v.getType()) && !isNarrow(v.getType()))
           for (Operation *user : v.getUsers())
-            if (user->getBlock() == &block && user->isBeforeInBlock(&op) && together(user, &op))
+            if (user->getBlock() == &block && user->isBeforeInBlock(&op) && together(user, &op) && !runsBefore(user, &op) && !runsBefore(&op, user))
               classes.unionSets(user, &op);
     }
     SmallVector<Ops> out;
@@ -214,13 +169,10 @@ private:
     for (Operation &op : llvm::reverse(block)) {
       if (!fusible(&op) || op.use_empty())
         continue;
-      // A boundary of backward in a group has no warps for the iterations of coefficients, nor registers for one more stream: what is computed again goes in front of it.
-      bool alone = op.hasAttr(recomputedMark) && groups;
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
-        bool same = mayFollow(at, &op) && !(alone && !at->hasAttr(recomputedMark));
-        latest = std::min(latest, segments.lookup(at) - (same ? 0 : 1));
+        latest = std::min(latest, segments.lookup(at) - (mayFollow(at, &op) ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {
         // As in `earliest`, counted from the other end.
@@ -437,12 +389,18 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
         if (op->isBeforeInBlock(first))
           first = op;
       b.setInsertionPoint(first);
+      // In a group, a boundary takes the x' that it rebuilds itself, though what is computed again is not its own.
+      const bool own = hasGangs(combine);
       Operation *sum = b.clone(*combine);
       sum->setAttr(rebuiltMark, b.getUnitAttr());
+      if (own)
+        sum->removeAttr(recomputedMark);
       Value again = sum->getResult(0);
       if (cast) {
         auto copy = mlir::cast<CastOp>(b.clone(*cast));
         copy->setAttr(rebuiltMark, b.getUnitAttr());
+        if (own)
+          copy->removeAttr(recomputedMark);
         copy->setOperand(0, again);
         again = copy.getResult();
       }

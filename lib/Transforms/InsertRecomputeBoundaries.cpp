@@ -1,5 +1,7 @@
 //===- InsertRecomputeBoundaries.cpp - blocks of sublayers to recompute -----===//
 
+#include "GroupCuts.h"
+
 #include "mhc/Transforms/Decision.h"
 #include "mhc/Dialect/Mhc/IR/MhcOps.h"
 #include "mhc/Transforms/Passes.h"
@@ -17,8 +19,11 @@ int64_t keptElements(int64_t n, int64_t C, int64_t L, int64_t block) { return n 
 
 /// Ops of the topology, and the norm that F begins with: cheap beside the memory that their results take. The projection and the norm of the streams
 /// are kept: a few numbers a token, which cost a pass over phi and whose last bits depend on the kernel that sums them. So the coefficients, and the
-/// streams after them, have the bits that they had in forward.
-bool isRecomputed(Operation *op) {
+/// streams after them, have the bits that they had in forward. Groups of blocks have the coefficients kept, too: their wide code loads them, and what is
+/// computed again is rows alone.
+bool isRecomputed(Operation *op, bool groups) {
+  if (groups && llvm::all_of(op->getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); }))
+    return false;
   if (isa<DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, GainOp, AggregateOp, AddBiasOp, CombineOp>(op))
     return true;
   // Casts and the leading norm follow what they read; coefficients are cheap.
@@ -26,7 +31,7 @@ bool isRecomputed(Operation *op) {
     return true;
   if (isa<CastOp, RmsNormOp>(op) && hasRows(op->getResult(0).getType()))
     if (Operation *def = op->getOperand(0).getDefiningOp())
-      return isa<AggregateOp, CombineOp, RmsNormOp>(def) ? isRecomputed(def) : isa<CastOp>(def) && isRecomputed(def);
+      return isa<AggregateOp, CombineOp, RmsNormOp>(def) ? isRecomputed(def, groups) : isa<CastOp>(def) && isRecomputed(def, groups);
   return false;
 }
 
@@ -132,8 +137,9 @@ struct InsertRecomputeBoundariesPass : impl::InsertRecomputeBoundariesPassBase<I
       op->moveBefore(body, body->end());
     b.setInsertionPointToEnd(body);
     YieldOp::create(b, region.getLoc(), results);
+    const bool groups = llvm::any_of(inside, [](Operation *op) { return isa<CombineOp>(op) && hasGangs(op, op->getOperand(0).getType()); });
     for (Operation *op : inside) {
-      if (isRecomputed(op))
+      if (isRecomputed(op, groups))
         continue;
       b.setInsertionPointAfter(op);
       for (Value v : op->getResults()) {
