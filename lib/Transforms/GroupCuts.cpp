@@ -55,6 +55,14 @@ static bool looksUp(Operation *op) {
   return row && llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) { return row.operandUse(operand.getOperandNumber()) == OperandUse::lookup; });
 }
 
+/// Itself, or as the factor in front of it, whose product is not rounded.
+static bool feedsLookup(Operation *op) { return looksUp(op) || (isa<ScaleOp>(op) && llvm::any_of(op->getUsers(), looksUp)); }
+
+static bool isBf16(Value value) {
+  auto type = dyn_cast<ShapedType>(value.getType());
+  return type && type.getElementType().isBF16();
+}
+
 /// Whether an op that `test` holds for gives `value`, but for sums, factors and rounding.
 static bool comesFrom(Value value, function_ref<bool(Operation *)> test) {
   Operation *def = value.getDefiningOp();
@@ -76,7 +84,7 @@ bool mhc::standsApart(Operation *op, Operation *def) {
     // What experts have computed lies in rows of their own; so does what their gradients begin with.
     if (auto combine = dyn_cast<CombineOp>(op); combine && combine.getF() == value && hasGangs(op, combine.getX().getType()) && comesFrom(value, looksUp))
       return true;
-    if (looksUp(op) && comesFrom(value, [](Operation *from) { return isa<CombineVjpOp>(from) && hasGangs(from, cast<CombineVjpOp>(from).getX().getType()); }))
+    if (feedsLookup(op) && isBf16(value) && comesFrom(value, [](Operation *from) { return isa<CombineVjpOp>(from) && hasGangs(from, cast<CombineVjpOp>(from).getX().getType()); }))
       return true;
     // du is the gradient of the norm that the layer begins with, which needs sums over the row before the boundary can begin.
     if (auto vjp = dyn_cast<AggregateVjpOp>(op); vjp && vjp.getDu() == value && hasGangs(op, vjp.getX().getType()) && isa_and_nonnull<RmsNormVjpOp>(unroundedDef(value)))
