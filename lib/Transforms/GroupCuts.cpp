@@ -82,9 +82,9 @@ bool mhc::standsApart(Operation *op, Operation *def) {
     if (isa<ReadoutOp>(op) && hasGangs(op, value.getType()) && !isa_and_nonnull<CombineOp>(unroundedDef(value)))
       return true;
     // What experts have computed lies in rows of their own; so does what their gradients begin with.
-    if (auto combine = dyn_cast<CombineOp>(op); combine && combine.getF() == value && hasGangs(op, combine.getX().getType()) && comesFrom(value, looksUp))
+    if (isa<CombineOp, CombineVjpOp>(op) && op->getOperand(1) == value && hasGangs(op, op->getOperand(0).getType()) && comesFrom(value, looksUp))
       return true;
-    if (feedsLookup(op) && isBf16(value) && comesFrom(value, [](Operation *from) { return isa<CombineVjpOp>(from) && hasGangs(from, cast<CombineVjpOp>(from).getX().getType()); }))
+    if (feedsLookup(op) && isBf16(value) && comesFrom(value, [](Operation *from) { return isa<CombineVjpOp>(from) && hasGangs(from, from->getOperand(0).getType()); }))
       return true;
     // du is the gradient of the norm that the layer begins with, which needs sums over the row before the boundary can begin.
     if (auto vjp = dyn_cast<AggregateVjpOp>(op); vjp && vjp.getDu() == value && hasGangs(op, vjp.getX().getType()) && isa_and_nonnull<RmsNormVjpOp>(unroundedDef(value)))
