@@ -50,6 +50,14 @@ static bool normsAlone(Operation *op) {
   });
 }
 
+/// Whether the streams are projected as groups of blocks have them: as they are, by one phi whose rows are not interleaved.
+static bool isProjectedInGroups(Value x) {
+  return llvm::any_of(x.getUsers(), [&](Operation *user) {
+    auto gradient = dyn_cast<ProjectionDwOp>(user);
+    return gradient && gradient.getV() == x && !gradient.getInterleaved() && cast<RankedTensorType>(gradient.getDm().getType()).getDimSize(1) == 1 && hasGangs(user, x.getType());
+  });
+}
+
 static bool looksUp(Operation *op) {
   auto row = dyn_cast<RowOpInterface>(op);
   return row && llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) { return row.operandUse(operand.getOperandNumber()) == OperandUse::lookup; });
@@ -87,7 +95,7 @@ bool mhc::standsApart(Operation *op, Operation *def) {
     if (feedsLookup(op) && isBf16(value) && comesFrom(value, [](Operation *from) { return isa<CombineVjpOp>(from) && hasGangs(from, from->getOperand(0).getType()); }))
       return true;
     // du is the gradient of the norm that the layer begins with, which needs sums over the row before the boundary can begin.
-    if (auto vjp = dyn_cast<AggregateVjpOp>(op); vjp && vjp.getDu() == value && hasGangs(op, vjp.getX().getType()) && isa_and_nonnull<RmsNormVjpOp>(unroundedDef(value)))
+    if (auto vjp = dyn_cast<AggregateVjpOp>(op); vjp && vjp.getDu() == value && isProjectedInGroups(vjp.getX()) && isa_and_nonnull<RmsNormVjpOp>(unroundedDef(value)))
       return true;
   }
   return false;

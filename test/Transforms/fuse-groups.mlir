@@ -8,6 +8,7 @@
 !row = tensor<?x128xf32>
 !h = tensor<?x4xf32, #mhc.narrow>
 !m = tensor<?x4x4xf32, #mhc.narrow>
+!dm = tensor<?x1x24xf32, #mhc.narrow>
 module attributes {mhc.targets = [#mhc.target<name = "sm_90a", units = 132, onChipBytes = 494592, copyRate = 4300, fmaRate = 67000, gangSize = 64>]} {
 
 // The streams begin as four times a row of a table.
@@ -45,7 +46,7 @@ func.func @embedding(%tokens: tensor<?xi32>, %table: tensor<16x128xf32>, %phi: t
 // ONE-LABEL: func.func @norm
 // ONE-COUNT-1: mhc.fusion
 // ONE-NOT: mhc.fusion
-func.func @norm(%x: !x, %pre: !h, %res: !m, %gain: tensor<128xf32>, %u: !u, %dx: !x, %a: !row, %b: !row) -> (!x, !h, tensor<128xf32>) {
+func.func @norm(%x: !x, %pre: !h, %res: !m, %gain: tensor<128xf32>, %u: !u, %dx: !x, %a: !row, %b: !row, %dm: !dm) -> (!x, !h, tensor<128xf32>, tensor<24x512xf32>) {
   %0 = mhc.combine_dx %res, %dx : (!m, !x) -> !sum
   %1 = mhc.sum %a, %b : (!row, !row) -> !row
   %2 = mhc.cast %1 : (!row) -> !u
@@ -54,7 +55,8 @@ func.func @norm(%x: !x, %pre: !h, %res: !m, %gain: tensor<128xf32>, %u: !u, %dx:
   %dy, %dpre = mhc.aggregate_vjp %x, %pre, %3 : (!x, !h, !u) -> (!sum, !h)
   %4 = mhc.sum %0, %dy : (!sum, !sum) -> !sum
   %5 = mhc.cast %4 : (!sum) -> !x
-  return %5, %dpre, %dgain : !x, !h, tensor<128xf32>
+  %dphi = mhc.projection_dw %x, %dm {transposed} : (!x, !dm) -> tensor<24x512xf32>
+  return %5, %dpre, %dgain, %dphi : !x, !h, tensor<128xf32>, tensor<24x512xf32>
 }
 
 // The ends of backward: four times the last norm's gradient; the sum over the streams that the embedding's gradient is.
@@ -114,15 +116,28 @@ func.func @experts(%x: !x, %rows: !u, %shared: !u, %reverse: tensor<?x2xi32, #mh
   return %4, %dpost, %dres, %7 : !x, !h, !m, tensor<?x2xf32, #mhc.narrow>
 }
 
-// Two streams: there is no code for them in groups, and nothing is cut.
+// Nothing is cut where groups have no code: two streams; a phi of each stream (preset of HC).
 // CHECK-LABEL: func.func @two_streams
 // CHECK-COUNT-1: mhc.fusion
 // CHECK-NOT: mhc.fusion
 // ONE-LABEL: func.func @two_streams
-func.func @two_streams(%x: tensor<?x2x128xbf16>, %pre: tensor<?x2xf32, #mhc.narrow>, %u: !u, %dy: !u) -> (tensor<?x2x128xf32>, tensor<?x2xf32, #mhc.narrow>) {
+func.func @two_streams(%x: tensor<?x2x128xbf16>, %pre: tensor<?x2xf32, #mhc.narrow>, %u: !u, %dy: !u, %dm: !dm) -> (tensor<?x2x128xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<24x256xf32>) {
   %du = mhc.rms_norm_vjp %u, %dy {eps = 1.0e-6 : f64} : (!u, !u) -> !row
   %0 = mhc.cast %du : (!row) -> !u
   %dx, %dpre = mhc.aggregate_vjp %x, %pre, %0 : (tensor<?x2x128xbf16>, tensor<?x2xf32, #mhc.narrow>, !u) -> (tensor<?x2x128xf32>, tensor<?x2xf32, #mhc.narrow>)
-  return %dx, %dpre : tensor<?x2x128xf32>, tensor<?x2xf32, #mhc.narrow>
+  %dphi = mhc.projection_dw %x, %dm {transposed} : (tensor<?x2x128xbf16>, !dm) -> tensor<24x256xf32>
+  return %dx, %dpre, %dphi : tensor<?x2x128xf32>, tensor<?x2xf32, #mhc.narrow>, tensor<24x256xf32>
+}
+
+// CHECK-LABEL: func.func @phi_of_streams
+// CHECK-COUNT-1: mhc.fusion
+// CHECK-NOT: mhc.fusion
+// ONE-LABEL: func.func @phi_of_streams
+func.func @phi_of_streams(%x: !x, %pre: !h, %u: !u, %dy: !u, %dm: tensor<?x4x6xf32, #mhc.narrow>) -> (!sum, !h, tensor<6x128xf32>) {
+  %du = mhc.rms_norm_vjp %u, %dy {eps = 1.0e-6 : f64} : (!u, !u) -> !row
+  %0 = mhc.cast %du : (!row) -> !u
+  %dx, %dpre = mhc.aggregate_vjp %x, %pre, %0 : (!x, !h, !u) -> (!sum, !h)
+  %dphi = mhc.projection_dw %x, %dm {transposed} : (!x, tensor<?x4x6xf32, #mhc.narrow>) -> tensor<6x128xf32>
+  return %dx, %dpre, %dphi : !sum, !h, tensor<6x128xf32>
 }
 }
