@@ -54,7 +54,7 @@ private:
         auto load = dyn_cast<RowLoadOp>(op);
         auto type = load ? dyn_cast<NarrowType>(load.getResult().getType()) : NarrowType();
         if (!type || load.getAccess() != Access::row || !type.getElementType().isF32())
-          return refuse("coefficients of before are not f32 rows");
+          return refuse(type && type.getElementType().isInteger() ? "rows are reached by their number in another tensor" : "coefficients of before are not f32 rows");
         plan.coefficientLoads[load] = 0;
       }
     return true;
