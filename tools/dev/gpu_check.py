@@ -1,4 +1,4 @@
-"""The checks of gpu-check.sh: `prepare OUT BIN` where the compiler is, `run OUT BIN [WORD..]` where the GPU is."""
+"""The checks of gpu-check.sh: `prepare OUT BIN` (or `prepare-groups OUT BIN`) where the compiler is, `run OUT BIN [WORD..]` where the GPU is."""
 import concurrent.futures
 import json
 import os
@@ -14,6 +14,7 @@ import numpy as np
 import gpu_alone
 import gpu_boundary
 import gpu_experts
+import gpu_groups
 import gpu_shapes
 from gpu_models import LARGE_ROUTER, LARGE_TOKENS, STEPS, example_models, gradient_models, speed_models
 
@@ -185,6 +186,7 @@ def prepare(out, programs):
     for name, (description, _) in gpu_alone.models().items():
         compile_package(f"alone-{name}", description)
     gpu_boundary.prepare(out, programs)
+    gpu_groups.prepare(out, programs, prepare_gradients)
     gpu_shapes.prepare(out, programs)
     gpu_experts.prepare(out, programs)
     prepare_numerics(out, programs)
@@ -246,26 +248,30 @@ class Checks:
 
     def gradients(self):
         for name, (description, shapes) in gradient_models().items():
-            low = description["dtype"] == "bf16"
-            for b, s in shapes:
-                result = self.run(["call", self.out / f"{name}.mhcpkg", "loss_and_gradients", "--device=cuda", f"--inputs={self.out}/{name}-{b}x{s}.in",
-                                   f"--outputs={self.work}/out"], MHC_POISON="1")
-                if result.returncode:
-                    self.say(False, f"{name} {b} x {s}: the call failed")
-                    continue
-                want, got = read(self.out / f"{name}-{b}x{s}.cpu"), read(self.work / "out")
-                everything = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for n, x in want.items() if n.startswith("grad.")))
-                shares = {}
-                for key, x in want.items():
-                    if key.startswith("grad."):
-                        limit = (3e-2 if low else 1e-4) * np.linalg.norm(x) + (1e-3 if low else 2e-7) * everything
-                    else:
-                        limit = 0 if key == "expert_counts" else (1e-3 if low else 1e-5) * np.linalg.norm(x)
-                    error = np.linalg.norm(got[key].astype(np.float64) - x)
-                    shares[key] = error / limit if limit else 0 if error == 0 else np.inf
-                worst = sorted(shares, key=lambda key: -np.nan_to_num(shares[key], nan=np.inf))
-                over = [key for key in worst if not shares[key] <= 1]  # NaN too
-                self.say(not over, f"{name} {b} x {s}: loss and gradients, {', '.join(f'{shares[key]:.2f} of what is allowed ({key})' for key in over[:8] or worst[:1])}")
+            self.compare_gradients(name, name, description, shapes)
+
+    def compare_gradients(self, package, name, description, shapes):
+        """`name`: of the inputs and the CPU's answers"""
+        low = description["dtype"] == "bf16"
+        for b, s in shapes:
+            result = self.run(["call", self.out / f"{package}.mhcpkg", "loss_and_gradients", "--device=cuda", f"--inputs={self.out}/{name}-{b}x{s}.in",
+                               f"--outputs={self.work}/out"], MHC_POISON="1")
+            if result.returncode:
+                self.say(False, f"{package} {b} x {s}: the call failed")
+                continue
+            want, got = read(self.out / f"{name}-{b}x{s}.cpu"), read(self.work / "out")
+            everything = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for n, x in want.items() if n.startswith("grad.")))
+            shares = {}
+            for key, x in want.items():
+                if key.startswith("grad."):
+                    limit = (3e-2 if low else 1e-4) * np.linalg.norm(x) + (1e-3 if low else 2e-7) * everything
+                else:
+                    limit = 0 if key == "expert_counts" else (1e-3 if low else 1e-5) * np.linalg.norm(x)
+                error = np.linalg.norm(got[key].astype(np.float64) - x)
+                shares[key] = error / limit if limit else 0 if error == 0 else np.inf
+            worst = sorted(shares, key=lambda key: -np.nan_to_num(shares[key], nan=np.inf))
+            over = [key for key in worst if not shares[key] <= 1]  # NaN too
+            self.say(not over, f"{package} {b} x {s}: loss and gradients, {', '.join(f'{shares[key]:.2f} of what is allowed ({key})' for key in over[:8] or worst[:1])}")
 
     def curves(self):
         for name in example_models(pathlib.Path(".")):
@@ -359,6 +365,9 @@ class Checks:
             return print("skip boundary: it needs PyTorch")
         gpu_boundary.run(self)
 
+    def groups(self):
+        gpu_groups.run(self)
+
     def tune(self):
         gpu_boundary.tune(self)
 
@@ -421,8 +430,11 @@ def main():
     command, out, programs = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]).resolve()
     if command == "prepare":
         return prepare(out, programs)
+    if command == "prepare-groups":  # for `run .. groups` alone
+        out.mkdir(parents=True, exist_ok=True)
+        return gpu_groups.prepare(out, programs, prepare_gradients)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "tune", "huge", "products", "experts", "conventions", "sanitizer", "speed", "alone"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "groups", "tune", "huge", "products", "experts", "conventions", "sanitizer", "speed", "alone"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()

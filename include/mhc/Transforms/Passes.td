@@ -76,7 +76,7 @@ def InsertRecomputeBoundariesPass : Pass<"mhc-insert-recompute-boundaries", "::m
     Sublayers of a function that is to be differentiated are grouped into blocks of L_r. Memory a token, in elements of the streams' type (math: Eq. 20 of the paper):
     `n C ceil(L / L_r) + (n + 2) C L_r`. `block = 0` takes the L_r that minimises it, and refuses where that is no less than the `(n + 2) C L` that all sublayers keep without blocks;
     `budget` (elements a token) takes the smallest recomputation that fits. Each block becomes `mhc.recompute`; what F computes, and its output, is marked by `mhc.keep` and survives; the
-    topology ops and F's leading norm run again. With n = 4, C = 8, L = 4 blocks of one sublayer keep 176 elements, of two 160, of four 224, and no blocks 192:
+    topology ops and F's leading norm run again (not the coefficients, where one of the `mhc.targets` runs boundaries in groups of blocks). With n = 4, C = 8, L = 4 blocks of one sublayer keep 176 elements, of two 160, of four 224, and no blocks 192:
 
     ```mlir
     !x = tensor<?x4x8xf32>
@@ -175,7 +175,8 @@ def FuseBoundariesPass : Pass<"mhc-fuse-boundaries", "::mlir::func::FuncOp"> {
     Row ops are cut into segments at the ops that are none (matmul, attention, an external layer): no path leaves a segment and comes back, so the connected ops of one segment may run as one kernel. A boundary is then the combine of sublayer l with the coefficients and the aggregate of
     sublayer l+1 and the norm that its layer begins with; in backward likewise. First, a cheap op whose result is larger than its operands moves to the segment of its first user (`sink`). Then, in backward, a stream that the
     kernel can rebuild from what it reads anyway is rebuilt (`rebuild`), a decision of its own, where one of the module's `mhc.targets` computes it in less time than it reads it. A segment is refused if its row does not fit on chip (the least of the module's `mhc.targets`). Fusions of `mhc-fuse-coefficients` are taken apart first:
-    where an op of theirs stands at a boundary it goes into that kernel, and what then is left over that pass fuses again.
+    where an op of theirs stands at a boundary it goes into that kernel, and what then is left over that pass fuses again. Where one of the `mhc.targets` runs boundaries in groups of blocks (`gangSize`), the leading norm and its gradient, what
+    looks rows up, and the ends of the streams are cut off, since a group has one exchange and reaches its rows by their number.
 
     ```mlir
     func.func @forward(%x: tensor<?x2x8xf32>, %f: tensor<?x8xf32>, %pre: tensor<?x2xf32, #mhc.narrow>, %post: tensor<?x2xf32, #mhc.narrow>,

@@ -1,6 +1,6 @@
 """Loss and gradients of tiny language models against the fp64 reference; recomputation and threads change no bit.
 
-usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts | experts
+usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts | experts | groups
 """
 import os
 import sys
@@ -158,6 +158,21 @@ def experts():
         print("dropped", values["dropped"], "of 44")
 
 
+def groups():
+    """rows that groups of blocks take on sm_90a (bf16, four streams, C a multiple of 128): what is cut for them, and kept in recompute blocks, changes no bit"""
+    dense = of_residual({**SMALL, "dtype": "bf16", "hidden_size": 128, "num_hidden_layers": 2}, topology="mhc", hc_mult=4, branch_scale=0.5)
+    router = {"score": "sigmoid", "gate": "sqrt", "losses": [{"kind": "z", "weight": 0.02}]}
+    sparse = {**dense, "first_k_dense_replace": 1, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 16, "router": router}
+    for model, block in ((dense, "2"), (sparse, "none")):
+        bits = set()
+        for options in ((), ("--target=cpu,sm_90a", f"--recompute-block={block}")):
+            package = Package(model, *options)
+            inputs = {k: (v, "F32") for k, v in parameters(package, np.random.default_rng(11), "bf16").items()} | {"tokens": (np.arange(24).reshape(2, 12), "I32")}
+            package.call("loss_and_gradients", inputs)
+            bits.add(package.bytes)
+        assert len(bits) == 1, f"{model}, blocks of {block}: cuts change bits"
+
+
 if __name__ == "__main__":
     mode = sys.argv[1] if len(sys.argv) > 1 else ""
     if mode == "recompute":
@@ -177,6 +192,8 @@ if __name__ == "__main__":
         readouts()
     elif mode == "experts":
         experts()
+    elif mode == "groups":
+        groups()
     else:
-        sys.exit("usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts | experts")
+        sys.exit("usage: language_model.py recompute | residual | hc | attention | blocks | conventions | readouts | experts | groups")
     print("passed")
