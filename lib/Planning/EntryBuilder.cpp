@@ -86,7 +86,10 @@ llvm::DenseSet<Operation *> EntryBuilder::computedAgain() {
   if (gradients.empty())
     return again;
   for (Operation &op : func.getBody().front().without_terminator())
-    if (llvm::any_of(op.getOperands(), [&](Value v) { return gradients.contains(v); }))
+    // Regions may read values from outside.
+    if (op.walk([&](Operation *inside) {
+            return llvm::any_of(inside->getOperands(), [&](Value v) { return gradients.contains(v); }) ? WalkResult::interrupt() : WalkResult::advance();
+          }).wasInterrupted())
       gradients.insert_range(op.getResults());
     else
       again.insert(&op);

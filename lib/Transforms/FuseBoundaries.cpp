@@ -390,7 +390,7 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
           first = op;
       b.setInsertionPoint(first);
       // In a group, a boundary takes the x' that it rebuilds itself, though what is computed again is not its own.
-      const bool own = hasGangs(combine);
+      const bool own = hasGangs(combine, combine->getOperand(0).getType());
       Operation *sum = b.clone(*combine);
       sum->setAttr(rebuiltMark, b.getUnitAttr());
       if (own)

@@ -7,6 +7,8 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include "llvm/ADT/SetVector.h"
+
 using namespace mlir;
 using namespace mlir::mhc;
 
@@ -35,8 +37,8 @@ static Operation *unroundedDef(Value value) {
   return isa_and_nonnull<CastOp>(def) ? def->getOperand(0).getDefiningOp() : def;
 }
 
-/// The norm that a layer begins with needs sums over the row that the boundary has just aggregated: one more exchange between the blocks of a cluster, which
-/// would wait for it. Where a target has the boundary in clusters, the norm is a kernel of its own, for two units more.
+/// The norm that a layer begins with needs sums over the row that the boundary has just aggregated: one more exchange between the blocks of a group, which
+/// would wait for it. Where a target has the boundary in groups (clusters, or rings in memory), the norm is a kernel of its own, for two units more.
 static bool normsAlone(Operation *op) {
   if (!isa<RmsNormOp>(op) || op->hasAttr(rebuiltMark) || op->hasAttr(recomputedMark))
     return false;
@@ -73,8 +75,17 @@ static bool isBf16(Value value) {
 
 /// Whether an op that `test` holds for gives `value`, but for sums, factors and rounding.
 static bool comesFrom(Value value, function_ref<bool(Operation *)> test) {
-  Operation *def = value.getDefiningOp();
-  return def && (test(def) || (isa<CastOp, ScaleOp, SumOp>(def) && llvm::any_of(def->getOperands(), [&](Value operand) { return comesFrom(operand, test); })));
+  llvm::SmallSetVector<Operation *, 8> open;
+  open.insert(value.getDefiningOp());
+  for (size_t i = 0; i < open.size(); ++i) {
+    Operation *def = open[i];
+    if (def && test(def))
+      return true;
+    if (isa_and_nonnull<CastOp, ScaleOp, SumOp>(def))
+      for (Value operand : def->getOperands())
+        open.insert(operand.getDefiningOp());
+  }
+  return false;
 }
 
 bool mhc::standsApart(Operation *op, Operation *def) {

@@ -130,7 +130,9 @@ def ExpandMathPass : Pass<"mhc-expand-math"> {
   let summary = "write math functions out in arithmetic that the target has";
   let description = [{
     Host code may not call libm, and GPU code must not depend on libdevice being there. So `math.*` ops, and the rounding of f64 to bf16, are written out
-    for scalars and vectors of f32 and f64 (`nvptx`: f32 alone). An op that the target has no expansion of is an error.
+    for scalars and vectors of f32 and f64 (`nvptx`: f32 alone). An op that the target has no expansion of is an error. On `nvptx` divisions of f32 that
+    allow both a reciprocal and approximation (`arcp`, `afn`: narrow code) become a product with the hardware's reciprocal, within 2 ulp; a denominator
+    below 1.2e-38 counts as zero, and by one above 8.5e37 the quotient is zero.
 
     ```mlir
     func.func @f(%x: vector<8xf32>) -> vector<8xf32> {

@@ -177,8 +177,8 @@ public:
   Value exp2Nvptx(Value x) { return lanewise("llvm.nvvm.ex2.approx.ftz", x); }
   /// Its error is absolute near 1, 2^-22: good enough for sums of exponentials, if asked for.
   Value logApproximateNvptx(Value x) { return mul(lanewise("llvm.nvvm.lg2.approx.ftz.f", x), constant(ln2)); }
-  /// x / y by the reciprocal, within 2 ulp. A denominator that is no normal number (below 1.2e-38) counts as zero: without this a reciprocal is seven
-  /// instructions, and not one.
+  /// x / y by the reciprocal, within 2 ulp. A denominator that is no normal number (below 1.2e-38) counts as zero, and the quotient by one above 8.5e37,
+  /// whose reciprocal is none, is zero: without this a reciprocal is seven instructions, and not one.
   Value divNvptx(Value x, Value y) {
     Value reciprocal = lanewise("llvm.nvvm.rcp.approx.ftz.f", y);
     return matchPattern(x, m_OneFloat()) ? reciprocal : mul(x, reciprocal);

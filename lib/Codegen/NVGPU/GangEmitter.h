@@ -2,7 +2,7 @@
 //
 // One persistent kernel of gangs of blocks (GangPlan.h). Its warps have roles, and go through the tiles at their own pace:
 //
-//   mover      brings rows and coefficients of a tile and takes rows and late sums away, by the tensor memory accelerator
+//   mover      brings rows and coefficients of a tile and takes rows away, by the tensor memory accelerator; sends the block's late sums
 //   first      elementwise code of the first wide phase, what it rounds into a ring of its own; products of rows; the block's sums, into memory
 //   exchange   reads the sums of all blocks, runs the narrow phase one lane a token (every block does), hands on what the second phase needs;
 //              sums over the tokens

@@ -1,6 +1,7 @@
 //===- GangMover.cpp - rows in and out of a gang's stages -------------------===//
 //
-// One warp. When the second phase has done with a tile its rows leave, and when the products have, the stage is loaded for a later tile.
+// One warp. When the second phase has done with a tile its rows leave, and when the products have, the stage is loaded for a later tile. The products'
+// late sums lie where its coefficients go: they are read before, and sent to the other blocks when all loads are under way.
 //
 //===----------------------------------------------------------------------===//
 

@@ -238,7 +238,8 @@ void GangEmitter::finishTotals() {
   });
 }
 
-/// Memory of narrow code: that of the late code in shared memory, as the plan has found room.
+/// Memory of narrow code: that of the late code in shared memory, as the plan has found room. Both lanes of a token store the same values there, each
+/// place once a tile.
 Value GangEmitter::allocate(MemRefType type) {
   int64_t size = GangPlan::lateBytesOf(type);
   if (size > lateMemory)

@@ -398,14 +398,15 @@ private:
   }
 
   /// What the late narrow code keeps (Sinkhorn's states) lies in shared memory as far as the stages leave room: beside them the first-level cache is
-  /// too small for it, and each step of a token would wait for the second-level one.
+  /// too small for it, and each step of a token would wait for the second-level one. Not what stands in a branch: that is rare, and may be written in
+  /// place, where both lanes of a token have one place (GangEmitter::allocate).
   int64_t takeLateMemory(int64_t at) {
     plan.lateMemoryAt = llvm::alignTo(at, 16);
     plan.lateMemoryBytes = 0;
     if (plan.late)
       plan.late->walk([&](memref::AllocaOp op) {
         int64_t bytes = GangPlan::lateBytesOf(op.getType());
-        if (plan.lateMemoryAt + plan.lateMemoryBytes + bytes <= request.sharedBytes)
+        if (isa<RowNarrowOp>(op->getParentOp()) && plan.lateMemoryAt + plan.lateMemoryBytes + bytes <= request.sharedBytes)
           plan.lateMemoryBytes += bytes;
       });
     return plan.lateMemoryBytes ? plan.lateMemoryAt + plan.lateMemoryBytes : at;

@@ -262,8 +262,14 @@ void CudaDevice::prepare(uint64_t bytes) { markExchange(exchange.expect(bytes));
 
 /// Ones from the beginning of the exchange memory on: no ring has been written.
 void CudaDevice::markExchange(uint64_t bytes) {
-  if (bytes)
+  if (!bytes)
+    return;
+  try {
     cuda::check(driver.set32(pointer(scratch(Exchange, bytes)), ~0u, bytes / 4, context.stream), "marking memory");
+  } catch (...) {
+    exchange.expect(0); // nothing is marked
+    throw;
+  }
 }
 
 void CudaDevice::sumPartials(const std::vector<PartialSum> &given) {

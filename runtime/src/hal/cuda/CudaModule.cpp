@@ -1,6 +1,7 @@
 #include "hal/cuda/CudaModule.h"
 
 #include <charconv>
+#include <string_view>
 
 namespace mhcrt {
 namespace {
@@ -66,7 +67,10 @@ CudaModule::~CudaModule() { driver.moduleUnload(module); }
 
 cuda::Function CudaModule::find(const char *symbol) const {
   cuda::Function function = nullptr;
-  cuda::check(driver.moduleGetFunction(&function, module, symbol), concat("kernel '", symbol, "' (packages of earlier compilers may lack it: compile the model again)"));
+  // Kernels of the runtime itself, which packages bring along, are not named in plan.json.
+  bool ours = std::string_view(symbol).starts_with("mhc_");
+  cuda::check(driver.moduleGetFunction(&function, module, symbol),
+              concat("kernel '", symbol, "'", ours ? " (packages of earlier compilers may lack it: compile the model again)" : ""));
   return function;
 }
 
