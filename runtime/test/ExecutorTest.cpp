@@ -41,28 +41,15 @@ public:
   int recorded = 0;
 };
 
-Json inBlocksOfThree() {
-  Json plan = examplePlan();
-  Json &entry = plan["targets"]["cpu"]["entries"]["forward"];
-  entry["block_rows"] = 3;
-  Json command = entry["commands"][0];
-  for (int64_t i : {0, 1}) {
-    entry["buffers"].push_back({{"id", 4 + i}, {"dtype", "f32"}, {"size", {{"R", 4}}}, {"kind", "window"}, {"base", i}});
-    command["args"][i] = 4 + i;
-  }
-  command["rows"] = {{"R", 1}};
-  command["reductions"][0]["accumulate"] = true;
-  entry["buffers"][3]["live"] = {1, 1};
-  entry["commands"] = Json::array({{{"op", "loop"}, {"count", "row_blocks"}, {"body", Json::array({command})}}});
-  return plan;
-}
-
 } // namespace
 
 /// What all launches of a run need is prepared once, in front of them: in a recording too.
 TEST(Executor, PreparesOnceARun) {
   for (bool blocks : {false, true}) {
-    Package package = openPackage(makePackage(exampleManifest(), blocks ? inBlocksOfThree() : examplePlan()));
+    Json plan = examplePlan();
+    if (blocks)
+      inRowBlocks(plan);
+    Package package = openPackage(makePackage(exampleManifest(), plan));
     PreparingDevice device(package, 2);
     Executor executor(package, device, "cpu", "forward");
     std::vector<float> x(400, 1), y(400), s(4);

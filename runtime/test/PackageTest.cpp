@@ -82,21 +82,6 @@ TEST(Package, RefusesPlans) {
       [](Json &, Json &p) { p["targets"]["cpu"]["entries"]["eval"]["buffers"][3]["tensor"] = "model.x"; }, true);
 }
 
-/// The command in a loop over blocks of three rows, its first two buffers seen through windows.
-void inRowBlocks(Json &p) {
-  Json &entry = entryPlan(p);
-  entry["block_rows"] = 3;
-  Json command = entry["commands"][0];
-  for (int64_t i : {0, 1}) {
-    entry["buffers"].push_back({{"id", 4 + i}, {"dtype", "f32"}, {"size", {{"R", 4}}}, {"kind", "window"}, {"base", i}});
-    command["args"][i] = 4 + i;
-  }
-  command["rows"] = {{"R", 1}};
-  command["reductions"][0]["accumulate"] = true;
-  entry["buffers"][3]["live"] = {1, 1};
-  entry["commands"] = Json::array({{{"op", "loop"}, {"count", "row_blocks"}, {"body", Json::array({command})}}});
-}
-
 TEST(Package, RowBlocks) {
   auto buffer = [](Json &p, int64_t i) -> Json & { return entryPlan(p)["buffers"][i]; };
   auto loop = [](Json &p) -> Json & { return entryPlan(p)["commands"][0]; };

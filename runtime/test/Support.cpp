@@ -103,6 +103,20 @@ Json examplePlan() {
          "reductions": [{"partial": 3, "out": 2, "accumulate": false}]}]}}}}})");
 }
 
+void inRowBlocks(Json &plan) {
+  Json &entry = plan["targets"]["cpu"]["entries"]["forward"];
+  entry["block_rows"] = 3;
+  Json command = entry["commands"][0];
+  for (int64_t i : {0, 1}) {
+    entry["buffers"].push_back({{"id", 4 + i}, {"dtype", "f32"}, {"size", {{"R", 4}}}, {"kind", "window"}, {"base", i}});
+    command["args"][i] = 4 + i;
+  }
+  command["rows"] = {{"R", 1}};
+  command["reductions"][0]["accumulate"] = true;
+  entry["buffers"][3]["live"] = {1, 1};
+  entry["commands"] = Json::array({{{"op", "loop"}, {"count", "row_blocks"}, {"body", Json::array({command})}}});
+}
+
 Json toyManifest() {
   return Json::parse(R"({"format": 1, "producer": "test", "kind": "language_model", "dtype": "fp32",
     "requires": [], "targets": ["cpu"],

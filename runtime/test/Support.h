@@ -26,6 +26,7 @@ Memory toMemory(const std::string &bytes);
 /// The small packages that several tests start from.
 Json exampleManifest();
 Json examplePlan(); ///< entry `forward`: x [T, 4] -> y = 2 x, s [4] = sum over T, by kernel double_and_sum
+void inRowBlocks(Json &plan); ///< examplePlan's command in a loop over blocks of three rows, its first two buffers seen through windows
 Json toyManifest(); ///< a language model with one weight a token (kernels.c)
 Json toyPlan();
 /// The same plan with a kernel table that says what each kernel reads and writes, as compilers write it now.
