@@ -127,18 +127,19 @@ private:
   /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
   int64_t earliest(Operation *op) {
     int64_t segment = 0, sublayers = 0;
-    bool projects = false;
+    bool projects = false, dots = false;
     forEachOperandDef(op, [&](Operation *def) {
       bool same = mayFollow(op, def);
       int64_t least = segments.lookup(def) + (same ? 0 : 1);
       if (least > segment) {
         sublayers = 0;
-        projects = false;
+        projects = dots = false;
       }
       segment = std::max(segment, least);
       if (least == segment && same) {
         sublayers = std::max(sublayers, recomputed.lookup(def));
         projects |= projected.contains(def);
+        dots |= multiplied.contains(def);
       }
     });
     if (isa<CombineOp>(op) && ++sublayers > recomputedSublayers) {
@@ -150,7 +151,17 @@ private:
       sublayers = isa<CombineOp>(op);
       projects = false;
     }
+    if (isa<AffineVjpOp>(op) && dots) {
+      ++segment;
+      sublayers = 0;
+      projects = dots = false;
+      deferred.insert(op);
+    }
+    if (auto divide = dyn_cast<DivideVjpOp>(op); divide && deferred.contains(divide.getGradient().getDefiningOp()))
+      deferred.insert(op);
     recomputed[op] = sublayers;
+    if (dots || (isa<CombineVjpOp>(op) && groups))
+      multiplied.insert(op);
     if (projects || (isa<ProjectionOp>(op) && groups))
       projected.insert(op);
     return segment;
@@ -172,6 +183,8 @@ private:
       int64_t latest = std::numeric_limits<int64_t>::max();
       for (Operation *user : op.getUsers()) {
         Operation *at = block.findAncestorOpInBlock(*user);
+        if (isa<ProjectionDwOp>(at) && deferred.contains(&op))
+          continue; // comes along
         latest = std::min(latest, segments.lookup(at) - (mayFollow(at, &op) ? 0 : 1));
       }
       if (op.hasAttr(recomputedMark)) {
@@ -189,6 +202,13 @@ private:
       }
       if (latest <= segments[&op])
         continue;
+      if (deferred.contains(&op) && latest < std::numeric_limits<int64_t>::max()) {
+        segments[&op] = latest;
+        for (Operation *user : op.getUsers())
+          if (isa<ProjectionDwOp>(user))
+            segments[user] = latest;
+        continue;
+      }
       if (op.hasAttr(rebuiltMark) || op.hasAttr(recomputedMark)) {
         segments[&op] = latest;
         continue;
@@ -215,6 +235,9 @@ private:
   /// Ops that follow a projection in their segment, on targets that have boundaries in clusters: the coefficients come from an exchange, and rows that wait for them are a kernel of their
   /// own, unless a layer stands between. So a recomputed sublayer is cut as forward is.
   llvm::DenseSet<Operation *> projected;
+  /// Ops that follow products of rows with the gradient that their segment stores, on the same targets. The gradients of coefficients that follow from these alone (`delayed`, fixed pre
+  /// mappings) belong to the next boundary, which has the rows to multiply them with and need not wait for them: these are deferred, with phi's gradient.
+  llvm::DenseSet<Operation *> multiplied, deferred;
   /// Recomputed sublayers in front of an op in its segment.
   llvm::DenseMap<Operation *, int64_t> recomputed;
   /// Recomputed sublayers from an op to the end of its segment.

@@ -122,6 +122,7 @@ void GangEmitter::initBarriers() {
 }
 
 void GangEmitter::enter(Value tile) {
+  present = tile;
   for (GangPlan::RingOf ring : {GangPlan::early, GangPlan::other, GangPlan::kept})
     if (plan.stageStreams[ring])
       stageBase[ring] = stageOf(ring, at(tile, ring).stage);

@@ -146,6 +146,7 @@ private:
   //===--- State -------------------------------------------------------------===//
 
   GangPlan plan;
+  Value present; ///< the gang's tile whose code is being written
   Value stageBase[GangPlan::ringCount];
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box, and which box.

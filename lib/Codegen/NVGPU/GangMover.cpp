@@ -25,10 +25,8 @@ void GangEmitter::loadRows(GangPlan::RingOf ring, Value tile) {
 void GangEmitter::loadCoefficients(Value tile) {
   Value stage = at(tile, GangPlan::early).stage;
   SmallVector<std::pair<RowLoadOp, Value>> copies;
-  for (auto [value, place] : plan.coefficients) {
-    Value inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
-    copies.push_back({inside.getDefiningOp<RowLoadOp>(), bytes(coefficientsAt(stage), place)});
-  }
+  for (auto [op, place] : plan.coefficients)
+    copies.push_back({cast<RowLoadOp>(op), bytes(coefficientsAt(stage), place)});
   // With this arrival all is said that the phase of the barrier waits for.
   copyCoefficients(copies, widen64(firstToken(tile)), full(stage));
 }

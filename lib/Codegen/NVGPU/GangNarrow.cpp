@@ -74,8 +74,7 @@ SmallVector<Value> GangEmitter::narrowElements(Value narrow) {
   if (plan.loads && narrow.getDefiningOp() == plan.loads) {
     values = narrowElements(plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(narrow).getResultNumber()));
   } else if (auto found = plan.fetched.find(narrow.getDefiningOp()); scratchOf && found != plan.fetched.end()) {
-    int64_t elements = cast<NarrowType>(narrow.getType()).getNumElements();
-    values = loadRow(bytes(bytes(scratchOf, found->second), mul(bitAnd(laneOf, 15), elements * 4)), elements);
+    values = loadRow(cast<RowLoadOp>(found->first), bytes(scratchOf, found->second), bitAnd(laneOf, 15));
   } else if (Operation *op = narrow.getDefiningOp(); op && succeeded(emitNarrowOp(*op))) {
     return scalars.lookup(narrow);
   }
@@ -170,23 +169,29 @@ LogicalResult GangEmitter::emitExchange() {
     scratchOf = scratch;
     Value round = bitAnd(tile, GangPlan::exchanges - 1), parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
     // First what the rows wait for, and of this what the sums have nothing to do with before them.
-    Operation *mark = &*std::prev(b.getInsertionPoint());
-    // Those of the other blocks come when this block's come: before, looking for them only takes the rows' way through the second-level cache.
-    Ring kept = at(tile, GangPlan::kept);
-    wait(keptFull(kept.stage), kept.parity);
-    SmallVector<Value> collected = collect(exchange(), round, plan.sumCount, parity, /*patient=*/false);
-    bindSums(plan.first, plan.dots, collected);
-    for (mark = mark->getNextNode(); !isa<scf::WhileOp>(mark);)
-      mark = mark->getNextNode();
-    give(givenAt(slot.stage), plan.given);
-    moveBefore(mark);
+    SmallVector<Value> collected;
+    if (plan.waits()) {
+      Operation *mark = &*std::prev(b.getInsertionPoint());
+      // Those of the other blocks come when this block's come: before, looking for them only takes the rows' way through the second-level cache.
+      Ring kept = at(tile, GangPlan::kept);
+      wait(keptFull(kept.stage), kept.parity);
+      collected = collect(exchange(), round, plan.sumCount, parity, /*patient=*/false);
+      bindSums(plan.first, plan.dots, collected);
+      for (mark = mark->getNextNode(); !isa<scf::WhileOp>(mark);)
+        mark = mark->getNextNode();
+      give(givenAt(slot.stage), plan.given);
+      moveBefore(mark);
+    } else {
+      give(givenAt(slot.stage), plan.given);
+    }
     syncWarp();
     when(leader, [&] { arriveAlone(given(slot.stage)); });
     // The rest, in one block alone. It begins from the coefficients again: values that are kept across the loop that looks for sums leave that no
     // registers.
     when(equal(rank, 0), [&] {
       scalars.clear();
-      bindSums(plan.first, plan.dots, collected);
+      if (plan.waits())
+        bindSums(plan.first, plan.dots, collected);
       for (Operation &op : block.without_terminator()) {
         bool isKnown = op.getNumResults() && llvm::all_of(op.getResults(), [&](Value result) { return scalars.count(result); });
         if (!isKnown && !isa<RowSumTokensOp>(op) && succeeded(status))

@@ -20,7 +20,7 @@ public:
   Planner(KernelOp kernel, PlanRequest &request) : kernel(kernel), request(request) {}
 
   std::optional<GangPlan> run() {
-    if (!findPhases() || (plan.first && !readFirst()) || !readSecond() || !findHomes() || !readNarrow() || !findCode() || !chooseRegisters() || !layOut())
+    if (!findPhases() || (plan.first && !plan.isOneWide() && !readFirst()) || !readSecond() || !findHomes() || !findCode() || !readNarrow() || !chooseRegisters() || !layOut())
       return std::nullopt;
     return plan;
   }
@@ -42,6 +42,10 @@ private:
     }
     plan.second = take(PhaseRole::wide);
     plan.late = take(PhaseRole::narrow);
+    if (!plan.first && plan.second && plan.loads && !plan.second.getBody().front().getOps<RowProjectTOp>().empty()) {
+      plan.first = plan.second;
+      plan.narrow = plan.loads;
+    }
     if ((plan.first && !plan.narrow) || !plan.second || (!plan.first && !plan.late) || at != phases.size())
       return refuse("its phases are not rows, coefficients, rows and what follows from their products");
     return true;
@@ -168,12 +172,15 @@ private:
     plan.stageStreams[ring] += streamsOf(value);
   }
 
-  /// What the first phase rounds, and a product or the second phase takes, has a ring of its own.
+  /// What the first phase rounds, and a product or the second phase takes, has a ring of its own. Of one wide phase that is what products take and is not stored: where its gradient is
+  /// a factor, the roles multiply it while others mix.
   void keepRounded(RowCastOp cast, bool isFactor) {
     Value again;
     for (auto other : plan.second.getBody().front().getOps<RowCastOp>())
       if (same(cast, other))
         again = other.getResult();
+    if (plan.isOneWide() && (!isFactor || llvm::any_of(plan.rowStores, [&](RowStoreOp store) { return store.getValue() == cast.getResult(); })))
+      return;
     if (!mlir::cast<WideType>(cast.getResult().getType()).getElementType().isBF16() || (!again && !isFactor))
       return;
     take(cast.getResult(), GangPlan::kept);
@@ -184,13 +191,12 @@ private:
     }
   }
 
-  bool findHomes() {
+  void placeLoads() {
     llvm::MapVector<Value, Value> loaded; // argument -> the load's result
-    for (PhaseOp phase : {plan.first, plan.second}) {
-      if (!phase)
-        continue;
-      GangPlan::RingOf ring = plan.first && phase == plan.second ? GangPlan::other : GangPlan::early;
+    auto place = [&](PhaseOp phase, GangPlan::RingOf ring, function_ref<bool(RowLoadOp)> test) {
       for (auto load : phase.getBody().front().getOps<RowLoadOp>()) {
+        if (!test(load) || plan.homes.count(load.getResult()))
+          continue;
         auto [it, isNew] = loaded.insert({load.getSource(), load.getResult()});
         if (isNew) {
           take(load.getResult(), ring);
@@ -199,7 +205,18 @@ private:
           plan.homes[load.getResult()] = GangPlan::Home(plan.homes.lookup(it->second));
         }
       }
+    };
+    auto all = [](RowLoadOp) { return true; };
+    if (plan.isOneWide() && !plan.keptFirst.empty()) {
+      llvm::SmallPtrSet<Operation *, 16> needed = reach(plan.keptFirst, {});
+      place(plan.first, GangPlan::early, [&](RowLoadOp load) { return needed.contains(load); });
+    } else if (plan.first) {
+      place(plan.first, GangPlan::early, all);
     }
+    place(plan.second, plan.first ? GangPlan::other : GangPlan::early, all);
+  }
+
+  bool findHomes() {
     llvm::SmallPtrSet<Value, 8> products;
     for (auto &list : {plan.dots, plan.lateDots})
       for (auto [dot, at] : list)
@@ -208,6 +225,7 @@ private:
       products.insert(plan.outer.getValue());
     for (auto cast : plan.first ? llvm::to_vector(plan.first.getBody().front().getOps<RowCastOp>()) : SmallVector<RowCastOp>())
       keepRounded(cast, products.contains(cast.getResult()));
+    placeLoads();
     for (RowLoadOp load : plan.rowLoads)
       plan.loadedBytes[plan.homes.lookup(load.getResult()).ring] += streamsOf(load.getResult()) * GangPlan::streamBytes;
     // What is stored: in the place of a load that no product takes, read and written by the same thread, or else in its own.
@@ -254,12 +272,14 @@ private:
   }
 
   /// Products of the first phase have been made when the second one writes.
-  bool isOnlyBefore(Value value) { return plan.first && value.getParentBlock() == &plan.first.getBody().front(); }
+  bool isOnlyBefore(Value value) { return plan.first && !plan.isOneWide() && value.getParentBlock() == &plan.first.getBody().front(); }
+
+  static Value insideOf(PhaseOp phase, Value result) { return phase.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber()); }
 
   /// What narrow code needs of a phase's block, following operands; loads of rows among it go into `found`.
   void collect(Value value, llvm::SetVector<Operation *> &found) {
     if (plan.loads && value.getDefiningOp() == plan.loads)
-      value = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
+      value = insideOf(plan.loads, value);
     Operation *op = value.getDefiningOp();
     if (!op || isa<PhaseOp>(op) || !found.insert(op))
       return;
@@ -270,7 +290,7 @@ private:
 
   bool readNarrow() {
     // What comes before the rows is computed where it is asked for, if it is.
-    if (plan.loads)
+    if (plan.loads && plan.loads != plan.narrow)
       for (Operation &op : ops(plan.loads))
         if (!isa<RowLoadOp, RowCastOp, RowNarrowOp>(op))
           return refuse("a gang has no code for " + op.getName().getStringRef() + " before its rows");
@@ -287,19 +307,26 @@ private:
       } else if (!isa<RowLoadOp, RowStoreOp, RowCastOp, RowNarrowOp>(op)) {
         return refuse("a gang has no code for " + op.getName().getStringRef() + " in narrow code");
       }
+      // Of one wide phase the narrow code has loads for wide code alone, too.
+      if (plan.isOneWide() && op.getNumResults())
+        continue;
       needed.insert(&op);
       for (Value operand : op.getOperands())
         if (isa<NarrowType>(operand.getType()))
           collect(operand, needed);
     }
+    if (plan.isOneWide()) {
+      collect(plan.given, needed);
+      for (auto [result, place] : plan.results)
+        collect(result, needed);
+    }
     for (Operation *op : needed)
       if (auto load = dyn_cast<RowLoadOp>(op)) {
-        auto type = dyn_cast<NarrowType>(load.getResult().getType());
-        if (load.getAccess() == Access::row && type && type.getElementType().isF32()) {
+        if (load.getAccess() == Access::row && isAtHand(load.getResult(), [](RowLoadOp) {})) {
           plan.fetched[op] = plan.fetchedBytes;
-          plan.fetchedBytes += GangPlan::tokens * type.getNumElements() * 4;
+          plan.fetchedBytes += GangPlan::rowBytesOf(load);
         } else if (load.getAccess() != Access::uniform) {
-          return refuse("coefficients of before are not f32 rows");
+          return refuse("rows are reached by their number in another tensor");
         }
       }
     if (plan.late)
@@ -313,53 +340,58 @@ private:
     return true;
   }
 
-  bool takeNarrow(Value value) {
-    if (plan.narrow && value.getDefiningOp() == plan.narrow) {
+  bool takeNarrow(Value value, bool isFirst) {
+    auto fromNarrow = [&] {
       if (plan.results.insert({value, plan.resultCount}).second)
         plan.resultCount += elementsOf(value);
       return true;
-    }
+    };
+    if (plan.narrow && plan.narrow != plan.loads && value.getDefiningOp() == plan.narrow)
+      return fromNarrow();
     if (!plan.loads || value.getDefiningOp() != plan.loads)
       return refuse("wide code takes coefficients from elsewhere");
-    Value inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber());
-    auto load = inside.getDefiningOp<RowLoadOp>();
-    if (!load || load.getAccess() != Access::row || !cast<NarrowType>(value.getType()).getElementType().isF32())
-      return refuse("coefficients of before are not f32 rows");
-    if (elementsOf(value) % 4) // what is copied past the last row would lie in the place of another token
-      return refuse("rows of coefficients are not whole 16 bytes");
-    if (plan.coefficients.insert({value, plan.coefficientBytes}).second)
-      plan.coefficientBytes += GangPlan::tokens * elementsOf(value) * 4;
+    SmallVector<RowLoadOp> rows;
+    if (!isAtHand(insideOf(plan.loads, value), [&](RowLoadOp load) { rows.push_back(load); }))
+      return plan.narrow == plan.loads && !isFirst ? fromNarrow() : refuse("coefficients of before take more than a few operations");
+    plan.before.insert(value);
+    for (RowLoadOp load : rows)
+      if (plan.coefficients.insert({load, plan.coefficientBytes}).second)
+        plan.coefficientBytes += GangPlan::rowBytesOf(load);
     return true;
   }
 
-  /// The elementwise ops that lead to `wanted`, up to what has a home.
-  bool demand(PhaseOp phase, ArrayRef<Value> wanted, SmallVectorImpl<Operation *> &code) {
+  /// The ops that lead to `wanted`, up to the values that are kept.
+  static llvm::SmallPtrSet<Operation *, 16> reach(ArrayRef<Value> wanted, ArrayRef<Value> kept) {
     llvm::SmallPtrSet<Operation *, 16> needed;
-    SmallVector<Operation *> open;
-    for (Value value : wanted)
-      open.push_back(value.getDefiningOp());
+    SmallVector<Operation *> open = llvm::map_to_vector(wanted, [](Value value) { return value.getDefiningOp(); });
     while (!open.empty()) {
       Operation *op = open.pop_back_val();
       if (!op || !needed.insert(op).second)
         continue;
-      for (Value operand : op->getOperands()) {
-        if (isa<WideType>(operand.getType())) {
-          if (!llvm::is_contained(phase == plan.first ? plan.keptFirst : plan.keptSecond, operand))
-            open.push_back(operand.getDefiningOp());
-        } else if (isa<NarrowType>(operand.getType()) && op != plan.projectT && !takeNarrow(operand)) {
-          return false;
-        }
-      }
+      for (Value operand : op->getOperands())
+        if (isa<WideType>(operand.getType()) && !llvm::is_contained(kept, operand))
+          open.push_back(operand.getDefiningOp());
     }
-    for (Operation &op : ops(phase))
-      if (needed.contains(&op) && &op != plan.projectT)
-        code.push_back(&op);
+    return needed;
+  }
+
+  /// The elementwise ops that lead to `wanted`; `isFirst`: before the narrow code.
+  bool demand(PhaseOp phase, bool isFirst, ArrayRef<Value> wanted, SmallVectorImpl<Operation *> &code) {
+    llvm::SmallPtrSet<Operation *, 16> needed = reach(wanted, isFirst ? plan.keptFirst : plan.keptSecond);
+    for (Operation &op : ops(phase)) {
+      if (!needed.contains(&op) || &op == plan.projectT)
+        continue;
+      code.push_back(&op);
+      for (Value operand : op.getOperands())
+        if (isa<NarrowType>(operand.getType()) && !takeNarrow(operand, isFirst))
+          return false;
+    }
     return true;
   }
 
   bool findCode() {
     SmallVector<Value> stored = llvm::map_to_vector(plan.rowStores, [](RowStoreOp store) { return Value(store.getValue()); });
-    return (!plan.first || demand(plan.first, plan.keptFirst, plan.firstOps)) && demand(plan.second, stored, plan.secondOps);
+    return (!plan.first || demand(plan.first, true, plan.keptFirst, plan.firstOps)) && demand(plan.second, false, stored, plan.secondOps);
   }
 
   bool chooseRegisters() {
@@ -435,10 +467,10 @@ private:
       at = takeLateMemory(at);
     plan.sharedBytes = at;
     // Late sums of a tile are added up by one block, in turn; a block may be a round of the blocks behind with its share. What another block has not
-    // yet read must not be overwritten. Where rows wait for the exchange no block is more than `stages` tiles ahead of another; otherwise it is ahead
+    // yet read must not be overwritten. Where rows wait for sums no block is more than `stages` tiles ahead of another; otherwise it is ahead
     // by what its own share allows, so that two lags come together.
     plan.lateLag = plan.blocks + 2;
-    plan.lateTiles = plan.first ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
+    plan.lateTiles = plan.waits() ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
     plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * plan.lateBytes();
     return at <= request.sharedBytes;

@@ -10,8 +10,9 @@
 //   narrow  (optional) from these, stored
 //
 // or only the last two, which exchange nothing that rows wait for. That is a boundary of backward: x' again, dh_pre; the coefficients' gradients; dx,
-// df, dphi, dh_res, dh_post; back through the manifold. Whatever else a kernel has, another form or family takes it; the request says what stood
-// against it.
+// df, dphi, dh_res, dh_post; back through the manifold. Where the coefficients' gradients are known before the rows (`delayed`) there is one wide phase,
+// with the narrow one in front of it: the same roles, without an exchange in between. Whatever else a kernel has, another form or family takes it; the
+// request says what stood against it.
 //
 //===----------------------------------------------------------------------===//
 #ifndef MHC_CODEGEN_NVGPU_GANGPLAN_H
@@ -23,6 +24,7 @@
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
 
 #include <optional>
 
@@ -42,7 +44,8 @@ struct GangPlan {
   /// Tiles whose sums may be under way, at least twice the kept stages; slots of what the narrow code gives.
   static constexpr int64_t exchanges = 16, givenStages = 3;
 
-  PhaseOp loads, first, narrow, second, late; ///< loads and late may be null, first and narrow both
+  /// loads and late may be null, first and narrow both. Without an exchange first and second are one phase, narrow and loads too.
+  PhaseOp loads, first, narrow, second, late;
   int64_t channels = 0, blocks = 0;
 
   /// Rings of stages of rows: what the first phase loads, what only the second one loads, and what the first one computes for the second.
@@ -70,10 +73,11 @@ struct GangPlan {
   RowOuterTokensOp outer; ///< null: none
   int64_t columns = 0, pieces = 0;
   Value given; ///< the narrow value that both multiply with
-  /// Other narrow values that the second phase takes from the narrow one, by their first word; coefficients of before that wide code takes, and those
-  /// that the narrow phase takes, by bytes.
-  llvm::MapVector<Value, int64_t> results, coefficients;
-  llvm::MapVector<Operation *, int64_t> fetched;
+  /// Other narrow values that the second phase takes from the narrow one, by their first word.
+  llvm::MapVector<Value, int64_t> results;
+  /// Coefficients of before that wide code takes; the rows that they are or follow from, and those that the narrow phase takes, by bytes.
+  llvm::SetVector<Value> before;
+  llvm::MapVector<Operation *, int64_t> coefficients, fetched;
   int64_t resultCount = 0;
   SmallVector<std::pair<RowSumTokensOp, int64_t>> sums; ///< over the tokens, by their first number
   int64_t totals = 0;
@@ -86,6 +90,11 @@ struct GangPlan {
   /// A block waits before a tile's late sums until it has added up its own share of those so many tiles before.
   int64_t lateLag = 0;
 
+  bool isOneWide() const { return first && first == second; }
+  /// Whether rows wait for sums of other blocks.
+  bool waits() const { return sumCount > 0; }
+  /// Bytes of a tile's rows of coefficients: they are copied as whole 16 bytes.
+  static int64_t rowBytesOf(RowLoadOp load) { return tokens * coefficientBytesOf(load); }
   /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
   static constexpr int64_t partBytes = tokens * 64;
   /// Bytes of a block's late sums of a tile.

@@ -40,10 +40,20 @@ LogicalResult GangEmitter::emitOther(Operation *op) { return op->emitOpError("ex
 
 void GangEmitter::takeToken(Value coefficients, Value given) {
   scalars.clear();
-  for (auto [value, place] : plan.coefficients) {
-    int64_t elements = cast<NarrowType>(value.getType()).getNumElements();
-    scalars[value] = loadRow(bytes(bytes(coefficients, place), mul(local, elements * 4)), elements);
+  for (auto [op, place] : plan.coefficients) {
+    auto load = cast<RowLoadOp>(op);
+    SmallVector<Value> values = loadRow(load, bytes(coefficients, place), local);
+    // Whole 16 bytes are copied: behind the last row, if rows are not such, lies what is no number perhaps.
+    if (coefficientBytesOf(load) % 16)
+      for (Value &value : values)
+        value = select(less(add(widen64(firstToken(present)), widen64(local)), rows), value, f32(0.0));
+    scalars[load.getResult()] = values;
   }
+  const int64_t chunk = width;
+  width = 1;
+  for (Value value : plan.before)
+    narrowElements(value);
+  width = chunk;
   if (!given)
     return;
   Value row = bytes(bytes(given, 2 * GangPlan::partBytes), mul(local, plan.resultCount * 4));
@@ -92,9 +102,11 @@ LogicalResult GangEmitter::emitFirst() {
         return {};
       });
     syncWarp();
-    Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
-    SmallVector<Parts> all = multiplyRows(plan.dots);
-    publish(all, bitAnd(tile, GangPlan::exchanges - 1), parity);
+    if (plan.waits()) {
+      Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
+      SmallVector<Parts> all = multiplyRows(plan.dots);
+      publish(all, bitAnd(tile, GangPlan::exchanges - 1), parity);
+    }
     arrive(keptFull(free.stage));
   });
   return status;

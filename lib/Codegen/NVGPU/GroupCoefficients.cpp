@@ -124,13 +124,13 @@ LogicalResult GroupEmitter::emitCoefficients() {
 SmallVector<Value> GroupEmitter::narrowElements(Value narrow) {
   if (auto found = scalars.find(narrow); found != scalars.end())
     return found->second;
-  // A coefficient of before: its row is read again.
+  // A coefficient of before: its row is read again, where it is not at hand.
   SmallVector<Value> values;
-  if (plan.loads && narrow.getDefiningOp() == plan.loads) {
-    Value inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(narrow).getResultNumber());
-    if (succeeded(emitNarrowOp(*inside.getDefiningOp())))
-      values = scalars.lookup(inside);
-  }
+  if (plan.loads && narrow.getDefiningOp() == plan.loads)
+    values = narrowElements(plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(narrow).getResultNumber()));
+  else if (Operation *op = narrow.getDefiningOp(); op && succeeded(emitNarrowOp(*op)))
+    return scalars.lookup(narrow);
+  scalars[narrow] = values;
   return values;
 }
 

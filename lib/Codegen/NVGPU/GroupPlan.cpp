@@ -50,12 +50,11 @@ private:
     if (at != phases.size())
       return refuse("it has more phases than one exchange of sums serves");
     if (plan.loads)
-      for (Operation &op : plan.loads.getBody().front().without_terminator()) {
-        auto load = dyn_cast<RowLoadOp>(op);
-        auto type = load ? dyn_cast<NarrowType>(load.getResult().getType()) : NarrowType();
-        if (!type || load.getAccess() != Access::row || !type.getElementType().isF32())
-          return refuse(type && type.getElementType().isInteger() ? "rows are reached by their number in another tensor" : "coefficients of before are not f32 rows");
-        plan.coefficientLoads[load] = 0;
+      for (Value value : plan.loads.getBody().front().getTerminator()->getOperands()) {
+        if (auto load = value.getDefiningOp<RowLoadOp>(); load && cast<NarrowType>(value.getType()).getElementType().isInteger())
+          return refuse("rows are reached by their number in another tensor");
+        if (!isAtHand(value, [&](RowLoadOp load) { plan.coefficientLoads[load] = 0; }))
+          return refuse("coefficients of before take more than a few operations");
       }
     return true;
   }
@@ -315,7 +314,7 @@ private:
     int64_t at = passingBox * plan.boxes;
     for (auto &[load, place] : plan.coefficientLoads) {
       place = at;
-      at += GroupPlan::tokens * cast<NarrowType>(load->getResult(0).getType()).getNumElements() * 4;
+      at += GroupPlan::tokens * coefficientBytesOf(cast<RowLoadOp>(load));
     }
     plan.passingBytes = llvm::alignTo(at, 1024);
     at = stages * plan.stageBytes;

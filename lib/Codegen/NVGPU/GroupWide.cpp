@@ -132,13 +132,12 @@ LogicalResult GroupEmitter::emitPost() {
     token64 = add(widen64(firstToken(tile)), widen64(local));
     live = less(token64, rows);
     scalars.clear();
-    for (auto [op, place] : plan.coefficientLoads) {
-      int64_t elements = cast<NarrowType>(op->getResult(0).getType()).getNumElements();
-      scalars[op->getResult(0)] = loadRow(bytes(bytes(passingBase, place), mul(local, elements * 4)), elements);
-    }
+    beginChunk(1);
+    for (auto [op, place] : plan.coefficientLoads)
+      scalars[op->getResult(0)] = loadRow(cast<RowLoadOp>(op), bytes(passingBase, place), local);
     if (plan.loads)
-      for (auto [result, inside] : llvm::zip(plan.loads.getResults(), plan.loads.getBody().front().getTerminator()->getOperands()))
-        scalars[result] = SmallVector<Value>(scalars.lookup(inside));
+      for (Value result : plan.loads.getResults())
+        narrowElements(result);
     inSecond = false;
     stageBase = stageAt(ring.stage);
     // The boxes are a loop: unrolled the role is long enough for the instruction cache to miss.

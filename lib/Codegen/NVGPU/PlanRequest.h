@@ -2,7 +2,7 @@
 #ifndef MHC_CODEGEN_NVGPU_PLANREQUEST_H
 #define MHC_CODEGEN_NVGPU_PLANREQUEST_H
 
-#include "mhc/Dialect/Mhc/IR/MhcDialect.h"
+#include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include <string>
 
@@ -36,6 +36,36 @@ struct PlanRequest {
     return (registers >= 24 && registers <= 248 && registers % 8 == 0) || refuse(name, "expected a multiple of 8 from 24 to 248, but got " + Twine(registers));
   }
 };
+
+/// Bytes of a token's coefficients as they lie in memory.
+inline int64_t coefficientBytesOf(RowLoadOp load) {
+  auto type = cast<NarrowType>(load.getResult().getType());
+  return type.getNumElements() * type.getElementType().getIntOrFloatBitWidth() / 8;
+}
+
+/// A coefficient of before that is at hand for wide code: a row of f32 or bf16 (given to `take`), a parameter, or what follows from these by so few operations that each
+/// thread makes it itself: constants, what is rounded.
+inline bool isAtHand(Value narrow, function_ref<void(RowLoadOp)> take) {
+  constexpr int64_t fewOperations = 64;
+  Operation *op = narrow.getDefiningOp();
+  if (auto load = dyn_cast_or_null<RowLoadOp>(op)) {
+    if (load.getAccess() != Access::row)
+      return load.getAccess() == Access::uniform;
+    Type element = cast<NarrowType>(narrow.getType()).getElementType();
+    if (!element.isF32() && !element.isBF16())
+      return false;
+    take(load);
+    return true;
+  }
+  if (auto code = dyn_cast_or_null<RowNarrowOp>(op)) {
+    Block &body = code.getBody().front();
+    if (int64_t(body.getOperations().size()) > fewOperations || llvm::any_of(body, [](Operation &inside) { return inside.getNumRegions() > 0; }))
+      return false;
+  } else if (!isa_and_nonnull<RowCastOp>(op)) {
+    return false;
+  }
+  return llvm::all_of(op->getOperands(), [&](Value operand) { return isAtHand(operand, take); });
+}
 
 } // namespace mlir::mhc::nvgpu
 

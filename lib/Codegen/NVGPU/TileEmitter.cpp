@@ -179,28 +179,32 @@ void TileEmitter::multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left,
 //===----------------------------------------------------------------------===//
 
 void TileEmitter::copyCoefficients(ArrayRef<std::pair<RowLoadOp, Value>> copies, Value first64, Value barrier, int64_t more) {
-  auto elementsOf = [](RowLoadOp op) { return cast<NarrowType>(op.getResult().getType()).getNumElements(); };
   Value valid = min(i64(GroupSlice::tokens), sub(rows, first64)), count = i32(more);
   SmallVector<Value> sizes;
   for (auto [op, to] : copies) {
-    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, elementsOf(op) * 4), 15), -16)));
+    sizes.push_back(arith::TruncIOp::create(b, loc, b.getI32Type(), bitAnd(add(mul(valid, coefficientBytesOf(op)), 15), -16)));
     count = add(count, sizes.back());
   }
   expect(barrier, count);
   for (auto [copy, size] : llvm::zip(copies, sizes)) {
     auto [op, to] = copy;
-    Value source = address(pointers[cast<BlockArgument>(op.getSource()).getArgNumber()], compute, mul(first64, elementsOf(op)));
+    Value source = bytes(pointers[cast<BlockArgument>(op.getSource()).getArgNumber()], mul(first64, coefficientBytesOf(op)));
     NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(b, loc, to, source, barrier, size, Value(), Value());
   }
 }
 
-SmallVector<Value> TileEmitter::loadRow(Value row, int64_t elements) {
-  int64_t piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+SmallVector<Value> TileEmitter::loadRow(RowLoadOp op, Value rows, Value token) {
+  auto type = cast<NarrowType>(op.getResult().getType());
+  const int64_t elements = type.getNumElements(), each = coefficientBytesOf(op) / elements, piece = elements % 4 ? (elements % 2 ? 1 : 2) : 4;
+  Value row = bytes(rows, mul(token, elements * each));
   SmallVector<Value> values;
   for (int64_t e = 0; e < elements; e += piece) {
-    Value loaded = load(piece == 1 ? compute : Type(VectorType::get({piece}, compute)), bytes(row, 4 * e), 4 * piece);
-    for (int64_t i = 0; i < piece; ++i)
-      values.push_back(lane(loaded, i));
+    Type stored = piece == 1 ? type.getElementType() : Type(VectorType::get({piece}, type.getElementType()));
+    Value loaded = load(stored, bytes(row, each * e), each * piece);
+    for (int64_t i = 0; i < piece; ++i) {
+      Value value = piece == 1 ? loaded : lane(loaded, i);
+      values.push_back(each == 4 ? value : arith::ExtFOp::create(b, loc, compute, value).getResult());
+    }
   }
   return values;
 }

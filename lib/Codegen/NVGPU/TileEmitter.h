@@ -8,6 +8,7 @@
 #define MHC_CODEGEN_NVGPU_TILEEMITTER_H
 
 #include "GpuBuilder.h"
+#include "PlanRequest.h"
 
 #include "mhc/Analysis/GroupSlice.h"
 #include "mhc/Codegen/Passes.h"
@@ -82,8 +83,8 @@ protected:
   /// Rows of coefficients of the tile that begins at a token into shared memory, by bulk copies as far as they go, to whole 16 bytes (no memory ends
   /// between them): one lane. `barrier` is told their bytes and `more`.
   void copyCoefficients(ArrayRef<std::pair<RowLoadOp, Value>> copies, Value first64, Value barrier, int64_t more = 0);
-  /// A row of them back from there.
-  SmallVector<Value> loadRow(Value row, int64_t elements);
+  /// A token's back from where rows of them begin.
+  SmallVector<Value> loadRow(RowLoadOp op, Value rows, Value token);
   /// The scalars of a narrow value of the lane's token.
   virtual SmallVector<Value> narrowElements(Value narrow) = 0;
   Value narrowScalar(Value narrow, int64_t element) override { return scalars.find(narrow)->second[element]; }
