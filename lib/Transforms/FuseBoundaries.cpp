@@ -157,7 +157,8 @@ private:
       projects = dots = false;
       deferred.insert(op);
     }
-    if (auto divide = dyn_cast<DivideVjpOp>(op); divide && deferred.contains(divide.getGradient().getDefiningOp()))
+    const bool isNarrowCode = op->getNumResults() && llvm::all_of(op->getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); });
+    if (isNarrowCode && llvm::any_of(op->getOperands(), [&](Value v) { return deferred.contains(v.getDefiningOp()); }))
       deferred.insert(op);
     recomputed[op] = sublayers;
     if (dots || (isa<CombineVjpOp>(op) && groups))

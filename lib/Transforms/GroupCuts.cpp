@@ -52,11 +52,11 @@ static bool normsAlone(Operation *op) {
   });
 }
 
-/// Whether the streams are projected as groups of blocks have them: as they are, by one phi whose rows are not interleaved.
+/// Whether the streams are projected as groups of blocks have them: as they are, by a phi whose rows are not interleaved.
 static bool isProjectedInGroups(Value x) {
   return llvm::any_of(x.getUsers(), [&](Operation *user) {
     auto gradient = dyn_cast<ProjectionDwOp>(user);
-    return gradient && gradient.getV() == x && !gradient.getInterleaved() && cast<RankedTensorType>(gradient.getDm().getType()).getDimSize(1) == 1 && hasGangs(user, x.getType());
+    return gradient && gradient.getV() == x && !gradient.getInterleaved() && hasGangs(user, x.getType());
   });
 }
 

@@ -92,7 +92,7 @@ private:
   /// A left operand of the product with phi transposed, and which registers of `weights` go with it.
   struct Factor {
     SmallVector<Value> registers;
-    int64_t weight, count;
+    int64_t weight, count, group;
   };
   using Factors = SmallVector<Factor>;
   Factors loadFactors(Value from);

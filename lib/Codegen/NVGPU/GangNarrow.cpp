@@ -114,15 +114,17 @@ void GangEmitter::give(Value slot, Value given) {
   auto yielded = [&](Value result) {
     return narrowElements(plan.narrow.getBody().front().getTerminator()->getOperand(cast<OpResult>(result).getResultNumber()));
   };
-  SmallVector<Value> factors = yielded(given);
-  for (Value &factor : factors)
-    factor = select(live, factor, f32(0.0));
-  factors.resize(plan.pieces * 8, f32(0.0));
+  SmallVector<Value> factors, all = yielded(given);
+  for (int64_t first = 0; first < plan.groups * plan.columns; first += plan.columns) {
+    for (Value factor : ArrayRef(all).slice(first, plan.columns))
+      factors.push_back(select(live, factor, f32(0.0)));
+    factors.resize(llvm::alignTo(factors.size(), 8), f32(0.0));
+  }
   SmallVector<SmallVector<Value>> others;
   for (auto [result, place] : plan.results)
     others.push_back(yielded(result));
   Value token = bitAnd(laneOf, 15), mask = bitAnd(shiftRight(token, 1), 3), first = less(laneOf, i32(GangPlan::tokens));
-  for (int64_t p = 0; p < plan.pieces; ++p) {
+  for (int64_t p = 0; p < plan.allPieces(); ++p) {
     width = 8;
     Value all = vectorOf(ArrayRef(factors).slice(p * 8, 8));
     Rounded high = round(all, b.getBF16Type());

@@ -105,16 +105,17 @@ private:
     auto type = cast<NarrowType>(value.getType());
     if (interleaved)
       return refuse("phi's rows are interleaved");
-    if (type.getShape().size() == 2 && type.getShape()[0] != 1)
-      return refuse("a projection in groups");
+    plan.groups = type.getShape().size() == 2 ? type.getShape()[0] : 1;
+    if (plan.groups != 1 && plan.groups != GangPlan::streams)
+      return refuse("a projection in " + Twine(plan.groups) + " groups");
     if (plan.given && plan.given != value)
       return refuse("phi and its gradient take different coefficients");
     plan.given = value;
-    plan.columns = type.getNumElements();
+    plan.columns = type.getNumElements() / plan.groups;
     plan.pieces = llvm::divideCeil(plan.columns, 8);
-    if (plan.columns > 32 || !plan.narrow || value.getDefiningOp() != plan.narrow)
+    if (plan.allPieces() > 4 || !plan.narrow || value.getDefiningOp() != plan.narrow)
       return refuse("phi has " + Twine(plan.columns) + " columns");
-    return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * GangPlan::streams * plan.channels ||
+    return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * plan.phiRows() ||
            refuse("phi does not go with the rows");
   }
 

@@ -71,7 +71,8 @@ struct GangPlan {
 
   RowProjectTOp projectT; ///< null: none
   RowOuterTokensOp outer; ///< null: none
-  int64_t columns = 0, pieces = 0;
+  /// Of phi: columns, and pieces of 8 of them. Groups are streams that have a product of their own with the same phi (HC), or one of all.
+  int64_t columns = 0, pieces = 0, groups = 1;
   Value given; ///< the narrow value that both multiply with
   /// Other narrow values that the second phase takes from the narrow one, by their first word.
   llvm::MapVector<Value, int64_t> results;
@@ -90,12 +91,16 @@ struct GangPlan {
   /// A block waits before a tile's late sums until it has added up its own share of those so many tiles before.
   int64_t lateLag = 0;
 
+  int64_t allPieces() const { return groups * pieces; }
+  /// Rows of phi; those that one stream's channels take; steps of 16 rows of its gradient that a warp of the products has.
+  int64_t phiRows() const { return groups == 1 ? streams * channels : channels; }
+  int64_t outerSteps() const { return slice * (groups == 1 ? streams : 1) / 16 / productWarps; }
   bool isOneWide() const { return first && first == second; }
   /// Whether rows wait for sums of other blocks.
   bool waits() const { return sumCount > 0; }
   /// Bytes of a tile's rows of coefficients: they are copied as whole 16 bytes.
   static int64_t rowBytesOf(RowLoadOp load) { return tokens * coefficientBytesOf(load); }
-  /// Bytes of one half (high or low parts) of a slot's coefficients: 32 columns a token.
+  /// Bytes of one half (high or low parts) of a slot's coefficients: 4 pieces of 8 columns a token.
   static constexpr int64_t partBytes = tokens * 64;
   /// Bytes of a block's late sums of a tile.
   int64_t lateBytes() const { return tokens * lateCount * 4; }

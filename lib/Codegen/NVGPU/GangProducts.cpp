@@ -2,7 +2,7 @@
 //
 // Products of rows: a warp has four tokens. Rows of the first operand are (stream, token), columns of the second one (token, stream); of the 16 x 8
 // products those are wanted where both tokens are the same, which eight lanes hold. phi's gradient: a warp has a stream, x transposed times the
-// coefficients' gradients, 16 tokens at once.
+// coefficients' gradients, 16 tokens at once; where the streams share phi, a quarter of the slice.
 //
 //===----------------------------------------------------------------------===//
 
@@ -72,7 +72,7 @@ SmallVector<Value> GangEmitter::loadGiven(Value from, int64_t first, int64_t sec
   Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
   Value token = add(inMatrix, mul(bitAnd(matrix, 1), 8)), mask = bitAnd(shiftRight(token, 1), 3);
   auto place = [&](int64_t part) {
-    return add(mul(exclusiveOr(mask, i32(part % plan.pieces)), 16), part / plan.pieces * GangPlan::partBytes);
+    return add(mul(exclusiveOr(mask, i32(part % plan.allPieces())), 16), part / plan.allPieces() * GangPlan::partBytes);
   };
   Value at = place(first);
   if (second != first)
@@ -86,24 +86,33 @@ static constexpr int64_t pieceSums = 4;
 void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
   Value inMatrix = bitAnd(laneOf, 7), matrix = shiftRight(laneOf, 3);
   SmallVector<SmallVector<Value>> right;
-  for (int64_t part = 0; part < 2 * plan.pieces; part += 2) {
+  for (int64_t part = 0; part < 2 * plan.allPieces(); part += 2) {
     SmallVector<Value> four = loadGiven(given, part, part + 1, /*transposed=*/true);
     right.push_back({four[0], four[1]});
     right.push_back({four[2], four[3]});
   }
-  Value from = bytes(homeOf(plan.outer.getValue()), add(mul(inRole, GangPlan::boxBytes), mul(add(inMatrix, mul(shiftRight(matrix, 1), 8)), 128)));
-  for (int64_t step = 0; step < steps; ++step) {
-    Value piece = add(bitAnd(matrix, 1), step % 4 * 2);
-    SmallVector<Value> left = loadMatrices(
-        bytes(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), mul(exclusiveOr(piece, inMatrix), 16)), /*transposed=*/true);
+  Value rows = bytes(homeOf(plan.outer.getValue()), mul(add(inMatrix, mul(shiftRight(matrix, 1), 8)), 128));
+  auto multiply = [&](Value from, Value piece, int64_t step, int64_t group) {
+    SmallVector<Value> left = loadMatrices(bytes(from, mul(exclusiveOr(add(piece, bitAnd(matrix, 1)), inMatrix), 16)), /*transposed=*/true);
     for (int64_t part = 0; part < 2; ++part)
       for (int64_t p = 0; p < plan.pieces; ++p)
-        multiplyAdd(sums.slice((step * plan.pieces + p) * pieceSums, pieceSums), left, right[part * plan.pieces + p]);
+        multiplyAdd(sums.slice((step * plan.pieces + p) * pieceSums, pieceSums), left, right[part * plan.allPieces() + group * plan.pieces + p]);
+  };
+  if (plan.groups == 1) {
+    Value from = bytes(rows, mul(inRole, GangPlan::boxBytes));
+    for (int64_t step = 0; step < plan.outerSteps(); ++step)
+      multiply(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), i32(step % 4 * 2), step, 0);
+    return;
   }
+  // All streams add to the same rows of phi: a warp has a quarter of the slice, half a box.
+  Value from = bytes(rows, mul(shiftRight(inRole, 1), GangPlan::streams * GangPlan::boxBytes)), half = mul(bitAnd(inRole, 1), 4);
+  for (int64_t step = 0; step < plan.outerSteps(); ++step)
+    for (int64_t stream = 0; stream < GangPlan::streams; ++stream)
+      multiply(bytes(from, stream * GangPlan::boxBytes), add(half, step * 2), step, stream);
 }
 
 void GangEmitter::emitProducts() {
-  SmallVector<Value> start(plan.outer ? steps * plan.pieces * pieceSums : 0, f32(0.0));
+  SmallVector<Value> start(plan.outer ? plan.outerSteps() * plan.pieces * pieceSums : 0, f32(0.0));
   SmallVector<Value> total = tiles(i32(0), 1, start, [&](Value tile, MutableArrayRef<Value> sums) {
     Ring rows = at(tile, GangPlan::early), kept = at(tile, GangPlan::kept), slot = at(tile, GangPlan::givenStages);
     Value leader = equal(laneOf, 0);
@@ -148,10 +157,11 @@ void GangEmitter::emitProducts() {
 void GangEmitter::storeGradient(ArrayRef<Value> sums) {
   RowOuterTokensOp op = plan.outer;
   auto argument = cast<BlockArgument>(op.getTarget());
-  int64_t k = GangPlan::streams * plan.channels;
+  int64_t k = plan.phiRows();
   Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(group), k * plan.columns));
-  Value row = add(add(mul(inRole, plan.channels), sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
-  for (int64_t step = 0; step < steps; ++step)
+  Value first = mul(inRole, plan.groups == 1 ? plan.channels : plan.outerSteps() * 16);
+  Value row = add(add(first, sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
+  for (int64_t step = 0; step < plan.outerSteps(); ++step)
     for (int64_t p = 0; p < plan.pieces; ++p)
       for (int64_t i = 0; i < 4; ++i) {
         Value at = add(row, step * 16 + i / 2 * 8), to = add(column, p * 8 + i % 2);

@@ -116,7 +116,7 @@ LogicalResult GangEmitter::emitFirst() {
 void GangEmitter::loadWeights() {
   RowProjectTOp op = plan.projectT;
   Value base = pointers[cast<BlockArgument>(op.getWeight()).getArgNumber()];
-  int64_t k = GangPlan::streams * plan.channels;
+  int64_t k = plan.phiRows();
   Value column = mul(bitAnd(laneOf, 3), 2), n = shiftRight(laneOf, 2), quarter = shiftRight(n, 1);
   // Column n of product e of chunk j: channel 4 of the chunk, see the head of this file.
   Value inChunk = add(mul(bitAnd(quarter, 1), 4), bitAnd(n, 1));
@@ -124,7 +124,7 @@ void GangEmitter::loadWeights() {
   Value first = add(add(sliceStart, mul(shiftRight(inRole, 1), GangPlan::boxChannels)), add(mul(piece, 8), inChunk));
   for (int64_t j = 0; j < 2; ++j)
     for (int64_t e = 0; e < 2; ++e)
-      for (int64_t stream = 0; stream < GangPlan::streams; ++stream) {
+      for (int64_t stream = 0; stream < GangPlan::streams / plan.groups; ++stream) {
         SmallVector<Value> high, low;
         for (int64_t p = 0; p < plan.pieces; ++p) {
           SmallVector<Value> pair;
@@ -154,26 +154,29 @@ void GangEmitter::loadWeights() {
 
 /// (high + low) (high + low) without low x low. Pairs of pieces make three products of k = 16, an odd one: high x (high, low), and low x high of k = 8.
 GangEmitter::Factors GangEmitter::loadFactors(Value from) {
-  auto part = [&](int64_t piece, bool low) { return low * plan.pieces + piece; };
   Factors factors;
-  int64_t place = 0;
-  for (int64_t p = 0; p + 1 < plan.pieces; p += 2, place += 4) {
-    SmallVector<Value> high = loadGiven(from, part(p, false), part(p + 1, false), /*transposed=*/false);
-    factors.push_back({high, place, 2});
-    factors.push_back({loadGiven(from, part(p, true), part(p + 1, true), /*transposed=*/false), place, 2});
-    factors.push_back({high, place + 2, 2});
-  }
-  if (int64_t last = plan.pieces - 1; last % 2 == 0) {
-    factors.push_back({loadGiven(from, part(last, false), part(last, false), /*transposed=*/false), place, 2});
-    SmallVector<Value> low = loadGiven(from, part(last, true), part(last, true), /*transposed=*/false);
-    low.truncate(2);
-    factors.push_back({low, place, 1});
+  for (int64_t group = 0; group < plan.groups; ++group) {
+    auto part = [&](int64_t piece, bool low) { return low * plan.allPieces() + group * plan.pieces + piece; };
+    int64_t place = 0;
+    for (int64_t p = 0; p + 1 < plan.pieces; p += 2, place += 4) {
+      SmallVector<Value> high = loadGiven(from, part(p, false), part(p + 1, false), /*transposed=*/false);
+      factors.push_back({high, place, 2, group});
+      factors.push_back({loadGiven(from, part(p, true), part(p + 1, true), /*transposed=*/false), place, 2, group});
+      factors.push_back({high, place + 2, 2, group});
+    }
+    if (int64_t last = plan.pieces - 1; last % 2 == 0) {
+      factors.push_back({loadGiven(from, part(last, false), part(last, false), /*transposed=*/false), place, 2, group});
+      SmallVector<Value> low = loadGiven(from, part(last, true), part(last, true), /*transposed=*/false);
+      low.truncate(2);
+      factors.push_back({low, place, 1, group});
+    }
   }
   return factors;
 }
 
 ArrayRef<Value> GangEmitter::weightsOf(int64_t j, int64_t product, const Factor &factor) {
-  return ArrayRef(weights).slice((j * 2 * GangPlan::streams + product) * 2 * plan.pieces + factor.weight, factor.count);
+  const int64_t streams = GangPlan::streams / plan.groups, which = product / GangPlan::streams * streams + product % streams;
+  return ArrayRef(weights).slice((j * 2 * streams + which) * 2 * plan.pieces + factor.weight, factor.count);
 }
 
 /// Chunk j of the warp, rows 0 .. 7 or the others.
@@ -200,6 +203,8 @@ SmallVector<Value> GangEmitter::multiplyChunk(int64_t j, const Factors &left) {
   auto sumAt = [&](int64_t half, int64_t stream, int64_t channel) -> Value & { return sums[(half * GangPlan::streams + stream) * chunkChannels + channel]; };
   for (const Factor &factor : left)
     for (int64_t product = 0; product < 2 * GangPlan::streams; ++product) {
+      if (plan.groups > 1 && product % GangPlan::streams != factor.group)
+        continue;
       // A product has two channels of a chunk's four.
       SmallVector<Value> four;
       int64_t stream = product % GangPlan::streams, first = product / GangPlan::streams * 2;
