@@ -139,8 +139,7 @@ Value GangEmitter::homeOf(Value wide) {
 
 void GangEmitter::publish(MutableArrayRef<Parts> all, Value place, Value parity) {
   when(holds(), [&] {
-    Value token = add(mul(inRole, 4), bitAnd(laneOf, 3));
-    Value row = add(mul(add(mul(place, plan.blocks), rank), GangPlan::tokens), token);
+    Value row = add(mul(add(mul(place, plan.blocks), rank), GangPlan::tokens), tokenOfSums());
     Value to = bytes(exchange(), widen64(mul(row, plan.sumCount * 4)));
     for (Parts &parts : all)
       forEachSum(parts, [&](int64_t element, Value more, Value sum) {

@@ -60,11 +60,11 @@ private:
   Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }       ///< back
   Value fetched(Value which) { return barrierAt(afterKept() + 2 * GangPlan::givenStages, which); } ///< coefficients of an exchange warp
 
-  /// Products of rows, of the tokens 4 w .. 4 w + 3 of the tile: the lanes of `holds` have sums of a token.
+  /// Products of rows of the warp's tokens: the lanes of `holds` have sums of `tokenOfSums`.
   struct Parts {
     RowDotOp dot;
     int64_t first;
-    SmallVector<SmallVector<Value>> sums; ///< [pair of columns][4]
+    SmallVector<SmallVector<Value>> sums; ///< accumulators of tensor cores: see the head of GangProducts.cpp
   };
   /// Sets the stages that homes lie in.
   void enter(Value tile);
@@ -101,6 +101,14 @@ private:
   LogicalResult emitOps(ArrayRef<Operation *> ops);
   LogicalResult emitSecondChunk(Value coefficients, Value given, ValueRange product);
   Value chunkPlace(Value wide, int64_t stream);
+  bool isInterleaved(Value wide) const { return plan.interleaved && cast<WideType>(wide.getType()).getStreams() > 1; }
+  /// Of interleaved streams a chunk is two pieces of 16 bytes.
+  Value piecePlace(Value wide, int64_t piece);
+  SmallVector<Value> loadChunk(Value wide);
+  /// The lane's chunk of a box, of the second phase, from which `quarter` of the lanes of a row it is: see the head of GangWide.cpp.
+  Value chunkOf(Value j, Value quarter);
+  /// Where tensor maps have this block's channels of a row.
+  SmallVector<Value> boxOfRow(Value wide, Value tile);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp, ArrayRef<Value>) override {} // from their homes
   Value channel() override;
@@ -111,7 +119,9 @@ private:
 
   void emitProducts();
   SmallVector<Parts> multiplyRows(ArrayRef<std::pair<RowDotOp, int64_t>> dots);
+  SmallVector<Parts> multiplyApart(ArrayRef<std::pair<RowDotOp, int64_t>> dots);
   Value holds();
+  Value tokenOfSums();
   /// Calls `take` with the number of an element (static part, and what the lane adds) and its value.
   void forEachSum(Parts &parts, function_ref<void(int64_t, Value, Value)> take);
   /// Two parts of the given coefficients, two registers each: high pieces of 8 columns are 0 .. pieces - 1, low ones follow.
@@ -151,6 +161,7 @@ private:
 
   /// Wide code: the thread's token of the tile, its channels in the box (a multiple of 4), their place in a stream of a box, and which box.
   Value local, inBox, swizzled, boxOf;
+  SmallVector<Value> apart;   ///< the streams of an interleaved load
   int64_t lateMemory = 0;     ///< bytes of shared memory that the late code being written may still take
   Value scratchOf;            ///< narrow code of the exchange warps: coefficients of before
   SmallVector<Value> weights; ///< parts of phi, [chunk][pair][stream], then as loadFactors goes through them

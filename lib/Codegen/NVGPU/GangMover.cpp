@@ -9,6 +9,10 @@
 
 namespace mlir::mhc::nvgpu {
 
+SmallVector<Value> GangEmitter::boxOfRow(Value wide, Value tile) {
+  return {i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes * (isInterleaved(wide) ? GangPlan::streams : 1))};
+}
+
 void GangEmitter::loadRows(GangPlan::RingOf ring, Value tile) {
   Value stage = at(tile, ring).stage, barrier = ring == GangPlan::early ? full(stage) : fullOther(stage);
   stageBase[ring] = stageOf(ring, stage);
@@ -16,8 +20,7 @@ void GangEmitter::loadRows(GangPlan::RingOf ring, Value tile) {
   for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
     if (plan.homes.lookup(load.getResult()).ring != ring)
       continue;
-    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
-    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, homeOf(load.getResult()), maps[i], box, barrier, ValueRange{}, Value(), Value(),
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, homeOf(load.getResult()), maps[i], boxOfRow(load.getResult(), tile), barrier, ValueRange{}, Value(), Value(),
                                                            NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
   }
 }
@@ -33,8 +36,7 @@ void GangEmitter::loadCoefficients(Value tile) {
 
 void GangEmitter::storeRows(Value tile) {
   for (auto [i, op] : llvm::enumerate(plan.rowStores)) {
-    SmallVector<Value> box{i32(0), firstToken(tile), i32(0), mul(rank, GangPlan::boxes)};
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), box, Value(),
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[plan.rowLoads.size() + i], homeOf(op.getValue()), boxOfRow(op.getValue(), tile), Value(),
                                                        NVVM::TMAStoreMode::TILE, Value());
   }
   NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);

@@ -55,12 +55,16 @@ private:
     auto type = cast<WideType>(wide.getType());
     if (!type.getElementType().isBF16())
       return refuse("rows are not bf16");
-    if (interleaved)
-      return refuse("streams are interleaved");
     if (plan.channels && type.getChannels() != plan.channels)
       return refuse("rows differ in length");
     if (type.getStreams() != 1 && type.getStreams() != GangPlan::streams)
       return refuse("rows are of " + Twine(type.getStreams()) + " streams");
+    if (type.getStreams() > 1) {
+      if (seesStreams && plan.interleaved != interleaved)
+        return refuse("rows differ in how streams lie");
+      plan.interleaved = interleaved;
+      seesStreams = true;
+    }
     plan.channels = type.getChannels();
     return true;
   }
@@ -103,10 +107,10 @@ private:
 
   bool takeWeight(Value value, Value weight, bool interleaved) {
     auto type = cast<NarrowType>(value.getType());
-    if (interleaved)
-      return refuse("phi's rows are interleaved");
+    if (interleaved != plan.interleaved)
+      return refuse("phi's rows do not lie as the streams do");
     plan.groups = type.getShape().size() == 2 ? type.getShape()[0] : 1;
-    if (plan.groups != 1 && plan.groups != GangPlan::streams)
+    if (plan.groups != 1 && (plan.groups != GangPlan::streams || plan.interleaved))
       return refuse("a projection in " + Twine(plan.groups) + " groups");
     if (plan.given && plan.given != value)
       return refuse("phi and its gradient take different coefficients");
@@ -480,6 +484,7 @@ private:
   KernelOp kernel;
   PlanRequest &request;
   GangPlan plan;
+  bool seesStreams = false; ///< whether plan.interleaved is known
   llvm::DenseMap<std::pair<Operation *, Operation *>, bool> equal;
 };
 

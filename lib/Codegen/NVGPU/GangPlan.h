@@ -47,6 +47,7 @@ struct GangPlan {
   /// loads and late may be null, first and narrow both. Without an exchange first and second are one phase, narrow and loads too.
   PhaseOp loads, first, narrow, second, late;
   int64_t channels = 0, blocks = 0;
+  bool interleaved = false; ///< rows of several streams are [C, streams]: boxes of 64 elements follow each other, 4 times as many
 
   /// Rings of stages of rows: what the first phase loads, what only the second one loads, and what the first one computes for the second.
   enum RingOf { early, other, kept, ringCount };

@@ -1,7 +1,11 @@
 //===- GangProducts.cpp - tensor cores of a gang ----------------------------===//
 //
 // Products of rows: a warp has four tokens. Rows of the first operand are (stream, token), columns of the second one (token, stream); of the 16 x 8
-// products those are wanted where both tokens are the same, which eight lanes hold. phi's gradient: a warp has a stream, x transposed times the
+// products those are wanted where both tokens are the same, which eight lanes hold. Accumulators are [pair of columns][4].
+// Interleaved, a piece of 16 bytes has two channels of four streams, which a lane takes apart: these are its registers of both operands, if rows are
+// (stream of two, token of eight) and columns tokens of eight, of one stream. A warp has eight tokens and two streams of the second operand; what has
+// but one, both warps of the tokens multiply. Accumulators are [stream of the second operand][two streams of the first][4].
+// phi's gradient: a warp has a stream, x transposed times the
 // coefficients' gradients, 16 tokens at once; where the streams share phi, a quarter of the slice.
 //
 //===----------------------------------------------------------------------===//
@@ -12,10 +16,63 @@ namespace mlir::mhc::nvgpu {
 
 static constexpr int64_t steps = GangPlan::slice / 16;
 
+static int64_t streamsOf(Value wide) { return cast<WideType>(wide.getType()).getStreams(); }
+static Value many(RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getLhs() : dot.getRhs(); }
+static Value partner(RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getRhs() : dot.getLhs(); }
+
+SmallVector<GangEmitter::Parts> GangEmitter::multiplyApart(ArrayRef<std::pair<RowDotOp, int64_t>> dots) {
+  Value part = shiftRight(inRole, 1), row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3), second = equal(part, 1);
+  Value token = tokenOfSums();
+  SmallVector<Parts> all;
+  for (auto [dot, first] : dots)
+    all.push_back({dot, first, SmallVector<SmallVector<Value>>(2 * (streamsOf(partner(dot)) == 1 ? 1 : 2), SmallVector<Value>(4, f32(0.0)))});
+  // Two channels that a lane has of 16: tokens of odd number have those of the second half first, so that eight lanes meet in no bank. Of products of
+  // a token with itself both operands have the same.
+  Value pair = add(quarter, mul(bitAnd(row, 1), 4));
+  auto both = [&](Value place, int64_t apart, function_ref<void(Value)> take) {
+    take(place);
+    take(exclusiveOr(place, i32(apart)));
+  };
+  for (int64_t step = 0; step < steps; ++step) {
+    llvm::MapVector<Value, SmallVector<Value>> loaded; // [half of the step][word]
+    auto wordsOf = [&](Value wide) -> ArrayRef<Value> {
+      SmallVector<Value> &words = loaded[wide];
+      if (!words.empty())
+        return words;
+      const bool single = streamsOf(wide) == 1;
+      Value home = bytes(homeOf(wide), (single ? step / 4 : step) * GangPlan::boxBytes);
+      Value piece = single ? add(shiftRight(pair, 2), step % 4 * 2) : pair;
+      Value place = add(mul(exclusiveOr(piece, row), 16), single ? mul(quarter, 4) : i32(0));
+      both(place, single ? 16 : 64, [&](Value at) {
+        Value found = load(single ? Type(b.getI32Type()) : Type(VectorType::get({4}, b.getI32Type())), bytes(bytes(home, mul(token, 128)), at), single ? 4 : 16);
+        for (int64_t i = 0; i < (single ? 1 : 4); ++i)
+          words.push_back(single ? found : lane(found, i));
+      });
+      return words;
+    };
+    for (Parts &parts : all) {
+      SmallVector<Value> x(wordsOf(many(parts.dot))), y(wordsOf(partner(parts.dot)));
+      const int64_t others = parts.sums.size() / 2;
+      for (int64_t other = 0; other < others; ++other) {
+        SmallVector<Value> right;
+        for (int64_t half = 0; half < 2; ++half)
+          right.push_back(others == 1 ? y[half] : halves(select(second, y[4 * half + 1], y[4 * half]), select(second, y[4 * half + 3], y[4 * half + 2]), other));
+        for (int64_t two = 0; two < 2; ++two) {
+          SmallVector<Value> left;
+          for (int64_t half = 0; half < 2; ++half)
+            for (bool high : {false, true})
+              left.push_back(halves(x[4 * half + two], x[4 * half + 2 + two], high));
+          multiplyAdd(parts.sums[2 * other + two], left, right);
+        }
+      }
+    }
+  }
+  return all;
+}
+
 SmallVector<GangEmitter::Parts> GangEmitter::multiplyRows(ArrayRef<std::pair<RowDotOp, int64_t>> dots) {
-  auto streamsOf = [](Value wide) { return cast<WideType>(wide.getType()).getStreams(); };
-  auto many = [&](RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getLhs() : dot.getRhs(); };
-  auto partner = [&](RowDotOp dot) { return streamsOf(dot.getLhs()) == GangPlan::streams ? dot.getRhs() : dot.getLhs(); };
+  if (plan.interleaved)
+    return multiplyApart(dots);
   SmallVector<Parts> all;
   for (auto [dot, first] : dots)
     all.push_back({dot, first, SmallVector<SmallVector<Value>>(streamsOf(partner(dot)) == 1 ? 1 : 2, SmallVector<Value>(4, f32(0.0)))});
@@ -51,17 +108,36 @@ SmallVector<GangEmitter::Parts> GangEmitter::multiplyRows(ArrayRef<std::pair<Row
   return all;
 }
 
-/// Lane 4 g + q has row g (stream g / 4, token g mod 4), columns of token q.
+/// Lane 4 g + q has row g (stream g / 4, token g mod 4), columns of token q; interleaved, row g (token g), columns of tokens 2 q, 2 q + 1.
 Value GangEmitter::holds() {
-  Value token = bitAnd(shiftRight(laneOf, 2), 3);
+  Value token = plan.interleaved ? shiftRight(laneOf, 3) : bitAnd(shiftRight(laneOf, 2), 3);
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, token, bitAnd(laneOf, 3));
 }
 
+/// The token of the tile whose sums the lane has, if it holds any.
+Value GangEmitter::tokenOfSums() {
+  return plan.interleaved ? add(mul(bitAnd(inRole, 1), 8), shiftRight(laneOf, 2)) : add(mul(inRole, 4), bitAnd(laneOf, 3));
+}
+
 void GangEmitter::forEachSum(Parts &parts, function_ref<void(int64_t, Value, Value)> take) {
-  auto streamsOf = [](Value wide) { return cast<WideType>(wide.getType()).getStreams(); };
   bool swapped = streamsOf(parts.dot.getLhs()) != GangPlan::streams;
   int64_t others = streamsOf(swapped ? parts.dot.getLhs() : parts.dot.getRhs());
   int64_t ofStream = swapped ? 1 : others, ofOther = swapped ? GangPlan::streams : 1;
+  if (plan.interleaved) {
+    Value part = shiftRight(inRole, 1), odd = equal(bitAnd(shiftRight(laneOf, 2), 1), 1), more = mul(part, 2 * ofOther);
+    auto takeAll = [&] {
+      for (int64_t other = 0; other < int64_t(parts.sums.size()) / 2; ++other)
+        for (int64_t stream = 0; stream < GangPlan::streams; ++stream) {
+          ArrayRef<Value> sums(parts.sums[2 * other + stream / 2]);
+          take(parts.first + stream * ofStream + other * ofOther, others == 1 ? i32(0) : more, select(odd, sums[stream % 2 * 2 + 1], sums[stream % 2 * 2]));
+        }
+    };
+    if (others == 1)
+      when(equal(part, 0), takeAll); // the other warp has the same
+    else
+      takeAll();
+    return;
+  }
   Value more = mul(shiftRight(laneOf, 4), ofStream);
   for (int64_t half = 0; half < 2; ++half)
     for (int64_t i = 0; i < others; ++i)
@@ -99,9 +175,10 @@ void GangEmitter::multiplyOuter(MutableArrayRef<Value> sums, Value given) {
         multiplyAdd(sums.slice((step * plan.pieces + p) * pieceSums, pieceSums), left, right[part * plan.allPieces() + group * plan.pieces + p]);
   };
   if (plan.groups == 1) {
-    Value from = bytes(rows, mul(inRole, GangPlan::boxBytes));
+    // Interleaved, a warp has two boxes that follow each other.
+    Value from = bytes(rows, mul(inRole, (plan.interleaved ? 2 : 1) * GangPlan::boxBytes));
     for (int64_t step = 0; step < plan.outerSteps(); ++step)
-      multiply(bytes(from, step / 4 * GangPlan::streams * GangPlan::boxBytes), i32(step % 4 * 2), step, 0);
+      multiply(bytes(from, step / 4 * (plan.interleaved ? 1 : GangPlan::streams) * GangPlan::boxBytes), i32(step % 4 * 2), step, 0);
     return;
   }
   // All streams add to the same rows of phi: a warp has a quarter of the slice, half a box.
@@ -136,7 +213,7 @@ void GangEmitter::emitProducts() {
       SmallVector<Parts> all = multiplyRows(plan.lateDots);
       // The second phase has taken the stage's coefficients: their place is free.
       when(holds(), [&] {
-        Value to = bytes(coefficientsAt(rows.stage), mul(add(mul(inRole, 4), bitAnd(laneOf, 3)), plan.lateCount * 4));
+        Value to = bytes(coefficientsAt(rows.stage), mul(tokenOfSums(), plan.lateCount * 4));
         for (Parts &parts : all)
           forEachSum(parts, [&](int64_t element, Value more, Value sum) { store(sum, bytes(bytes(to, element * 4), mul(more, 4)), 4); });
       });
@@ -159,8 +236,8 @@ void GangEmitter::storeGradient(ArrayRef<Value> sums) {
   auto argument = cast<BlockArgument>(op.getTarget());
   int64_t k = plan.phiRows();
   Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(group), k * plan.columns));
-  Value first = mul(inRole, plan.groups == 1 ? plan.channels : plan.outerSteps() * 16);
-  Value row = add(add(first, sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
+  Value first = mul(inRole, plan.groups == 1 && !plan.interleaved ? plan.channels : plan.outerSteps() * 16);
+  Value row = add(add(first, plan.interleaved ? mul(sliceStart, GangPlan::streams) : sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
   for (int64_t step = 0; step < plan.outerSteps(); ++step)
     for (int64_t p = 0; p < plan.pieces; ++p)
       for (int64_t i = 0; i < 4; ++i) {

@@ -19,11 +19,46 @@ Value GangEmitter::chunkPlace(Value wide, int64_t stream) {
   return bytes(bytes(base, mul(boxOf, home.streams * GangPlan::boxBytes)), swizzled);
 }
 
+/// Chunks of 4 channels follow each other, four in a box of 64 elements.
+Value GangEmitter::piecePlace(Value wide, int64_t piece) {
+  Value chunk = add(mul(boxOf, GangPlan::boxChannels / chunkChannels), shiftRight(inBox, 2));
+  Value row = add(mul(shiftRight(chunk, 2), GangPlan::boxBytes), mul(local, 128));
+  Value place = exclusiveOr(add(mul(bitAnd(chunk, 3), 2), piece), bitAnd(local, 7));
+  return bytes(homeOf(wide), add(row, mul(place, 16)));
+}
+
+/// The thread's channels of each stream, as they are stored.
+SmallVector<Value> GangEmitter::loadChunk(Value wide) {
+  SmallVector<Value> words;
+  if (!isInterleaved(wide)) {
+    for (int64_t stream = 0; stream < cast<WideType>(wide.getType()).getStreams(); ++stream)
+      words.push_back(load(storedType(b.getBF16Type()), chunkPlace(wide, stream), 8));
+    return words;
+  }
+  for (int64_t piece = 0; piece < 2; ++piece) {
+    Value four = load(VectorType::get({4}, b.getI32Type()), piecePlace(wide, piece), 16);
+    for (int64_t i = 0; i < 4; ++i)
+      words.push_back(lane(four, i));
+  }
+  return takeApart(words, GangPlan::streams);
+}
+
 Value GangEmitter::loadStream(RowLoadOp op, int64_t stream) {
+  if (isInterleaved(op.getResult())) {
+    if (stream == 0)
+      apart = loadChunk(op.getResult());
+    return apart[stream];
+  }
   return load(storedType(cast<WideType>(op.getResult().getType()).getElementType()), chunkPlace(op.getResult(), stream), 8);
 }
 
 void GangEmitter::storeHome(Value wide) {
+  if (isInterleaved(wide)) {
+    SmallVector<Value> words = putTogether(stored(wide), chunkChannels);
+    for (int64_t piece = 0; piece < 2; ++piece)
+      store(vectorOf(ArrayRef(words).slice(4 * piece, 4)), piecePlace(wide, piece), 16);
+    return;
+  }
   for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(wide))))
     store(word, chunkPlace(wide, stream), 8);
 }
@@ -82,8 +117,10 @@ LogicalResult GangEmitter::emitFirst() {
     enter(tile);
     if (!plan.firstOps.empty())
       rolled(2, {}, [&](Value pass, ValueRange) -> SmallVector<Value> {
-        local = add(add(mul(inRole, 4), shiftRight(laneOf, 4)), mul(pass, 2));
-        Value part = bitAnd(laneOf, 15);
+        // Interleaved, eight lanes have one piece of 16 bytes of four chunks: of two tokens, so that they do not meet in a bank.
+        Value token = plan.interleaved ? bitAnd(shiftRight(laneOf, 2), 1) : shiftRight(laneOf, 4);
+        Value part = plan.interleaved ? add(bitAnd(laneOf, 3), mul(shiftRight(laneOf, 3), 4)) : bitAnd(laneOf, 15);
+        local = add(add(mul(inRole, 4), token), mul(pass, 2));
         inBox = mul(part, chunkChannels);
         // 16-byte piece p of token t lies at place p ^ (t mod 8) of its 128 bytes.
         Value piece = exclusiveOr(shiftRight(part, 1), bitAnd(local, 7));
@@ -117,11 +154,8 @@ void GangEmitter::loadWeights() {
   RowProjectTOp op = plan.projectT;
   Value base = pointers[cast<BlockArgument>(op.getWeight()).getArgNumber()];
   int64_t k = plan.phiRows();
-  Value column = mul(bitAnd(laneOf, 3), 2), n = shiftRight(laneOf, 2), quarter = shiftRight(n, 1);
-  // Column n of product e of chunk j: channel 4 of the chunk, see the head of this file.
-  Value inChunk = add(mul(bitAnd(quarter, 1), 4), bitAnd(n, 1));
-  Value piece = add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4));
-  Value first = add(add(sliceStart, mul(shiftRight(inRole, 1), GangPlan::boxChannels)), add(mul(piece, 8), inChunk));
+  Value column = mul(bitAnd(laneOf, 3), 2), n = shiftRight(laneOf, 2);
+  Value first = add(add(sliceStart, mul(shiftRight(inRole, 1), GangPlan::boxChannels)), bitAnd(n, 1));
   for (int64_t j = 0; j < 2; ++j)
     for (int64_t e = 0; e < 2; ++e)
       for (int64_t stream = 0; stream < GangPlan::streams / plan.groups; ++stream) {
@@ -129,7 +163,9 @@ void GangEmitter::loadWeights() {
         for (int64_t p = 0; p < plan.pieces; ++p) {
           SmallVector<Value> pair;
           for (int64_t i = 0; i < 2; ++i) {
-            Value at = add(first, stream * plan.channels + j * 8 + e * 2), to = add(column, p * 8 + i);
+            // Column n of product e of chunk j: see the head of this file.
+            Value channel = add(add(first, mul(chunkOf(i32(j), shiftRight(n, 1)), chunkChannels)), e * 2);
+            Value at = plan.interleaved ? add(mul(channel, GangPlan::streams), stream) : add(channel, stream * plan.channels), to = add(column, p * 8 + i);
             bool known = (p + 1) * 8 <= plan.columns;
             Value exists = less(to, i32(plan.columns));
             if (!known)
@@ -179,13 +215,21 @@ ArrayRef<Value> GangEmitter::weightsOf(int64_t j, int64_t product, const Factor 
   return ArrayRef(weights).slice((j * 2 * streams + which) * 2 * plan.pieces + factor.weight, factor.count);
 }
 
+/// In memory's order where the streams lie one after the other, or else so that the lanes' pieces of 16 bytes lie in different banks.
+Value GangEmitter::chunkOf(Value j, Value quarter) {
+  Value half = bitAnd(inRole, 1);
+  if (plan.interleaved)
+    return add(mul(add(mul(half, 2), j), 4), quarter);
+  return add(mul(add(add(mul(half, 2), mul(shiftRight(quarter, 1), 4)), j), 2), bitAnd(quarter, 1));
+}
+
 /// Chunk j of the warp, rows 0 .. 7 or the others.
 void GangEmitter::enterChunk(Value j, Value half) {
   Value row = shiftRight(laneOf, 2), quarter = bitAnd(laneOf, 3);
   local = add(row, mul(half, 8));
-  Value piece = add(add(mul(bitAnd(inRole, 1), 2), mul(shiftRight(quarter, 1), 4)), j);
-  inBox = add(mul(piece, 8), mul(bitAnd(quarter, 1), 4));
-  swizzled = add(mul(local, 128), add(mul(exclusiveOr(piece, row), 16), mul(bitAnd(quarter, 1), 8)));
+  Value chunk = chunkOf(j, quarter);
+  inBox = mul(chunk, chunkChannels);
+  swizzled = add(mul(local, 128), add(mul(exclusiveOr(shiftRight(chunk, 1), row), 16), mul(bitAnd(chunk, 1), 8)));
   beginChunk(chunkChannels);
 }
 
@@ -226,12 +270,8 @@ LogicalResult GangEmitter::emitSecondChunk(Value coefficients, Value given, Valu
       vectors.push_back(vectorOf(llvm::to_vector(product.slice(stream * chunkChannels, chunkChannels))));
     bindComputed(plan.projectT.getResult(), vectors);
   }
-  for (Value value : plan.keptSecond) {
-    SmallVector<Value> words;
-    for (int64_t stream = 0; stream < cast<WideType>(value.getType()).getStreams(); ++stream)
-      words.push_back(load(storedType(b.getBF16Type()), chunkPlace(value, stream), 8));
-    bindStored(value, words);
-  }
+  for (Value value : plan.keptSecond)
+    bindStored(value, loadChunk(value));
   Operation *before = &*std::prev(b.getInsertionPoint());
   if (failed(emitOps(plan.secondOps)))
     return failure();

@@ -175,6 +175,35 @@ void TileEmitter::multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left,
 }
 
 //===----------------------------------------------------------------------===//
+// Interleaved streams
+//===----------------------------------------------------------------------===//
+
+Value TileEmitter::halves(Value first, Value second, bool high) {
+  return high ? b.createOrFold<arith::OrIOp>(loc, shiftRight(first, 16), bitAnd(second, -65536))
+              : b.createOrFold<arith::OrIOp>(loc, bitAnd(first, 65535), b.createOrFold<arith::ShLIOp>(loc, second, i32(16)));
+}
+
+SmallVector<Value> TileEmitter::takeApart(ArrayRef<Value> words, int64_t streams) {
+  const int64_t pairs = streams / 2, channels = words.size() / pairs;
+  SmallVector<Value> apart;
+  for (int64_t stream = 0; stream < streams; ++stream) {
+    SmallVector<Value> parts;
+    for (int64_t channel = 0; channel < channels; channel += 2)
+      parts.push_back(halves(words[channel * pairs + stream / 2], words[(channel + 1) * pairs + stream / 2], stream % 2));
+    apart.push_back(vectorOf(parts));
+  }
+  return apart;
+}
+
+SmallVector<Value> TileEmitter::putTogether(ArrayRef<Value> streams, int64_t channels) {
+  SmallVector<Value> words;
+  for (int64_t channel = 0; channel < channels; ++channel)
+    for (size_t stream = 0; stream < streams.size(); stream += 2)
+      words.push_back(halves(lane(streams[stream], channel / 2), lane(streams[stream + 1], channel / 2), channel % 2));
+  return words;
+}
+
+//===----------------------------------------------------------------------===//
 // Narrow code
 //===----------------------------------------------------------------------===//
 

@@ -77,6 +77,14 @@ protected:
   /// sums += left [16, k] right [k, 8], bf16, in the registers' layout of m16n8k16, or m16n8k8 where `right` is one register.
   void multiplyAdd(MutableArrayRef<Value> sums, ArrayRef<Value> left, ArrayRef<Value> right);
 
+  //===--- Interleaved streams ------------------------------------------------===//
+
+  /// The low (or high) halves of two words.
+  Value halves(Value first, Value second, bool high);
+  /// Words of memory, [channel][two streams], as the channels of each stream, two a word; and back.
+  SmallVector<Value> takeApart(ArrayRef<Value> words, int64_t streams);
+  SmallVector<Value> putTogether(ArrayRef<Value> streams, int64_t channels);
+
   //===--- Narrow code --------------------------------------------------------===//
 
   LogicalResult emitNarrowOp(Operation &op);
