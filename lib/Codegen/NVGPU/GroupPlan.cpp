@@ -68,30 +68,37 @@ private:
     return true;
   }
 
+  /// All rows of more streams than one lie alike.
+  bool takeLayout(WideType type, bool interleaved) {
+    if (type.getStreams() == 1)
+      return true;
+    int64_t streams = interleaved ? type.getStreams() : 0;
+    if (interleaved && streams != 2 && streams != 4)
+      return refuse(Twine(streams) + " streams are interleaved");
+    if (layout && *layout != streams)
+      return refuse("rows differ in how streams lie");
+    layout = plan.interleaved = streams;
+    return true;
+  }
+
   bool readLoad(RowLoadOp load) {
     auto type = dyn_cast<WideType>(load.getResult().getType());
     if (!type)
       return refuse("wide code loads coefficients");
     if (!takeChannels(type))
       return refuse("rows differ in length");
-    if (load.getAccess() == Access::uniform && type.getElementType().isF32())
-      return true; // a parameter, read from the cache
+    if (load.getAccess() == Access::uniform && type.getElementType().isF32()) // a parameter, read from the cache
+      return type.getStreams() == 1 || !load.getInterleaved() || refuse("streams of a parameter are interleaved");
     if (load.getAccess() != Access::row)
       return refuse("a row is reached by " + stringifyAccess(load.getAccess()));
-    if (!type.getElementType().isBF16())
-      return refuse("rows are not bf16");
-    if (load.getInterleaved())
-      return refuse("streams are interleaved");
-    return true;
+    return type.getElementType().isBF16() ? takeLayout(type, load.getInterleaved()) : refuse("rows are not bf16");
   }
 
   bool readStore(RowStoreOp store) {
     auto type = dyn_cast<WideType>(store.getValue().getType());
     if (!type || !type.getElementType().isBF16() || !takeChannels(type))
       return refuse("a row of something else than bf16 is stored");
-    if (store.getInterleaved())
-      return refuse("streams are interleaved");
-    return true;
+    return takeLayout(type, store.getInterleaved());
   }
 
   bool readFirst() {
@@ -223,10 +230,17 @@ private:
     plan.passingBytes = passingStreams * GroupPlan::boxBytes;
     for (RowLoadOp load : plan.rowLoads)
       plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
+    bool apart = false;
     plan.first.walk([&](RowStoreOp store) {
       if (plan.homes.count(store.getValue()))
         plan.maps.push_back(cast<BlockArgument>(store.getTarget()).getArgNumber());
+      else
+        apart |= streamsOf(store.getValue()) > 1;
     });
+    if (plan.second)
+      plan.second.walk([&](RowStoreOp store) { apart |= streamsOf(store.getValue()) > 1; });
+    if (plan.interleaved && apart)
+      return refuse("interleaved streams are stored that have no place on chip");
     return streams > 0 || refuse("no rows are kept");
   }
 
@@ -341,6 +355,7 @@ private:
   KernelOp kernel;
   PlanRequest &request;
   GroupPlan plan;
+  std::optional<int64_t> layout; ///< plan.interleaved, once a row of several streams has been seen
 };
 
 } // namespace

@@ -50,6 +50,7 @@ struct GroupPlan {
   int64_t channels = 0; ///< C
   int64_t blocks = 0;   ///< K
   int64_t boxes = 0;    ///< S / 64, of a stream
+  int64_t interleaved = 0; ///< rows of more streams than one are [C, streams], of so many streams; 0: [streams, C]
   int64_t share = 0;    ///< tokens whose coefficients a block finishes; with more than 16 blocks some have none
   /// Of the ring for what the first phase alone reads: it is free again long before the tile is done.
   int64_t passingStages = 2;

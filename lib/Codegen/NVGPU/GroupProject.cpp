@@ -1,6 +1,6 @@
 //===- GroupProject.cpp - projection of family group ------------------------===//
 //
-// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (box, stream, channel), for all columns. A product of a
+// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (box, stream, channel; or, interleaved, channel, stream), for all columns. A product of a
 // bf16 row with an fp32 parameter is two of tensor cores, with the parameter's bf16 value and with what that leaves: 16 significant bits.
 //
 //===----------------------------------------------------------------------===//
@@ -16,15 +16,21 @@ void GroupEmitter::loadWeights() {
   auto type = cast<MemRefType>(weight.getType());
   int64_t k = type.getDimSize(plan.project.getTransposed() ? 1 : 0), streams = plan.project.getValue().getType().getStreams();
   Value column = shiftRight(laneOf, 2), row = mul(bitAnd(laneOf, 3), 2);
+  // Channel and stream of a row of the slice.
+  auto ofSlice = [&](Value inSlice) -> std::pair<Value, Value> {
+    if (plan.interleaved)
+      return {add(divide(inSlice, streams), sliceStart), remainder(inSlice, streams)};
+    Value boxStream = divide(inSlice, GroupPlan::boxChannels);
+    return {add(add(mul(divide(boxStream, streams), GroupPlan::boxChannels), bitAnd(inSlice, GroupPlan::boxChannels - 1)), sliceStart), remainder(boxStream, streams)};
+  };
   for (int64_t step = 0; step < plan.steps; ++step)
     for (int64_t piece = 0; piece < plan.pieces; ++piece)
       for (int64_t half = 0; half < 2; ++half) {
         SmallVector<Value> pair;
         for (int64_t i = 0; i < 2; ++i) {
           Value inSlice = add(add(mul(inRole, 16), row), step * 128 + half * 8 + i);
-          Value boxStream = divide(inSlice, GroupPlan::boxChannels), stream = remainder(boxStream, streams);
-          Value channelOf = add(add(mul(divide(boxStream, streams), GroupPlan::boxChannels), bitAnd(inSlice, GroupPlan::boxChannels - 1)), sliceStart);
-          Value at = add(mul(stream, plan.channels), channelOf), to = add(column, piece * 8);
+          auto [channelOf, stream] = ofSlice(inSlice);
+          Value at = plan.project.getInterleaved() ? add(mul(channelOf, streams), stream) : add(mul(stream, plan.channels), channelOf), to = add(column, piece * 8);
           Value known = less(to, i32(plan.columns));
           to = min(to, i32(plan.columns - 1));
           Value index = plan.project.getTransposed() ? add(mul(to, k), at) : add(mul(at, plan.columns), to);
@@ -45,8 +51,7 @@ void GroupEmitter::storeRows(Value base, Value first) {
   plan.first.walk([&](RowStoreOp op) {
     if (!plan.homes.count(op.getValue()))
       return;
-    SmallVector<Value> at{i32(0), first, i32(0), mul(rank, plan.boxes)};
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[map], homeAt(base, plan.homes.lookup(op.getValue())), at, Value(),
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, maps[map], homeAt(base, plan.homes.lookup(op.getValue())), boxOf(op.getValue(), first), Value(),
                                                        NVVM::TMAStoreMode::TILE, Value());
     ++map;
   });
