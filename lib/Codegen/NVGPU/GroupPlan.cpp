@@ -119,9 +119,15 @@ private:
         int64_t k = weight.getDimSize(project.getTransposed() ? 1 : 0);
         plan.columns = weight.getDimSize(project.getTransposed() ? 0 : 1);
         plan.pieces = llvm::divideCeil(plan.columns, 8);
-        if (k != project.getValue().getType().getNumElements() || !project.getValue().getType().getElementType().isBF16())
-          return refuse("the projection is not one of whole bf16 rows");
-        addSums(&op, plan.pieces * 8);
+        WideType row = project.getValue().getType();
+        plan.apart = row.getNumElements() / k;
+        if (!row.getElementType().isBF16())
+          return refuse("the projection is not one of bf16 rows");
+        if (plan.apart > 1 && (plan.apart != row.getStreams() || plan.apart % 2))
+          return refuse("the projection is one of " + Twine(plan.apart) + " parts of a row");
+        if (plan.apart > 1 && plan.interleaved)
+          return refuse("streams are interleaved, and each is projected on its own");
+        addSums(&op, plan.projected());
       } else if (auto reduce = dyn_cast<RowReduceOp>(op)) {
         if (reduce.getKind() == ReduceKind::max)
           return refuse("it takes a maximum over the channels");
@@ -132,7 +138,7 @@ private:
     }
     for (RowReduceOp reduce : plan.reduces)
       addSums(reduce, cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
-    plan.reduced = plan.sumCount - plan.pieces * 8;
+    plan.reduced = plan.sumCount - plan.projected();
     plan.sumWords = llvm::alignTo(plan.sumCount, 8);
     if (!plan.sumCount)
       return refuse("there is nothing to exchange");
@@ -250,11 +256,11 @@ private:
     StringRef exchange = request.asked ? request.asked.getWord("exchange") : "";
     const int64_t largest = exchange == "memory" ? 0 : request.clusterSize > 1 ? request.clusterSize : 0;
     const bool rings = exchange != "cluster" && request.gangSize > 1;
-    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, largest, rings);
+    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, largest, rings, plan.apart);
     if (request.has("blocks")) {
       int64_t blocks = request.pick("blocks", 0);
       bool ring = rings && (largest == 0 || (slice && slice->ring));
-      slice = blocks >= 1 && blocks <= (ring ? GroupSlice::units : largest) ? GroupSlice::make(ring, blocks, streams, plan.channels, plan.columns) : std::nullopt;
+      slice = blocks >= 1 && blocks <= (ring ? GroupSlice::units : largest) ? GroupSlice::make(ring, blocks, streams, plan.channels, plan.columns, plan.apart) : std::nullopt;
       if (!slice)
         return request.refuse("blocks", ring ? "expected 2 to " + Twine(GroupSlice::units) + " blocks with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks)
                                              : "expected a cluster of at most " + Twine(largest) +
