@@ -225,6 +225,7 @@ static LogicalResult generateGpu(ModuleOp kernels, StringRef chip, CodeStage sta
       kernel.maps.assign(launch->maps.begin(), launch->maps.end());
       kernel.mapChannels = launch->mapChannels;
       kernel.boxes = launch->boxes;
+      kernel.interleaved = launch->interleaved;
       if (std::optional<GangLaunch> gang = getGangLaunch(function)) {
         kernel.group = gang->group;
         kernel.workspace = gang->workspace;

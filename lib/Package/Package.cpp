@@ -98,6 +98,8 @@ Json kernelList(const TargetCode &code) {
       json["maps"] = kernel.maps;
       json["map_channels"] = kernel.mapChannels;
       json["boxes"] = kernel.boxes;
+      if (kernel.interleaved)
+        json["interleaved"] = true;
       if (kernel.group) {
         json["group"] = kernel.group;
         json["workspace"] = kernel.workspace;

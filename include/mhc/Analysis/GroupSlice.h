@@ -12,7 +12,7 @@ namespace mlir::mhc {
 struct GroupSlice {
   bool ring;
   int64_t blocks, channels;
-  int64_t steps, pieces; ///< products of 16 rows a warp, pieces of 8 columns of phi
+  int64_t steps, pieces; ///< of phi: times 16 rows a warp, pieces of 8 columns
 
   /// Channels that lie side by side in shared memory; warps that multiply; registers of phi that a thread can keep; tokens of a tile.
   static constexpr int64_t box = 64, warps = 8, weightRegisters = 120, tokens = 16;
@@ -21,12 +21,13 @@ struct GroupSlice {
   /// Boxes that a block keeps stages of in shared memory.
   static constexpr int64_t mostBoxes = 5;
 
-  /// Rows of `streams` x `channels` and `columns` columns of phi over so many blocks; nothing where they cannot keep them.
-  static std::optional<GroupSlice> make(bool ring, int64_t blocks, int64_t streams, int64_t channels, int64_t columns);
+  /// Rows of `streams` x `channels` and `columns` columns of phi over so many blocks; nothing where they cannot keep them. `apart`: streams that are each multiplied by the same phi of
+  /// `channels` rows (an even number; half the warps have a stream); 1: phi has all of the row.
+  static std::optional<GroupSlice> make(bool ring, int64_t blocks, int64_t streams, int64_t channels, int64_t columns, int64_t apart = 1);
   /// How long the rows of a token take, but for a factor.
   double cost() const;
   /// The best by that cost; nothing if no group of whole boxes can keep phi. Clusters have up to `largest` blocks (0: none); `rings`: groups without a cluster too.
-  static std::optional<GroupSlice> choose(int64_t streams, int64_t channels, int64_t columns, int64_t largest, bool rings);
+  static std::optional<GroupSlice> choose(int64_t streams, int64_t channels, int64_t columns, int64_t largest, bool rings, int64_t apart = 1);
 };
 
 /// Boundaries of backward in that family: each block has a slice of so many channels of so many streams, whatever the row's length.

@@ -43,6 +43,7 @@ struct GpuLaunch {
   SmallVector<int64_t> maps = {};
   int64_t mapChannels = 0; ///< of a stream in their rows
   int64_t boxes = 1;       ///< of 64 channels that a tensor map's box has, of all streams
+  bool interleaved = false; ///< their rows are [C, streams]: to the maps one stream, whose boxes are as many times more
 };
 void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch);
 /// What the emission of a kernel said; nullopt for functions of other origin.

@@ -36,6 +36,7 @@ struct TargetCode {
     int64_t cluster = 1;           ///< blocks of a cluster, which has the tile together
     std::vector<int64_t> maps;     ///< arguments of which the kernel takes tensor maps, of rows of `mapChannels` channels a stream
     int64_t mapChannels = 0, boxes = 1; ///< boxes of 64 channels that a tensor map takes at a time
+    bool interleaved = false;           ///< these rows are [C, streams]
     int64_t group = 0;             ///< blocks that have the tile together without a cluster
     int64_t workspace = 0;                 ///< bytes a group of the memory that they exchange through
     bool elementwise = false;

@@ -78,6 +78,8 @@ void setGpuLaunch(LLVM::LLVMFuncOp function, GpuLaunch launch) {
     number("cluster", launch.cluster);
     number("map_channels", launch.mapChannels);
     number("boxes", launch.boxes);
+    if (launch.interleaved)
+      figures.push_back(b.getNamedAttr("interleaved", b.getUnitAttr()));
     figures.push_back(b.getNamedAttr("maps", b.getDenseI64ArrayAttr(launch.maps)));
   }
   function->setAttr("mhc.launch", b.getDictionaryAttr(figures));
@@ -93,6 +95,7 @@ std::optional<GpuLaunch> getGpuLaunch(LLVM::LLVMFuncOp function) {
     result.cluster = number("cluster");
     result.mapChannels = number("map_channels");
     result.boxes = number("boxes");
+    result.interleaved = launch.contains("interleaved");
     result.maps = llvm::to_vector(maps.asArrayRef());
   }
   return result;

@@ -57,7 +57,13 @@ LogicalResult GroupEmitter::bindSums(Value row) {
     auto found = plan.sums.find(inside.getDefiningOp());
     if (found == plan.sums.end())
       return plan.first.emitOpError("expected the first wide phase to give sums over the channels");
-    scalars[result] = SmallVector<Value>(ArrayRef(sums).slice(found->second, cast<NarrowType>(result.getType()).getNumElements()));
+    // Of streams that are projected apart each has whole pieces of columns.
+    const bool isApart = found->first == plan.project && plan.apart > 1;
+    const int64_t parts = isApart ? plan.apart : 1, each = cast<NarrowType>(result.getType()).getNumElements() / parts;
+    SmallVector<Value> values;
+    for (int64_t part = 0; part < parts; ++part)
+      llvm::append_range(values, ArrayRef(sums).slice(found->second + part * plan.pieces * 8, each));
+    scalars[result] = std::move(values);
   }
   return success();
 }

@@ -56,6 +56,7 @@ void GroupEmitter::begin() {
   launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
   launch.boxes = plan.boxes;
+  launch.interleaved = plan.interleaved > 0;
   beginExchange(std::move(launch));
   beginGroups(plan.blocks, plan.choice.slice);
 }
@@ -95,6 +96,8 @@ void GroupEmitter::tiles(Value count, int64_t rings, function_ref<SmallVector<Ri
   });
 }
 
+SmallVector<Value> GroupEmitter::boxOf(Value wide, Value first) { return {i32(0), first, i32(0), mul(rank, plan.boxes * (isInterleaved(wide) ? plan.interleaved : 1))}; }
+
 //===----------------------------------------------------------------------===//
 // The loader: one thread
 //===----------------------------------------------------------------------===//
@@ -117,8 +120,7 @@ void GroupEmitter::emitLoader() {
     for (auto [i, load] : llvm::enumerate(plan.rowLoads)) {
       bool kept = plan.homes.count(load.getResult());
       Value place = homeAt(kept ? base : passingBase, (kept ? plan.homes : plan.passing).lookup(load.getResult()));
-      SmallVector<Value> at{i32(0), first, i32(0), mul(rank, plan.boxes)};
-      NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, place, maps[i], at, barrier, ValueRange{}, Value(), Value(),
+      NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, place, maps[i], boxOf(load.getResult(), first), barrier, ValueRange{}, Value(), Value(),
                                                              NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
     }
     return SmallVector<Ring>{next(ring), nextPassing(other)};

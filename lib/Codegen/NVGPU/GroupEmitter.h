@@ -92,7 +92,10 @@ private:
 
   Value stageAt(Value stage) { return bytes(shared, mul(stage, plan.stageBytes)); }
   Value passingAt(Value stage) { return bytes(shared, add(mul(stage, plan.passingBytes), plan.passingRing)); }
-  /// A stage holds values one after the other, as [box][stream][token].
+  bool isInterleaved(Value wide) const { return plan.interleaved && cast<WideType>(wide.getType()).getStreams() > 1; }
+  /// Where tensor maps have this block's channels of the tile from token `first`.
+  SmallVector<Value> boxOf(Value wide, Value first);
+  /// A stage holds values one after the other, as [box][stream][token]; of interleaved streams the boxes are of 64 elements, as many as there are streams.
   Value homeAt(Value base, int64_t home) { return bytes(base, home * plan.boxes * GroupPlan::boxBytes); }
 
   //===--- Wide code (GroupWide.cpp) -----------------------------------------===//
@@ -103,6 +106,11 @@ private:
   /// The token and the channels of a box that this thread has: warp `warp` of eight.
   void takeTokens(Value warp);
   Value rowPlace(Value base, int64_t home, Value wide, int64_t stream);
+  Value piecePlace(Value base, int64_t home, int64_t piece);
+  SmallVector<Value> loadApart(Value base, int64_t home);
+  void storeTogether(ArrayRef<Value> streams, Value base, int64_t home);
+  Value inOrder(Value vector);
+  Value halves(Value first, Value second, bool high);
   Value globalRow(Value argument, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp store, ArrayRef<Value> stored) override;
@@ -131,6 +139,9 @@ protected:
   GroupPlan plan;
   /// Wide code: the thread's token of the tile, its place in a box, the stage, the box.
   Value local, inBox, swizzled, stageBase, passingBase, box;
+  /// Interleaved streams: the thread's first piece of 16 bytes in a box; whether it is the second one in memory (null: it has but one). The streams of a load.
+  Value swizzledPiece, turns;
+  SmallVector<Value> apart;
   bool inSecond = false;
   llvm::MapVector<Operation *, SmallVector<Value>> accumulators;
   /// Projection: parts of phi, [step][piece][half].

@@ -67,30 +67,37 @@ private:
     return true;
   }
 
+  /// All rows of more streams than one lie alike.
+  bool takeLayout(WideType type, bool interleaved) {
+    if (type.getStreams() == 1)
+      return true;
+    int64_t streams = interleaved ? type.getStreams() : 0;
+    if (interleaved && streams != 2 && streams != 4)
+      return refuse(Twine(streams) + " streams are interleaved");
+    if (layout && *layout != streams)
+      return refuse("rows differ in how streams lie");
+    layout = plan.interleaved = streams;
+    return true;
+  }
+
   bool readLoad(RowLoadOp load) {
     auto type = dyn_cast<WideType>(load.getResult().getType());
     if (!type)
       return refuse("wide code loads coefficients");
     if (!takeChannels(type))
       return refuse("rows differ in length");
-    if (load.getAccess() == Access::uniform && type.getElementType().isF32())
-      return true; // a parameter, read from the cache
+    if (load.getAccess() == Access::uniform && type.getElementType().isF32()) // a parameter, read from the cache
+      return type.getStreams() == 1 || !load.getInterleaved() || refuse("streams of a parameter are interleaved");
     if (load.getAccess() != Access::row)
       return refuse("a row is reached by " + stringifyAccess(load.getAccess()));
-    if (!type.getElementType().isBF16())
-      return refuse("rows are not bf16");
-    if (load.getInterleaved())
-      return refuse("streams are interleaved");
-    return true;
+    return type.getElementType().isBF16() ? takeLayout(type, load.getInterleaved()) : refuse("rows are not bf16");
   }
 
   bool readStore(RowStoreOp store) {
     auto type = dyn_cast<WideType>(store.getValue().getType());
     if (!type || !type.getElementType().isBF16() || !takeChannels(type))
       return refuse("a row of something else than bf16 is stored");
-    if (store.getInterleaved())
-      return refuse("streams are interleaved");
-    return true;
+    return takeLayout(type, store.getInterleaved());
   }
 
   bool readFirst() {
@@ -111,9 +118,15 @@ private:
         int64_t k = weight.getDimSize(project.getTransposed() ? 1 : 0);
         plan.columns = weight.getDimSize(project.getTransposed() ? 0 : 1);
         plan.pieces = llvm::divideCeil(plan.columns, 8);
-        if (k != project.getValue().getType().getNumElements() || !project.getValue().getType().getElementType().isBF16())
-          return refuse("the projection is not one of whole bf16 rows");
-        addSums(&op, plan.pieces * 8);
+        WideType row = project.getValue().getType();
+        plan.apart = row.getNumElements() / k;
+        if (!row.getElementType().isBF16())
+          return refuse("the projection is not one of bf16 rows");
+        if (plan.apart > 1 && (plan.apart != row.getStreams() || plan.apart % 2))
+          return refuse("the projection is one of " + Twine(plan.apart) + " parts of a row");
+        if (plan.apart > 1 && plan.interleaved)
+          return refuse("streams are interleaved, and each is projected on its own");
+        addSums(&op, plan.projected());
       } else if (auto reduce = dyn_cast<RowReduceOp>(op)) {
         if (reduce.getKind() == ReduceKind::max)
           return refuse("it takes a maximum over the channels");
@@ -124,7 +137,7 @@ private:
     }
     for (RowReduceOp reduce : plan.reduces)
       addSums(reduce, cast<NarrowType>(reduce->getResult(0).getType()).getNumElements());
-    plan.reduced = plan.sumCount - plan.pieces * 8;
+    plan.reduced = plan.sumCount - plan.projected();
     plan.sumWords = llvm::alignTo(plan.sumCount, 8);
     if (!plan.sumCount)
       return refuse("there is nothing to exchange");
@@ -222,10 +235,17 @@ private:
     plan.passingBytes = passingStreams * GroupPlan::boxBytes;
     for (RowLoadOp load : plan.rowLoads)
       plan.maps.push_back(cast<BlockArgument>(load.getSource()).getArgNumber());
+    bool apart = false;
     plan.first.walk([&](RowStoreOp store) {
       if (plan.homes.count(store.getValue()))
         plan.maps.push_back(cast<BlockArgument>(store.getTarget()).getArgNumber());
+      else
+        apart |= streamsOf(store.getValue()) > 1;
     });
+    if (plan.second)
+      plan.second.walk([&](RowStoreOp store) { apart |= streamsOf(store.getValue()) > 1; });
+    if (plan.interleaved && apart)
+      return refuse("interleaved streams are stored that have no place on chip");
     return streams > 0 || refuse("no rows are kept");
   }
 
@@ -235,11 +255,11 @@ private:
     StringRef exchange = request.asked ? request.asked.getWord("exchange") : "";
     const int64_t largest = exchange == "memory" ? 0 : request.clusterSize > 1 ? request.clusterSize : 0;
     const bool rings = exchange != "cluster" && request.gangSize > 1;
-    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, largest, rings);
+    std::optional<GroupSlice> slice = GroupSlice::choose(streams, plan.channels, plan.columns, largest, rings, plan.apart);
     if (request.has("blocks")) {
       int64_t blocks = request.pick("blocks", 0);
       bool ring = rings && (largest == 0 || (slice && slice->ring));
-      slice = blocks >= 1 && blocks <= (ring ? GroupSlice::units : largest) ? GroupSlice::make(ring, blocks, streams, plan.channels, plan.columns) : std::nullopt;
+      slice = blocks >= 1 && blocks <= (ring ? GroupSlice::units : largest) ? GroupSlice::make(ring, blocks, streams, plan.channels, plan.columns, plan.apart) : std::nullopt;
       if (!slice)
         return request.refuse("blocks", ring ? "expected 2 to " + Twine(GroupSlice::units) + " blocks with whole boxes of 64 channels and their part of phi in registers, but got " + Twine(blocks)
                                              : "expected a cluster of at most " + Twine(largest) +
@@ -340,6 +360,7 @@ private:
   KernelOp kernel;
   PlanRequest &request;
   GroupPlan plan;
+  std::optional<int64_t> layout; ///< plan.interleaved, once a row of several streams has been seen
 };
 
 } // namespace

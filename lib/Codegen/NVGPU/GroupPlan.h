@@ -22,6 +22,7 @@
 #include "mhc/Dialect/Mhc/IR/MhcRowOps.h"
 
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <optional>
 
@@ -50,6 +51,7 @@ struct GroupPlan {
   int64_t channels = 0; ///< C
   int64_t blocks = 0;   ///< K
   int64_t boxes = 0;    ///< S / 64, of a stream
+  int64_t interleaved = 0; ///< rows of more streams than one are [C, streams], of so many streams; 0: [streams, C]
   int64_t share = 0;    ///< tokens whose coefficients a block finishes; with more than 16 blocks some have none
   /// Of the ring for what the first phase alone reads: it is free again long before the tile is done.
   int64_t passingStages = 2;
@@ -61,10 +63,11 @@ struct GroupPlan {
   SmallVector<RowLoadOp> rowLoads;                      ///< wide rows of the first phase, by tensor map
   llvm::MapVector<Operation *, int64_t> coefficientLoads; ///< narrow rows of the first narrow phase: where in a stage of the other ring
   RowProjectOp project;                                 ///< null: sums only
-  int64_t columns = 0, pieces = 0, steps = 0;           ///< of phi; pieces of 8 columns; products of 16 rows a warp
+  int64_t columns = 0, pieces = 0, steps = 0;           ///< of phi; pieces of 8 columns; times 16 rows a warp
+  int64_t apart = 1;                                    ///< streams that are each multiplied by phi, which has C rows then; 1: the whole row is
   int64_t postRegisters = 0, projectRegisters = 0, serviceRegisters = 0; ///< of a thread, by role
   SmallVector<RowReduceOp> reduces;
-  llvm::MapVector<Operation *, int64_t> sums; ///< of projection (whole pieces of 8) and reduces: the first one's number
+  llvm::MapVector<Operation *, int64_t> sums; ///< of projection (whole pieces of 8, of streams that are apart one after the other) and reduces: the first one's number
   int64_t sumCount = 0, reduced = 0;          ///< with what is left free between; of the reduces alone
   int64_t sumWords = 0;                       ///< of a token where they are exchanged: whole sectors of memory
   SmallVector<Value> results;                 ///< narrow values that the second wide phase takes from the coefficients
@@ -82,8 +85,12 @@ struct GroupPlan {
   int64_t sumPlace() const { return tokens * blocks * sumWords * 4; }
   int64_t resultPlace() const { return tokens * resultWords * 4; }
   int64_t workspace() const { return exchanges * (sumPlace() + resultPlace()); }
-  /// Sums of partials of the warps: [half by the tile's number][warp][token][column].
-  int64_t partialBytes() const { return projectWarps * tokens * pieces * 8 * 4; }
+  /// Streams of a warp, if they are projected apart: every second one.
+  int64_t streamsOfWarp() const { return llvm::divideCeil(apart, 2); }
+  int64_t projected() const { return pieces * 8 * apart; } ///< sums of a token
+  /// Sums of partials of the warps: [half by the tile's number][warp][token][stream of the warp][column].
+  int64_t partialRow() const { return streamsOfWarp() * pieces * 8 * 4; }
+  int64_t partialBytes() const { return projectWarps * tokens * partialRow(); }
   /// Sums of a token that await the end of its coefficients: a row of so many bytes, which eight lanes read without conflicts; tiles of a warp.
   int64_t pendingRow() const { return (sumWords + 4) * 4; }
   int64_t pendingTiles() const { return lateTokens / share; }

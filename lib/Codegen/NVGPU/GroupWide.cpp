@@ -2,6 +2,10 @@
 //
 // A warp has two tokens of the tile, a thread four channels of each box: 8 bytes of a row, without conflicts under the swizzle of 128 bytes.
 //
+// Of interleaved streams four channels are one or two pieces of 16 bytes, which a thread takes apart and puts together in registers. Eight lanes read two boxes of 64 elements
+// where a piece is half of what a thread has: so that they do not meet, those of the second one take the second half first. Their vectors have channels 2, 3, 0, 1 then, of
+// rows of one stream and of parameters too.
+//
 //===----------------------------------------------------------------------===//
 
 #include "GroupEmitter.h"
@@ -17,12 +21,71 @@ void GroupEmitter::takeTokens(Value warpInRole) {
   Value piece = arith::XOrIOp::create(b, loc, shiftRight(inBox, 1), bitAnd(local, 7));
   Value inPiece = mul(bitAnd(inBox, 1), 8);
   swizzled = add(mul(local, 128), add(mul(piece, 16), inPiece));
+  if (!plan.interleaved)
+    return;
+  const int64_t pieces = plan.interleaved / 2, threads = lanesOfToken / plan.interleaved; // of a thread; of a box of 64 elements
+  Value boxOfThread = divide(inBox, threads), first = mul(remainder(inBox, threads), pieces);
+  if (pieces == 2) {
+    Value second = bitAnd(boxOfThread, 1);
+    first = add(first, second);
+    turns = equal(second, 1);
+  }
+  swizzledPiece = add(add(mul(boxOfThread, GroupPlan::boxBytes), mul(local, 128)), mul(exclusiveOr(first, bitAnd(local, 7)), 16));
+}
+
+/// The channels of one stream as memory has them, from how the thread has them, or back.
+Value GroupEmitter::inOrder(Value vector) {
+  if (!plan.interleaved || !turns)
+    return vector;
+  int64_t count = cast<VectorType>(vector.getType()).getNumElements();
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < count; ++i)
+    parts.push_back(select(turns, lane(vector, (i + count / 2) % count), lane(vector, i)));
+  return vectorOf(parts);
 }
 
 /// Where the thread has its chunk of stream `stream` of a value that lies from `home`.
 Value GroupEmitter::rowPlace(Value base, int64_t home, Value wide, int64_t stream) {
   int64_t streams = cast<WideType>(wide.getType()).getStreams();
   return bytes(bytes(homeAt(base, home), add(mul(box, streams * GroupPlan::boxBytes), stream * GroupPlan::boxBytes)), swizzled);
+}
+
+Value GroupEmitter::piecePlace(Value base, int64_t home, int64_t piece) {
+  return bytes(bytes(homeAt(base, home), mul(box, plan.interleaved * GroupPlan::boxBytes)), exclusiveOr(swizzledPiece, i32(16 * piece)));
+}
+
+/// The low (or high) halves of two words.
+Value GroupEmitter::halves(Value first, Value second, bool high) {
+  return high ? b.createOrFold<arith::OrIOp>(loc, shiftRight(first, 16), bitAnd(second, -65536))
+              : b.createOrFold<arith::OrIOp>(loc, bitAnd(first, 65535), b.createOrFold<arith::ShLIOp>(loc, second, i32(16)));
+}
+
+/// The thread's four channels of each stream of an interleaved row.
+SmallVector<Value> GroupEmitter::loadApart(Value base, int64_t home) {
+  SmallVector<Value> words; // [channel][two streams]
+  for (int64_t piece = 0; piece < plan.interleaved / 2; ++piece) {
+    Value four = load(VectorType::get({4}, b.getI32Type()), piecePlace(base, home, piece), 16);
+    for (int64_t i = 0; i < 4; ++i)
+      words.push_back(lane(four, i));
+  }
+  int64_t pairs = plan.interleaved / 2;
+  SmallVector<Value> streams;
+  for (int64_t stream = 0; stream < plan.interleaved; ++stream) {
+    SmallVector<Value> parts;
+    for (int64_t channel = 0; channel < chunkChannels; channel += 2)
+      parts.push_back(halves(words[channel * pairs + stream / 2], words[(channel + 1) * pairs + stream / 2], stream % 2));
+    streams.push_back(vectorOf(parts));
+  }
+  return streams;
+}
+
+void GroupEmitter::storeTogether(ArrayRef<Value> streams, Value base, int64_t home) {
+  SmallVector<Value> words;
+  for (int64_t channel = 0; channel < chunkChannels; ++channel)
+    for (int64_t stream = 0; stream < plan.interleaved; stream += 2)
+      words.push_back(halves(lane(streams[stream], channel / 2), lane(streams[stream + 1], channel / 2), channel % 2));
+  for (int64_t piece = 0; piece < plan.interleaved / 2; ++piece)
+    store(vectorOf(ArrayRef(words).slice(4 * piece, 4)), piecePlace(base, home, piece), 16);
 }
 
 /// The thread's channels of the present box in the token's row of an argument.
@@ -37,7 +100,7 @@ Value GroupEmitter::globalRow(Value argument, int64_t stream) {
 
 Value GroupEmitter::loadStream(RowLoadOp op, int64_t stream) {
   if (op.getAccess() == Access::uniform)
-    return load(lanes(compute), globalRow(op.getSource(), stream), 16);
+    return inOrder(load(lanes(compute), globalRow(op.getSource(), stream), 16));
   Value same = op.getResult();
   if (inSecond) { // what the first phase stored to or loaded from this memory
     plan.first.walk([&](Operation *inner) {
@@ -52,8 +115,13 @@ Value GroupEmitter::loadStream(RowLoadOp op, int64_t stream) {
   Type element = cast<WideType>(op.getResult().getType()).getElementType();
   auto passing = plan.passing.find(same);
   bool kept = passing == plan.passing.end();
-  Value place = rowPlace(kept ? stageBase : passingBase, kept ? plan.homes.lookup(same) : passing->second, same, stream);
-  return load(storedType(element), place, 8);
+  Value base = kept ? stageBase : passingBase;
+  int64_t home = kept ? plan.homes.lookup(same) : passing->second;
+  if (!isInterleaved(same))
+    return inOrder(load(storedType(element), rowPlace(base, home, same, stream), 8));
+  if (stream == 0)
+    apart = loadApart(base, home);
+  return apart[stream];
 }
 
 /// What has a home is stored from there, by the projection warps.
@@ -62,7 +130,7 @@ void GroupEmitter::storeStreams(RowStoreOp op, ArrayRef<Value> stored) {
     return;
   when(live, [&] {
     for (auto [stream, value] : llvm::enumerate(stored))
-      store(value, globalRow(op.getTarget(), stream), 8);
+      store(inOrder(value), globalRow(op.getTarget(), stream), 8);
   });
 }
 
@@ -71,7 +139,7 @@ Value GroupEmitter::channel() {
   SmallVector<Value> numbers;
   for (int64_t i = 0; i < chunkChannels; ++i)
     numbers.push_back(add(first, i));
-  return vectorOf(numbers);
+  return inOrder(vectorOf(numbers));
 }
 
 LogicalResult GroupEmitter::emitOther(Operation *op) {
@@ -95,10 +163,16 @@ LogicalResult GroupEmitter::emitBox(PhaseOp phase) {
     if (failed(emitWide(&op)))
       return failure();
   if (!inSecond)
-    for (auto [value, home] : plan.homes)
-      if (!value.getDefiningOp<RowLoadOp>())
-        for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
-          store(word, rowPlace(stageBase, home, value, stream), 8);
+    for (auto [value, home] : plan.homes) {
+      if (value.getDefiningOp<RowLoadOp>())
+        continue;
+      if (isInterleaved(value)) {
+        storeTogether(stored(value), stageBase, home);
+        continue;
+      }
+      for (auto [stream, word] : llvm::enumerate(llvm::to_vector(stored(value))))
+        store(inOrder(word), rowPlace(stageBase, home, value, stream), 8);
+    }
   return success();
 }
 

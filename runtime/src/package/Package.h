@@ -131,6 +131,7 @@ struct Kernel {
   std::vector<size_t> maps;  ///< GPU: arguments of which the kernel takes tensor maps too
   int64_t mapChannels = 0;   ///< of a stream in their rows
   int64_t boxes = 1;         ///< of 64 channels of all streams that a tensor map takes at a time
+  bool interleaved = false;  ///< these rows are [C, streams]
   int64_t group = 0;         ///< blocks that have a tile together without a cluster: all of the grid run at a time, and partials are one a group; 0: none
   int64_t workspace = 0;     ///< bytes a group that its blocks exchange through; they are 0xff before a launch
   bool reduces = false;

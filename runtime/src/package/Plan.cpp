@@ -721,7 +721,7 @@ void checkVariant(const JsonView &json, const std::string &base, std::vector<Ker
 }
 
 Kernel readKernel(const JsonView &json) {
-  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "workspace", "ints", "args", "reductions", "elementwise",
+  json.only({"name", "symbol", "tile", "reduces", "shared", "threads", "cluster", "maps", "map_channels", "group", "boxes", "interleaved", "workspace", "ints", "args", "reductions", "elementwise",
              "structure", "shape", "schedule", "variant_of"});
   Kernel kernel;
   kernel.name = json.at("name").string();
@@ -764,6 +764,8 @@ Kernel readKernel(const JsonView &json) {
   if (auto maps = json.find("maps")) {
     kernel.mapChannels = json.at("map_channels").integer(64, INT32_MAX);
     kernel.boxes = json.at("boxes").integer(1, 16);
+    if (auto interleaved = json.find("interleaved"))
+      kernel.interleaved = interleaved->boolean();
     for (size_t i = 0; i < maps->size(); ++i) {
       int64_t argument = (*maps)[i].integer(0, static_cast<int64_t>(kernel.args.size()) - 1);
       const KernelArgument &rows = kernel.args[argument];

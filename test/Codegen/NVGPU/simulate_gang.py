@@ -104,7 +104,7 @@ def build(mhc_opt, source, choice):
         gang = re.search(r"mhc\.gang = \{([^}]*)\}", attributes)
         if gang:
             launch = re.search(r"mhc\.launch = \{([^}]*)\}", attributes)[1]
-            launches[name] = {**numbers(gang[1]), **numbers(launch), "maps": [int(n) for n in re.search(r"maps = array<i64: ([^>]*)>", launch)[1].split(", ")]}
+            launches[name] = {**numbers(gang[1]), **numbers(launch), "interleaved": "interleaved" in launch, "maps": [int(n) for n in re.search(r"maps = array<i64: ([^>]*)>", launch)[1].split(", ")]}
     assert launches, "no kernel of the file is one of a group without a cluster"
     most = max(groups_of(launch) * launch["group"] * launch["threads"] for launch in launches.values())
     host = simulate.host_text(gang_text(emitted))
@@ -133,7 +133,9 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
     # Rows may be read to whole 16 bytes.
     workspace = np.full(groups * launch["workspace"] // 4, -1, np.int32)
     channels = launch["map_channels"]
-    maps = [Map(mine[a].pointer, channels, mine[a].count // rows // channels, rows, launch["boxes"]) for a in launch["maps"]]
+    streams = [mine[a].count // rows // channels for a in launch["maps"]]
+    maps = [Map(mine[a].pointer, channels * n, 1, rows, launch["boxes"] * n) if launch["interleaved"] else Map(mine[a].pointer, channels, n, rows, launch["boxes"])
+            for a, n in zip(launch["maps"], streams)]
     pointers = (ctypes.c_int64 * (len(mine) + 2 + len(maps)))(*[t.pointer for t in mine], rows, workspace.ctypes.data, *[ctypes.addressof(m) for m in maps])
     ctypes.c_uint.in_dll(gpu, "sim_seed").value = seed
     errors = ctypes.c_int.in_dll(gpu, "sim_errors")

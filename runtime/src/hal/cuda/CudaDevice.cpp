@@ -216,8 +216,8 @@ void CudaDevice::launch(const Kernel &kernel, int64_t rows, const std::vector<vo
   values.insert(values.end(), ints.begin(), ints.end());
   std::vector<cuda::TensorMap> maps;
   for (size_t argument : kernel.maps) {
-    int64_t streams = kernel.args[argument].elements / kernel.mapChannels;
-    maps.push_back(rowMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes));
+    int64_t elements = kernel.args[argument].elements, streams = elements / kernel.mapChannels;
+    maps.push_back(kernel.interleaved ? rowMap(args[argument], elements, 1, rows, kernel.boxes * streams) : rowMap(args[argument], kernel.mapChannels, streams, rows, kernel.boxes));
   }
   if (kernel.group)
     return launchGroups(kernel, rows, std::move(values), std::move(maps));
