@@ -47,6 +47,7 @@ void GangEmitter::begin() {
   launch.maps.assign(plan.maps.begin(), plan.maps.end());
   launch.mapChannels = plan.channels;
   launch.boxes = GangPlan::boxes;
+  launch.interleaved = plan.interleaved;
   beginFunction(launch, /*hasWorkspace=*/true);
   setGangLaunch(function, {plan.blocks, plan.workspace});
   beginGroups(plan.blocks, GangPlan::slice);

@@ -60,6 +60,12 @@ private:
   Value taken(Value stage) { return barrierAt(afterKept() + GangPlan::givenStages, stage); }       ///< back
   Value fetched(Value which) { return barrierAt(afterKept() + 2 * GangPlan::givenStages, which); } ///< coefficients of an exchange warp
 
+  /// Barriers among the warps of a role, by number.
+  static constexpr int64_t exchangeBarrier = 1, firstBarrier = 2;
+  void together(int64_t which, int64_t warps) {
+    NVVM::BarrierOp::create(b, loc, Type(), i32(which), i32(warps * warpSize), NVVM::BarrierReductionAttr(), Value());
+  }
+
   /// Products of rows of the warp's tokens: the lanes of `holds` have sums of `tokenOfSums`.
   struct Parts {
     RowDotOp dot;

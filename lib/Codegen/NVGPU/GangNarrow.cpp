@@ -223,7 +223,7 @@ LogicalResult GangEmitter::emitExchange() {
 
 /// The gang's sums over its tokens: warps, then tokens of the tile, in their order.
 void GangEmitter::finishTotals() {
-  NVVM::BarrierOp::create(b, loc, Type(), i32(1), i32(GangPlan::exchangeWarps * warpSize), NVVM::BarrierReductionAttr(), Value());
+  together(exchangeBarrier, GangPlan::exchangeWarps);
   Value mineOf = add(mul(inRole, warpSize), laneOf);
   when(equal(rank, 0), [&] {
     for (auto [op, place] : plan.sums) {

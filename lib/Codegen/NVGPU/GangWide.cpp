@@ -140,6 +140,8 @@ LogicalResult GangEmitter::emitFirst() {
       });
     syncWarp();
     if (plan.waits()) {
+      if (plan.interleaved) // a warp multiplies tokens of all
+        together(firstBarrier, GangPlan::firstWarps);
       Value parity = bitAnd(shiftRight(tile, llvm::Log2_64(GangPlan::exchanges)), 1);
       SmallVector<Parts> all = multiplyRows(plan.dots);
       publish(all, bitAnd(tile, GangPlan::exchanges - 1), parity);

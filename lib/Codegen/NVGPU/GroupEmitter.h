@@ -110,7 +110,6 @@ private:
   SmallVector<Value> loadApart(Value base, int64_t home);
   void storeTogether(ArrayRef<Value> streams, Value base, int64_t home);
   Value inOrder(Value vector);
-  Value halves(Value first, Value second, bool high);
   Value globalRow(Value argument, int64_t stream);
   Value loadStream(RowLoadOp load, int64_t stream) override;
   void storeStreams(RowStoreOp store, ArrayRef<Value> stored) override;

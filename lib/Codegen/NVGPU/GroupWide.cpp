@@ -54,12 +54,6 @@ Value GroupEmitter::piecePlace(Value base, int64_t home, int64_t piece) {
   return bytes(bytes(homeAt(base, home), mul(box, plan.interleaved * GroupPlan::boxBytes)), exclusiveOr(swizzledPiece, i32(16 * piece)));
 }
 
-/// The low (or high) halves of two words.
-Value GroupEmitter::halves(Value first, Value second, bool high) {
-  return high ? b.createOrFold<arith::OrIOp>(loc, shiftRight(first, 16), bitAnd(second, -65536))
-              : b.createOrFold<arith::OrIOp>(loc, bitAnd(first, 65535), b.createOrFold<arith::ShLIOp>(loc, second, i32(16)));
-}
-
 /// The thread's four channels of each stream of an interleaved row.
 SmallVector<Value> GroupEmitter::loadApart(Value base, int64_t home) {
   SmallVector<Value> words; // [channel][two streams]
@@ -68,22 +62,11 @@ SmallVector<Value> GroupEmitter::loadApart(Value base, int64_t home) {
     for (int64_t i = 0; i < 4; ++i)
       words.push_back(lane(four, i));
   }
-  int64_t pairs = plan.interleaved / 2;
-  SmallVector<Value> streams;
-  for (int64_t stream = 0; stream < plan.interleaved; ++stream) {
-    SmallVector<Value> parts;
-    for (int64_t channel = 0; channel < chunkChannels; channel += 2)
-      parts.push_back(halves(words[channel * pairs + stream / 2], words[(channel + 1) * pairs + stream / 2], stream % 2));
-    streams.push_back(vectorOf(parts));
-  }
-  return streams;
+  return takeApart(words, plan.interleaved);
 }
 
 void GroupEmitter::storeTogether(ArrayRef<Value> streams, Value base, int64_t home) {
-  SmallVector<Value> words;
-  for (int64_t channel = 0; channel < chunkChannels; ++channel)
-    for (int64_t stream = 0; stream < plan.interleaved; stream += 2)
-      words.push_back(halves(lane(streams[stream], channel / 2), lane(streams[stream + 1], channel / 2), channel % 2));
+  SmallVector<Value> words = putTogether(streams, chunkChannels);
   for (int64_t piece = 0; piece < plan.interleaved / 2; ++piece)
     store(vectorOf(ArrayRef(words).slice(4 * piece, 4)), piecePlace(base, home, piece), 16);
 }
