@@ -26,7 +26,7 @@ bool mhc::hasGangs(Operation *op) {
 
 bool mhc::hasGangs(Operation *op, Type streams) {
   auto type = dyn_cast<RankedTensorType>(streams);
-  return type && type.getRank() == 3 && type.getElementType().isBF16() && !isInterleaved(type) && llvm::any_of(targetsOf(op), [&](TargetAttr target) {
+  return type && type.getRank() == 3 && type.getElementType().isBF16() && llvm::any_of(targetsOf(op), [&](TargetAttr target) {
            return GangSlice::fits(type.getDimSize(1), type.getDimSize(2), target.getGangSize());
          });
 }
@@ -52,11 +52,11 @@ static bool normsAlone(Operation *op) {
   });
 }
 
-/// Whether the streams are projected as groups of blocks have them: as they are, by a phi whose rows are not interleaved.
+/// Whether the streams are projected as groups of blocks have them: by a phi whose rows lie as they do.
 static bool isProjectedInGroups(Value x) {
   return llvm::any_of(x.getUsers(), [&](Operation *user) {
     auto gradient = dyn_cast<ProjectionDwOp>(user);
-    return gradient && gradient.getV() == x && !gradient.getInterleaved() && hasGangs(user, x.getType());
+    return gradient && gradient.getV() == x && gradient.getInterleaved() == isInterleaved(x.getType()) && hasGangs(user, x.getType());
   });
 }
 
