@@ -4,10 +4,10 @@
 #
 #   tools/dev/gpu-check.sh prepare         here, with the compiler built: packages, data and the CPU's answers into build/gpu-check/
 #   tools/dev/gpu-check.sh [run] [WORD..]  on the GPU machine (this checkout and build/gpu-check/): builds the runtime alone, then checks;
-#                                          with words only those of: libs tests gradients curves determinism resume shapes boundary groups tune huge products experts conventions sanitizer speed alone
+#                                          with words only those of: libs tests gradients curves determinism resume shapes boundary chains groups tune huge products experts conventions sanitizer speed alone
 #
 # build/gpu-check/ is about 400 MB, most of it code that packages have in common: tar c build/gpu-check | xz --lzma2=preset=3,dict=400MiB makes about 60 MB of it.
-# The GPU machine needs CMake, a C++20 compiler, the CUDA libraries and Python 3 with numpy (shapes and huge: and PyTorch); no LLVM. What the runtime's build needs beside them
+# The GPU machine needs CMake, a C++20 compiler, the CUDA libraries and Python 3 with numpy (shapes, boundary, chains and huge: and PyTorch); no LLVM. What the runtime's build needs beside them
 # (nlohmann_json, GoogleTest) travels in build/gpu-check/. Exit status 0: all checks passed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

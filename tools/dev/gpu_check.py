@@ -13,6 +13,7 @@ import numpy as np
 
 import gpu_alone
 import gpu_boundary
+import gpu_chains
 import gpu_experts
 import gpu_groups
 import gpu_shapes
@@ -196,6 +197,7 @@ def prepare(out, programs):
     for name, (description, _) in gpu_alone.models().items():
         compile_package(f"alone-{name}", description)
     gpu_boundary.prepare(out, programs)
+    gpu_chains.prepare(out, programs)
     gpu_groups.prepare(out, programs, prepare_gradients)
     gpu_shapes.prepare(out, programs)
     gpu_experts.prepare(out, programs)
@@ -378,6 +380,13 @@ class Checks:
             return print("skip boundary: it needs PyTorch")
         gpu_boundary.run(self)
 
+    def chains(self):
+        try:
+            import torch
+        except ImportError:
+            return print("skip chains: they need PyTorch")
+        gpu_chains.run(self)
+
     def groups(self):
         gpu_groups.run(self)
 
@@ -447,7 +456,7 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
         return gpu_groups.prepare(out, programs, prepare_gradients)
     checks = Checks(out, programs)
-    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "groups", "tune", "huge", "products", "experts", "conventions", "sanitizer", "speed", "alone"):
+    for word in sys.argv[4:] or ("libs", "tests", "gradients", "curves", "determinism", "resume", "shapes", "boundary", "chains", "groups", "tune", "huge", "products", "experts", "conventions", "sanitizer", "speed", "alone"):
         started = time.time()
         print(f"== {word}", flush=True)
         getattr(checks, word)()
