@@ -7,9 +7,12 @@ using namespace mlir::mhc;
 
 namespace {
 
+/// Whether the kernel gives a row of it, and no sum over all.
+bool isRowResult(Value v) { return hasRows(v.getType()) || !cast<RowOpInterface>(v.getDefiningOp()).isSum(cast<OpResult>(v).getResultNumber()); }
+
 /// Ops on parameters alone whose first dimension then counts as rows: casts of weights.
 bool isParameterMap(Operation *op) {
-  return isa<CastOp, ScaleOp>(op) && !hasRows(op->getOperand(0).getType()) && !hasRows(op->getResult(0).getType());
+  return llvm::none_of(op->getOperandTypes(), hasRows) && llvm::any_of(op->getResults(), [](Value v) { return !hasRows(v.getType()) && isRowResult(v); });
 }
 
 /// Writes a list of row ops as one kernel.
@@ -23,20 +26,20 @@ public:
     Block *block = builder.createBlock(&kernel.getBody());
     SmallVector<Value> inputs = usedInputs();
     for (Value v : inputs)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+      arguments[v] = block->addArgument(memoryType(v), loc);
     SmallVector<Value> outputs, sums;
     for (Value v : outside)
-      (hasRows(v.getType()) || byRows ? outputs : sums).push_back(v);
+      (isRowResult(v) ? outputs : sums).push_back(v);
     for (Value v : outputs)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+      arguments[v] = block->addArgument(memoryType(v), loc);
     for (Value v : sums)
-      arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+      arguments[v] = block->addArgument(memoryType(v), loc);
     // A sum that nobody reads still needs a place in its op's row program; it is dropped below.
     SmallVector<Value> unused;
     for (Operation *op : ops)
       for (Value v : op->getResults())
-        if (!hasRows(v.getType()) && !byRows && !arguments.count(v)) {
-          arguments[v] = block->addArgument(memoryType(v.getType()), loc);
+        if (!isRowResult(v) && !arguments.count(v)) {
+          arguments[v] = block->addArgument(memoryType(v), loc);
           unused.push_back(v);
         }
     builder.setInsertionPointToEnd(block);
@@ -79,7 +82,7 @@ public:
   Value input(Value operand) override {
     Value &value = values[operand];
     if (!value) {
-      Type type = byRows ? Type(WideType::get(builder.getContext(), 1, parameterRow(operand.getType()), elementType(operand))) : rowTypeOf(operand.getType());
+      Type type = byRows ? parameterRow(operand) : rowTypeOf(operand.getType());
       OpBuilder::InsertionGuard guard(builder);
       value = RowLoadOp::create(builder, loc, type, Access::row, arguments.at(operand), Value(), 1, isInterleaved(operand.getType()));
     }
@@ -106,17 +109,31 @@ private:
   }
   static Type elementType(Value v) { return cast<ShapedType>(v.getType()).getElementType(); }
 
-  /// Elements of a row of a parameter that is mapped row by row: along its last dimension.
-  static int64_t parameterRow(Type type) {
-    auto shaped = cast<ShapedType>(type);
-    return shaped.getShape().back();
+  /// The row of a parameter that is mapped row by row, along its last dimension: beside matrices, a vector has a number for each row.
+  Type parameterRow(Value v) {
+    auto shaped = cast<ShapedType>(v.getType());
+    if (shaped.getRank() < cast<ShapedType>(ops[0]->getOperand(0).getType()).getRank())
+      return NarrowType::get(builder.getContext(), {1}, shaped.getElementType());
+    return WideType::get(builder.getContext(), 1, shaped.getShape().back(), shaped.getElementType());
+  }
+  /// Whether a map of parameters takes it whole, or sums it up.
+  bool isWhole(Value v) {
+    auto result = dyn_cast<OpResult>(v);
+    if (result && llvm::is_contained(ops, result.getOwner()))
+      return !isRowResult(v);
+    return llvm::any_of(ops, [&](Operation *op) {
+      return llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) {
+        return operand.get() == v && cast<RowOpInterface>(op).operandUse(operand.getOperandNumber()) == OperandUse::lookup;
+      });
+    });
   }
 
-  MemRefType memoryType(Type type) {
-    auto shaped = cast<ShapedType>(type);
-    if (byRows)
-      return MemRefType::get({ShapedType::kDynamic, parameterRow(type)}, shaped.getElementType());
-    return MemRefType::get(memoryShape(type), shaped.getElementType());
+  MemRefType memoryType(Value v) {
+    Type element = elementType(v);
+    if (!byRows || isWhole(v))
+      return MemRefType::get(memoryShape(v.getType()), element);
+    Type row = parameterRow(v);
+    return MemRefType::get({ShapedType::kDynamic, isa<NarrowType>(row) ? 1 : cast<WideType>(row).getChannels()}, element);
   }
 
   /// Values from outside, without those that give the number of rows only (unless nothing else does).

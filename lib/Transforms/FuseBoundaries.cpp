@@ -124,8 +124,18 @@ private:
     });
   }
 
+  /// The segment of what is computed from parameters alone (rounded weights, a gain folded into phi): in front of all rows, as the parameters are.
+  static constexpr int64_t parameterSegment = -1;
+  bool isOnParameters(Operation *op) {
+    bool found = !op->hasTrait<OpTrait::IsTerminator>() && llvm::none_of(op->getOperandTypes(), hasRows) && llvm::none_of(op->getResultTypes(), hasRows);
+    forEachOperandDef(op, [&](Operation *def) { found &= segments.lookup(def) == parameterSegment; });
+    return found;
+  }
+
   /// One more than any operand's whose op cannot be in the same kernel: no path leaves a segment and returns.
   int64_t earliest(Operation *op) {
+    if (isOnParameters(op))
+      return parameterSegment;
     int64_t segment = 0, sublayers = 0;
     bool projects = false, dots = false;
     forEachOperandDef(op, [&](Operation *def) {

@@ -24,7 +24,7 @@ int64_t keptElements(int64_t n, int64_t C, int64_t L, int64_t block) { return n 
 bool isRecomputed(Operation *op, bool groups) {
   if (groups && llvm::all_of(op->getResultTypes(), [](Type type) { return hasRows(type) && isNarrow(type); }))
     return false;
-  if (isa<DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, GainOp, AggregateOp, AddBiasOp, CombineOp>(op))
+  if (isa<DivideOp, SelectOp, AffineOp, ActivationOp, ProjectOp, ConstantRowsOp, AggregateOp, AddBiasOp, CombineOp>(op))
     return true;
   // Casts and the leading norm follow what they read; coefficients are cheap.
   if (isa<CastOp>(op) && hasRows(op->getResult(0).getType()) && isNarrow(op->getResult(0).getType()))

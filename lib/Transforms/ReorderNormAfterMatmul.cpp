@@ -32,16 +32,21 @@ struct ReorderNormAfterMatmulPass : impl::ReorderNormAfterMatmulPassBase<Reorder
     for (Operation *user : norm.getResult().getUsers())
       if (!isa<ProjectionOp>(user))
         return missed(op, "the normalised row has other uses and must be written all the same");
+    bool folds = bool(norm.getGain());
+    if (folds && (norm.getInterleaved() != op.getInterleaved() || cast<ShapedType>(norm.getGain().getType()).getRank() != 1))
+      return missed(op, "the gain's elements do not lie as phi's");
     if (columns >= row)
       return missed(op, "dividing the columns afterwards costs as much as normalising the row");
 
     OpBuilder b(op);
     Type compute = cast<ShapedType>(op.getResult().getType()).getElementType();
-    // With a gain, RMSNorm(v) phi = (v diag(g) phi) / r: the gain stays with the row, which is read once anyway, and phi stays as it is.
-    Value v = norm.getX();
-    if (norm.getGain())
-      v = GainOp::create(b, op.getLoc(), norm.getResult().getType(), v, norm.getGain(), norm.getInterleaved());
-    Value m = ProjectionOp::create(b, op.getLoc(), op.getResult().getType(), v, op.getPhi(), op.getTransposed(), op.getInterleaved());
+    // With a gain, RMSNorm(v) phi = (v diag(g) phi) / r: it is multiplied into phi once, and no row knows of it.
+    Value phi = op.getPhi();
+    if (folds) {
+      Type type = withElementType(phi.getType(), computeTypeOf(b.getContext(), {phi.getType(), norm.getGain().getType()}));
+      phi = FoldGainOp::create(b, op.getLoc(), type, phi, norm.getGain(), op.getTransposed());
+    }
+    Value m = ProjectionOp::create(b, op.getLoc(), op.getResult().getType(), norm.getX(), phi, op.getTransposed(), op.getInterleaved());
     bool plus = norm.getRootPlusEps();
     FloatAttr zero = b.getF64FloatAttr(0.0);
     Value r = RmsOp::create(b, op.getLoc(), narrowTensor({row / k}, compute), norm.getX(), plus ? zero : norm.getEpsAttr());
@@ -49,7 +54,8 @@ struct ReorderNormAfterMatmulPass : impl::ReorderNormAfterMatmulPassBase<Reorder
     // Before: the norm reads the row and writes it in the compute type, the matmul reads that. After: both read the row, or share one read.
     int64_t before = rowBytes(norm.getX().getType()) + 2 * rowBytes(norm.getResult().getType()), after = 2 * rowBytes(norm.getX().getType());
     emitDecision(op.getLoc(), passName, "norm after matmul", op, true,
-                 "the norm is one scalar for each of " + Twine(row / k) + " group(s): " + Twine(columns) + " columns are divided in place of " + Twine(row) + " elements",
+                 "the norm is one scalar for each of " + Twine(row / k) + " group(s): " + Twine(columns) + " columns are divided in place of " + Twine(row) + " elements" +
+                     (folds ? "; the gain of " + Twine(k) + " elements is folded into phi" : ""),
                  DecisionFigures{before, after, columns - row});
     op.replaceAllUsesWith(q);
     op.erase();

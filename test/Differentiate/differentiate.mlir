@@ -5,6 +5,7 @@
 // REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 0 rows of 0 bytes a token; backward computes 0 ops again"
 // REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 1 rows of 32 bytes a token; backward computes 1 ops again"
 // REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 0 rows of 0 bytes a token; backward computes 0 ops again"
+// REMARK: remark: [Passed] backward | Category:mhc-differentiate | Function=backward | Reason="the forward part keeps 0 rows of 0 bytes a token; backward computes 0 ops again"
 
 // Parts are added in fp32 and rounded once; the matmul that gives the only part rounds it itself; a parameter's gradient stays fp32.
 // CHECK-LABEL: func.func @forward
@@ -56,4 +57,19 @@ func.func @f(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: tensor<8
 func.func @unused(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: tensor<8xbf16> {mhc.name = "w", mhc.grad = "dw"}) -> (tensor<?x8xf32> {mhc.name = "y", mhc.cotangent = "dy"})
     attributes {mhc.entry, mhc.symbols = ["T"], mhc.vjp = "backward"} {
   return %x : tensor<?x8xf32>
+}
+
+// -----
+
+// A folded gain: its gradient and phi's come from that of what was projected with, which is summed over the tokens.
+// CHECK-LABEL: func.func @backward(
+// CHECK-SAME: %[[X:[^:]*]]: tensor<?x2x8xf32>{{.*}}, %[[PHI:[^:]*]]: tensor<16x4xf32>{{.*}}, %[[G:[^:]*]]: tensor<16xf32>{{.*}}, %[[DM:[^:]*]]: tensor<?x1x4xf32, #mhc.narrow>
+// CHECK: %[[DW:.*]] = mhc.projection_dw %[[X]], %[[DM]]
+// CHECK: %[[D:.*]]:2 = mhc.fold_gain_vjp %[[PHI]], %[[G]], %[[DW]]
+// CHECK: return %[[D]]#0, %[[D]]#1
+func.func @fold(%x: tensor<?x2x8xf32>, %phi: tensor<16x4xf32> {mhc.grad = "dphi"}, %g: tensor<16xf32> {mhc.grad = "dg"}) -> (tensor<?x1x4xf32, #mhc.narrow> {mhc.cotangent = "dm"})
+    attributes {mhc.vjp = "backward"} {
+  %0 = mhc.fold_gain %phi, %g : (tensor<16x4xf32>, tensor<16xf32>) -> tensor<16x4xf32>
+  %1 = mhc.projection %x, %0 : (tensor<?x2x8xf32>, tensor<16x4xf32>) -> tensor<?x1x4xf32, #mhc.narrow>
+  return %1 : tensor<?x1x4xf32, #mhc.narrow>
 }

@@ -15,6 +15,7 @@
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="4 ops of one segment
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=rebuild_refused | Reason="2 ops of one segment
 // REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=coefficients_first | Reason="3 ops of one segment become one kernel; its row of 96 bytes fits on chip", bytes_after=112, bytes_before=136, bytes_saved=24, flops_added=0
+// REMARK: remark: [Passed] boundary | Category:mhc-fuse-boundaries | Function=folded | Reason="7 ops of one segment become one kernel;
 
 // Combine, aggregate and norm stand in one segment; the matmul ends it.
 // CHECK-LABEL: func.func @forward
@@ -163,4 +164,33 @@ func.func @coefficients_first(%x: tensor<?x2x8xf32>, %q: tensor<?x2xf32, #mhc.na
   }
   %u = mhc.aggregate %x, %h : (tensor<?x2x8xf32>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
   return %h, %u : tensor<?x2xf32, #mhc.narrow>, tensor<?x8xf32>
+}
+
+// -----
+
+// What is computed from parameters alone stands in front of the rows, as the parameters do, and does not cut the boundary; its gradient comes after it.
+// CHECK-LABEL: func.func @folded
+// CHECK: %[[W:.*]] = mhc.fold_gain %arg3, %arg4
+// CHECK: %[[K:.*]]:4 = mhc.fusion "boundary"
+// CHECK-NEXT: mhc.combine
+// CHECK-NEXT: mhc.cast
+// CHECK-NEXT: mhc.projection %{{.*}}, %[[W]]
+// CHECK: mhc.rms
+// CHECK: mhc.divide
+// CHECK: mhc.aggregate
+// CHECK: mhc.projection_dw
+// CHECK: mhc.yield
+// CHECK: mhc.fold_gain_vjp %arg3, %arg4, %[[K]]#3
+func.func @folded(%x: tensor<?x2x8xbf16>, %f: tensor<?x8xbf16>, %m: tensor<?x2x2xf32, #mhc.narrow>, %phi: tensor<16x2xf32>, %g: tensor<16xf32>, %h: tensor<?x2xf32, #mhc.narrow>,
+                  %dm: tensor<?x1x2xf32, #mhc.narrow>) -> (tensor<?x2x8xbf16>, tensor<?x1x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<16x2xf32>, tensor<16xf32>) {
+  %0 = mhc.combine %x, %f, %h, %m : (tensor<?x2x8xbf16>, tensor<?x8xbf16>, tensor<?x2xf32, #mhc.narrow>, tensor<?x2x2xf32, #mhc.narrow>) -> tensor<?x2x8xf32>
+  %1 = mhc.cast %0 : (tensor<?x2x8xf32>) -> tensor<?x2x8xbf16>
+  %w = mhc.fold_gain %phi, %g : (tensor<16x2xf32>, tensor<16xf32>) -> tensor<16x2xf32>
+  %2 = mhc.projection %1, %w : (tensor<?x2x8xbf16>, tensor<16x2xf32>) -> tensor<?x1x2xf32, #mhc.narrow>
+  %r = mhc.rms %1 {eps = 1.0e-6 : f64} : (tensor<?x2x8xbf16>) -> tensor<?x1xf32, #mhc.narrow>
+  %q = mhc.divide %2, %r : (tensor<?x1x2xf32, #mhc.narrow>, tensor<?x1xf32, #mhc.narrow>) -> tensor<?x1x2xf32, #mhc.narrow>
+  %u = mhc.aggregate %1, %h : (tensor<?x2x8xbf16>, tensor<?x2xf32, #mhc.narrow>) -> tensor<?x8xf32>
+  %dw = mhc.projection_dw %1, %dm : (tensor<?x2x8xbf16>, tensor<?x1x2xf32, #mhc.narrow>) -> tensor<16x2xf32>
+  %dphi, %dg = mhc.fold_gain_vjp %phi, %g, %dw : (tensor<16x2xf32>, tensor<16xf32>, tensor<16x2xf32>) -> (tensor<16x2xf32>, tensor<16xf32>)
+  return %1, %q, %u, %dphi, %dg : tensor<?x2x8xbf16>, tensor<?x1x2xf32, #mhc.narrow>, tensor<?x8xf32>, tensor<16x2xf32>, tensor<16xf32>
 }

@@ -65,7 +65,7 @@ def ReorderNormAfterMatmulPass : Pass<"mhc-reorder-norm-after-matmul", "::mlir::
       return %2 : tensor<?x1x24xf32, #mhc.narrow>
     }
     ```
-    Refused, each with its remark: a cast between the two (it would have to move), other uses of the normalised row, groups that differ, as many columns as channels. A gain stays with the row (`mhc.gain`).
+    Refused, each with its remark: a cast between the two (it would have to move), other uses of the normalised row, groups that differ, as many columns as channels. A gain is folded into phi (`mhc.fold_gain`), and refused where its elements lie in another order.
   }];
   let dependentDialects = ["::mlir::mhc::MhcDialect"];
 }

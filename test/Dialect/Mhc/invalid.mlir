@@ -316,6 +316,78 @@ func.func @projection_phi(%x: tensor<?x2x8xf32>, %phi: tensor<64xf32>) {
 
 // -----
 
+func.func @fold_gain_c1(%phi: tensor<16x8xf32>, %g: tensor<8xf32>) {
+  // expected-error @+1 {{expected parameters of [K, m] and a gain of [K]}}
+  %0 = mhc.fold_gain %phi, %g : (tensor<16x8xf32>, tensor<8xf32>) -> tensor<16x8xf32>
+  return
+}
+
+// -----
+
+func.func @fold_gain_c1_transposed(%phi: tensor<16x8xf32>, %g: tensor<16xf32>) {
+  // expected-error @+1 {{expected parameters of [m, K] and a gain of [K]}}
+  %0 = mhc.fold_gain %phi, %g {transposed} : (tensor<16x8xf32>, tensor<16xf32>) -> tensor<16x8xf32>
+  return
+}
+
+// -----
+
+func.func @fold_gain_c1_rows(%phi: tensor<?x8xf32>, %g: tensor<8xf32>) {
+  // expected-error @+1 {{expected parameters of [m, K] and a gain of [K]}}
+  %0 = mhc.fold_gain %phi, %g {transposed} : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @fold_gain_c1_rank(%phi: tensor<2x8x8xf32>, %g: tensor<2x8xf32>) {
+  // expected-error @+1 {{expected parameters of [K, m] and a gain of [K]}}
+  %0 = mhc.fold_gain %phi, %g : (tensor<2x8x8xf32>, tensor<2x8xf32>) -> tensor<2x8x8xf32>
+  return
+}
+
+// -----
+
+func.func @fold_gain_c2(%phi: tensor<16x8xf32>, %g: tensor<16xf32>) {
+  // expected-error @+1 {{expected results of the operands' shapes in the compute type}}
+  %0 = mhc.fold_gain %phi, %g : (tensor<16x8xf32>, tensor<16xf32>) -> tensor<8x16xf32>
+  return
+}
+
+// -----
+
+func.func @fold_gain_c2_rounded(%phi: tensor<16x8xf32>, %g: tensor<16xf32>) {
+  // expected-error @+1 {{expected results of the operands' shapes in the compute type}}
+  %0 = mhc.fold_gain %phi, %g : (tensor<16x8xf32>, tensor<16xf32>) -> tensor<16x8xbf16>
+  return
+}
+
+// -----
+
+func.func @fold_gain_vjp_c1(%phi: tensor<16x8xf32>, %g: tensor<16xf32>, %d: tensor<8x16xf32>) {
+  // expected-error @+1 {{expected parameters of [K, m] and a gain of [K]}}
+  %0:2 = mhc.fold_gain_vjp %phi, %g, %d : (tensor<16x8xf32>, tensor<16xf32>, tensor<8x16xf32>) -> (tensor<16x8xf32>, tensor<16xf32>)
+  return
+}
+
+// -----
+
+func.func @fold_gain_vjp_c2(%phi: tensor<16x8xf32>, %g: tensor<16xf32>, %d: tensor<16x8xf32>) {
+  // expected-error @+1 {{expected results of the operands' shapes in the compute type}}
+  %0:2 = mhc.fold_gain_vjp %phi, %g, %d : (tensor<16x8xf32>, tensor<16xf32>, tensor<16x8xf32>) -> (tensor<16x8xf32>, tensor<8xf32>)
+  return
+}
+
+// -----
+
+func.func @fold_gain_vjp_c2_compute(%phi: tensor<16x8xf64>, %g: tensor<16xf64>, %d: tensor<16x8xf64>) {
+  // expected-error @+1 {{expected results of the operands' shapes in the compute type}}
+  %0:2 = mhc.fold_gain_vjp %phi, %g, %d : (tensor<16x8xf64>, tensor<16xf64>, tensor<16x8xf64>) -> (tensor<16x8xf32>, tensor<16xf32>)
+  return
+}
+
+// -----
+
 func.func @projection_dx_c1(%dm: tensor<?x1x4xf32, #mhc.narrow>, %phi: tensor<12x4xf32>) {
   // expected-error @+1 {{expected phi's 12 rows to divide the row of 16 elements into whole streams}}
   %0 = mhc.projection_dx %dm, %phi : (tensor<?x1x4xf32, #mhc.narrow>, tensor<12x4xf32>) -> tensor<?x2x8xf32>
@@ -599,30 +671,6 @@ func.func @rms_norm_c2_per_stream(%x: tensor<?x2x8xf32>, %g: tensor<16xf32>) {
 func.func @rms_norm_vjp(%x: tensor<?x8xf32>, %g: tensor<8xf32>) {
   // expected-error @+1 {{expected gradients of the operands' shapes}}
   %0 = mhc.rms_norm_vjp %x gain %g, %x {eps = 1.0e-6 : f64} : (tensor<?x8xf32>, tensor<8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
-  return
-}
-
-// -----
-
-func.func @gain_c1(%x: tensor<?x2x8xf32>, %g: tensor<8xf32>) {
-  // expected-error @+1 {{expected the result to have x's shape}}
-  %0 = mhc.gain %x, %g : (tensor<?x2x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
-  return
-}
-
-// -----
-
-func.func @gain_c2(%x: tensor<?x2x8xf32>, %g: tensor<2xf32>) {
-  // expected-error @+1 {{expected a gain of the row's elements or of a stream's}}
-  %0 = mhc.gain %x, %g : (tensor<?x2x8xf32>, tensor<2xf32>) -> tensor<?x2x8xf32>
-  return
-}
-
-// -----
-
-func.func @gain_vjp(%x: tensor<?x2x8xf32>, %g: tensor<8xf32>, %dy: tensor<?x2x8xf32>) {
-  // expected-error @+1 {{expected gradients of the operands' shapes}}
-  %0:2 = mhc.gain_vjp %x, %g, %dy : (tensor<?x2x8xf32>, tensor<8xf32>, tensor<?x2x8xf32>) -> (tensor<?x2x8xf32>, tensor<16xf32>)
   return
 }
 

@@ -115,6 +115,31 @@ LogicalResult ProjectionOp::verify() { return verifyProjection(*this, getV(), ge
 LogicalResult ProjectionDxOp::verify() { return verifyProjection(*this, getDv(), getDm(), getPhi(), getTransposed()); }
 LogicalResult ProjectionDwOp::verify() { return verifyProjection(*this, getV(), getDm(), getDphi(), getTransposed()); }
 
+static LogicalResult verifyFold(Operation *op, ValueRange matrices, Value gain, bool transposed) {
+  RankedTensorType phi = tensor(matrices[0]);
+  bool holds = phi.hasStaticShape() && phi.getRank() == 2 && tensor(gain).hasStaticShape() && tensor(gain).getRank() == 1 && tensor(gain).getDimSize(0) == phi.getDimSize(transposed ? 1 : 0);
+  for (Value matrix : matrices)
+    holds &= sameRows(matrix, matrices[0]);
+  return expect(op, holds, transposed ? "expected parameters of [m, K] and a gain of [K]" : "expected parameters of [K, m] and a gain of [K]"); // C1
+}
+static LogicalResult verifyFolded(Operation *op, ValueRange results, ValueRange like) {
+  Type compute = computeTypeOf(op->getContext(), op->getOperandTypes());
+  bool holds = true;
+  for (auto [result, each] : llvm::zip(results, like))
+    holds &= result.getType() == withElementType(each.getType(), compute);
+  return expect(op, holds, "expected results of the operands' shapes in the compute type"); // C2
+}
+LogicalResult FoldGainOp::verify() {
+  if (failed(verifyFold(*this, getPhi(), getGain(), getTransposed())))
+    return failure();
+  return verifyFolded(*this, getResult(), getPhi());
+}
+LogicalResult FoldGainVjpOp::verify() {
+  if (failed(verifyFold(*this, {getPhi(), getGradient()}, getGain(), getTransposed())))
+    return failure();
+  return verifyFolded(*this, getResults(), {getPhi(), getGain()});
+}
+
 LogicalResult DivideOp::verify() {
   if (!sameRows(getM(), getResult()))
     return emitOpError("expected the result to have m's shape"); // C1
@@ -181,16 +206,6 @@ LogicalResult RmsNormOp::verify() {
   return expect(*this, !getGain() || tensor(getGain()).getNumElements() == group, "expected the gain to have the elements of a group"); // C2
 }
 LogicalResult RmsNormVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && bool(getGain()) == bool(getDgain()), "expected gradients of the operands' shapes"); }
-static LogicalResult verifyGain(Operation *op, Value x, Value gain) {
-  int64_t count = tensor(gain).getNumElements();
-  return expect(op, count == rowElements(x.getType()) || count == channels(x), "expected a gain of the row's elements or of a stream's"); // C2
-}
-LogicalResult GainOp::verify() {
-  if (!sameRows(getX(), getResult()))
-    return emitOpError("expected the result to have x's shape"); // C1
-  return verifyGain(*this, getX(), getGain());
-}
-LogicalResult GainVjpOp::verify() { return expect(*this, sameRows(getX(), getDx()) && sameRows(getGain(), getDgain()), "expected gradients of the operands' shapes"); }
 LogicalResult AddBiasOp::verify() {
   if (!sameRows(getX(), getResult()))
     return emitOpError("expected the result to have x's shape"); // C1

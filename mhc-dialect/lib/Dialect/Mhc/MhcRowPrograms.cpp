@@ -41,6 +41,18 @@ Value inverseRootMean(RowContext &c, Value sum, int64_t groups, int64_t count, d
   })[0];
 }
 
+/// The gain as wide values of x's shape, or one stream that is shared.
+Value gainOf(RowContext &c, Value gain, Value x, bool interleaved) {
+  auto shaped = cast<ShapedType>(gain.getType());
+  int64_t channels = wideOf(x).getChannels(), streams = shaped.getNumElements() / channels;
+  Type type = WideType::get(gain.getContext(), streams, channels, shaped.getElementType());
+  return RowLoadOp::create(c.builder, c.loc, type, Access::uniform, c.parameter(gain), Value(), 1, interleaved && streams > 1);
+}
+
+Value multiply(RowContext &c, Value x, Value y) {
+  return c.map({x, y}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); });
+}
+
 /// x / y, 0 where y is 0.
 Value quotientOrZero(Scalar s, Value x, Value y) {
   Value zero = s.constant(0), isZero = arith::CmpFOp::create(s.b, s.loc, arith::CmpFPredicate::OEQ, y, zero);
@@ -133,7 +145,7 @@ void RmsVjpOp::buildRow(RowContext &c) {
       out.push_back(quotientOrZero(s, v[groups + g], s.mul(v[g], s.constant(count))));
     return out;
   })[0];
-  c.setResult(0, c.map({x, factor}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
+  c.setResult(0, multiply(c, x, factor));
 }
 
 void ProjectionOp::buildRow(RowContext &c) {
@@ -146,6 +158,27 @@ void ProjectionDxOp::buildRow(RowContext &c) {
 }
 void ProjectionDwOp::buildRow(RowContext &c) {
   RowOuterTokensOp::create(c.builder, c.loc, c.input(getV()), c.input(getDm()), c.reduction(0), getTransposed(), getInterleaved());
+}
+
+// A row is one of phi's: all columns of a k, whose gain is a number of the row, or all k of a column, with the whole gain beside it.
+static OperandUse foldedUse(unsigned index, bool transposed) { return index == 1 && transposed ? OperandUse::lookup : OperandUse::row; }
+static Value foldedGain(RowContext &c, Value gain, Value phi, bool transposed) { return transposed ? gainOf(c, gain, phi, false) : c.input(gain); }
+
+OperandUse FoldGainOp::operandUse(unsigned index) { return foldedUse(index, getTransposed()); }
+bool FoldGainOp::isSum(unsigned) { return false; }
+void FoldGainOp::buildRow(RowContext &c) {
+  Value phi = c.input(getPhi());
+  c.setResult(0, multiply(c, phi, foldedGain(c, getGain(), phi, getTransposed())));
+}
+OperandUse FoldGainVjpOp::operandUse(unsigned index) { return foldedUse(index, getTransposed()); }
+bool FoldGainVjpOp::isSum(unsigned result) { return result == 1 && getTransposed(); }
+void FoldGainVjpOp::buildRow(RowContext &c) {
+  Value phi = c.input(getPhi()), g = c.input(getGradient());
+  c.setResult(0, multiply(c, g, foldedGain(c, getGain(), g, getTransposed())));
+  if (getTransposed())
+    RowSumTokensOp::create(c.builder, c.loc, multiply(c, phi, g), c.reduction(1));
+  else
+    c.setResult(1, c.dot(phi, g));
 }
 
 static Value divisor(Scalar s, Value r, const APFloat &eps) { return eps.isZero() ? r : s.add(r, s.constant(eps.convertToDouble())); }
@@ -312,6 +345,7 @@ void ConstantRowsOp::buildRow(RowContext &c) {
 // Layers
 //===----------------------------------------------------------------------===//
 
+bool CastOp::isSum(unsigned) { return false; }
 void CastOp::buildRow(RowContext &c) {
   Value v = c.input(getValue());
   Type type = rowTypeOf(getResult().getType());
@@ -343,6 +377,7 @@ void SumOp::buildRow(RowContext &c) {
   })[0]);
 }
 
+bool ScaleOp::isSum(unsigned) { return false; }
 void ScaleOp::buildRow(RowContext &c) {
   Value x = c.input(getValue());
   Type type = isa<WideType>(x.getType()) ? unrounded(c, x) : rowTypeOf(getResult().getType(), c.compute);
@@ -361,27 +396,6 @@ void ScaleOp::buildRow(RowContext &c) {
       out.push_back(s.mul(e, s.constant(factor)));
     return out;
   })[0]);
-}
-
-/// The gain as wide values of x's shape, or one stream that is shared.
-static Value gainOf(RowContext &c, Value gain, Value x, bool interleaved) {
-  auto shaped = cast<ShapedType>(gain.getType());
-  int64_t channels = wideOf(x).getChannels(), streams = shaped.getNumElements() / channels;
-  Type type = WideType::get(gain.getContext(), streams, channels, shaped.getElementType());
-  return RowLoadOp::create(c.builder, c.loc, type, Access::uniform, c.parameter(gain), Value(), 1, interleaved && streams > 1);
-}
-
-void GainOp::buildRow(RowContext &c) {
-  Value x = c.input(getX());
-  c.setResult(0, c.map({x, gainOf(c, getGain(), x, getInterleaved())}, unrounded(c, x),
-                       [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
-}
-void GainVjpOp::buildRow(RowContext &c) {
-  Value x = c.input(getX()), dy = c.input(getGradient());
-  auto product = [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); };
-  c.setResult(0, c.map({dy, gainOf(c, getGain(), x, getInterleaved())}, unrounded(c, x), product));
-  bool shared = cast<ShapedType>(getGain().getType()).getNumElements() != wideOf(x).getNumElements();
-  RowSumTokensOp::create(c.builder, c.loc, c.map({x, dy}, unrounded(c, x), product), c.reduction(1), getInterleaved() && !shared);
 }
 
 void AddBiasOp::buildRow(RowContext &c) {
@@ -510,8 +524,7 @@ void SumStreamsOp::buildRow(RowContext &c) {
 }
 
 void ScaleRowsOp::buildRow(RowContext &c) {
-  Value x = c.input(getX());
-  c.setResult(0, c.map({x, c.input(getW())}, unrounded(c, x), [&](OpBuilder &b, Location l, ValueRange v) { return scalar(c, b, l).mul(v[0], v[1]); }));
+  c.setResult(0, multiply(c, c.input(getX()), c.input(getW())));
 }
 void DotRowsOp::buildRow(RowContext &c) { c.setResult(0, c.dot(c.input(getX()), c.input(getY()))); }
 

@@ -57,6 +57,13 @@ void ProjectionOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   parts[0] = ProjectionDxOp::create(c.builder, c.loc, gradientType(getV()), g[0], c.primal(getPhi()), getTransposedAttr(), getInterleavedAttr());
   parts[1] = ProjectionDwOp::create(c.builder, c.loc, gradientType(getPhi()), c.primal(getV()), g[0], getTransposedAttr(), getInterleavedAttr());
 }
+void FoldGainOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
+  Type compute = cast<ShapedType>(getResult().getType()).getElementType();
+  auto op = FoldGainVjpOp::create(c.builder, c.loc, TypeRange{withElementType(getPhi().getType(), compute), withElementType(getGain().getType(), compute)}, c.primal(getPhi()),
+                                  c.primal(getGain()), g[0], getTransposedAttr());
+  parts[0] = op.getDphi();
+  parts[1] = op.getDgain();
+}
 void DivideOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   auto op = DivideVjpOp::create(c.builder, c.loc, TypeRange{sameType(getM()), sameType(getR())}, c.primal(getM()), c.primal(getR()), g[0], getEpsAttr());
   parts[0] = op.getDm();
@@ -94,12 +101,6 @@ void RmsNormOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   parts[0] = op.getDx();
   if (gain)
     parts[1] = op.getDgain();
-}
-void GainOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
-  auto op = GainVjpOp::create(c.builder, c.loc, TypeRange{gradientType(getX()), gradientType(getGain())}, c.primal(getX()), c.primal(getGain()), g[0],
-                              getInterleavedAttr());
-  parts[0] = op.getDx();
-  parts[1] = op.getDgain();
 }
 void AddBiasOp::buildVjp(VjpContext &c, Gradients g, Parts parts) {
   Value df = g[0];

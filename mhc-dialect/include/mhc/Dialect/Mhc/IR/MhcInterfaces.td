@@ -11,6 +11,8 @@ def Mhc_RowOpInterface : OpInterface<"RowOpInterface"> {
     An op that computes each row (token) from the same row of its operands: it says once, in the primitives of the row program, how a row is computed, and
     so gets its kernel on every target and takes part in fusion. Operands with rows arrive as wide or narrow values, operands of static shape as the kernel's
     parameters; a result of static shape is a sum over all tokens.
+    An op on parameters alone may take their first dimensions as rows (`isSum`): an operand or result of [K, m] is then K wide rows of m elements, one of [K] beside it K narrow rows of
+    one element, and what is of use `lookup` is whole. Such an op has no tokens' rows and is a kernel of its own, which runs before those that read its results.
   }];
   let methods = [
     InterfaceMethod<"writes one row in the primitives of the row program", "void", "buildRow", (ins "::mlir::mhc::RowContext &":$context)>,
@@ -19,6 +21,9 @@ def Mhc_RowOpInterface : OpInterface<"RowOpInterface"> {
     }]>,
     InterfaceMethod<"what a row of the result takes of an operand with rows", "::mlir::mhc::OperandUse", "operandUse", (ins "unsigned":$index), [{}], [{
       return ::mlir::mhc::OperandUse::row;
+    }]>,
+    InterfaceMethod<"whether a result of static shape is a sum over the rows; with one that is not, the op's rows are those of parameters", "bool", "isSum", (ins "unsigned":$result), [{}], [{
+      return true;
     }]>
   ];
 }

@@ -4,7 +4,7 @@
 
 include "mhc/Dialect/Mhc/IR/MhcOps.td"
 
-def Mhc_CastOp : Mhc_Row<"cast", [Differentiable]> {
+def Mhc_CastOp : Mhc_ParameterRow<"cast", [Differentiable]> {
   let summary = "rounds to nearest even (or widens)";
   let description = [{
     The only op that rounds. Gradients pass straight through. Also on parameters: matrices are rounded to the model's dtype where they are used.
@@ -23,7 +23,7 @@ def Mhc_SumOp : Mhc_Row<"sum", [Differentiable]> {
   let hasFolder = 1;
 }
 
-def Mhc_ScaleOp : Mhc_Row<"scale", [Differentiable]> {
+def Mhc_ScaleOp : Mhc_ParameterRow<"scale", [Differentiable]> {
   let summary = "times a constant, unrounded (branch_scale)";
   let description = "(C1) the result has the operand's shape.";
   let arguments = (ins Mhc_Tensor:$value, F64Attr:$factor);
@@ -50,22 +50,6 @@ def Mhc_RmsNormVjpOp : Mhc_Row<"rms_norm_vjp"> {
   let arguments = (ins Mhc_Tensor:$x, Optional<Mhc_Tensor>:$gain, Mhc_Tensor:$gradient, F64Attr:$eps, UnitAttr:$per_stream, UnitAttr:$root_plus_eps, UnitAttr:$interleaved);
   let results = (outs Mhc_Tensor:$dx, Optional<Mhc_Tensor>:$dgain);
   let assemblyFormat = "$x (`gain` $gain^)? `,` $gradient attr-dict `:` functional-type(operands, results)";
-}
-
-def Mhc_GainOp : Mhc_Row<"gain", [Differentiable]> {
-  let summary = "channels times a parameter, unrounded";
-  let description = [{
-    y[t, i, c] = gain[i, c] x[t, i, c]; a gain of C elements serves every stream. With `interleaved` the gain lies as [C, n]. (C1) y has x's shape; (C2) gain has the elements of
-    the row or of a stream.
-  }];
-  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$gain, UnitAttr:$interleaved);
-  let results = (outs Mhc_Tensor:$result);
-}
-def Mhc_GainVjpOp : Mhc_Row<"gain_vjp"> {
-  let summary = "VJP of `mhc.gain`";
-  let description = "dx = gain dy; dgain = sum_t x dy (over the streams too where one gain serves all).";
-  let arguments = (ins Mhc_Tensor:$x, Mhc_Tensor:$gain, Mhc_Tensor:$gradient, UnitAttr:$interleaved);
-  let results = (outs Mhc_Tensor:$dx, Mhc_Tensor:$dgain);
 }
 
 def Mhc_AddBiasOp : Mhc_Row<"add_bias", [Differentiable]> {

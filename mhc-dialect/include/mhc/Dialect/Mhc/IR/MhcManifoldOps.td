@@ -40,6 +40,32 @@ def Mhc_ProjectionDwOp : Mhc_Row<"projection_dw"> {
   let results = (outs Mhc_Tensor:$dphi);
 }
 
+def Mhc_FoldGainOp : Mhc_RowWith<"fold_gain", ["buildRow", "operandUse", "isSum"], [Differentiable]> {
+  let summary = "a norm's gain goes into the parameter that the normalised rows are multiplied by";
+  let description = [{
+    phi'[k, j] = g[k] phi[k, j]: phi [K, m] (`transposed`: [m, K]), g [K] -> phi's shape; k is phi's own, in whatever order it counts streams and channels. In the compute type (f32, f64 if an operand is), unrounded.
+    RMSNorm(v; g) phi = (v phi') / r (math.md 1.2), so rows are projected as they are. An op on parameters: its rows are phi's, no token has one. Backward takes phi and g (`mhc.fold_gain_vjp`), and phi' for the rows' gradient: kept
+    between forward and backward of one entry, computed again where backward is an entry of its own.
+    (C1) phi is of [K, m], g of [K]; (C2) phi' has phi's shape and is in the compute type.
+
+    `%w = mhc.fold_gain %phi, %g : (tensor<256x24xf32>, tensor<256xf32>) -> tensor<256x24xf32>`
+  }];
+  let arguments = (ins Mhc_Tensor:$phi, Mhc_Tensor:$gain, UnitAttr:$transposed);
+  let results = (outs Mhc_Tensor:$result);
+}
+def Mhc_FoldGainVjpOp : Mhc_RowWith<"fold_gain_vjp", ["buildRow", "operandUse", "isSum"], []> {
+  let summary = "VJP of `mhc.fold_gain`";
+  let description = [{
+    From G = dphi', which is summed over the tokens already (`mhc.projection_dw`): dphi[k, j] = g[k] G[k, j]; dg[k] = sum_j phi[k, j] G[k, j] (math.md 1.6), in the compute type, in an order that the shapes fix.
+    Shapes and rows as in `mhc.fold_gain`. Without tokens G is 0, and so are both.
+    (C1) phi and G are of [K, m], g of [K]; (C2) dphi and dg have the shapes of phi and g and are in the compute type.
+
+    `%dphi, %dg = mhc.fold_gain_vjp %phi, %g, %dw {transposed} : (tensor<24x256xf32>, tensor<256xf32>, tensor<24x256xf32>) -> (tensor<24x256xf32>, tensor<256xf32>)`
+  }];
+  let arguments = (ins Mhc_Tensor:$phi, Mhc_Tensor:$gain, Mhc_Tensor:$gradient, UnitAttr:$transposed);
+  let results = (outs Mhc_Tensor:$dphi, Mhc_Tensor:$dgain);
+}
+
 def Mhc_DivideOp : Mhc_Row<"divide", [Differentiable]> {
   let summary = "narrow rows divided by a scalar a group";
   let description = "q[t, g, j] = m[t, g, j] / (r[t, g] + eps). (C1) m and q have one shape; (C2) r has m's groups.";
