@@ -81,6 +81,7 @@ public:
     });
     return found;
   }
+  int64_t of(Operation *op) const { return segments.lookup(op); }
   bool together(Operation *a, Operation *b) const {
     return !looksUp(b, a) && fusible(a) && fusible(b) && segments.lookup(a) == segments.lookup(b) && domains.of(a) == domains.of(b);
   }
@@ -270,10 +271,33 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
     if (rebuild)
       for (Ops &cluster : Segments(block, groups).clusters())
         rebuildStreams(cluster);
+    repeatBiases(block, Segments(block, groups));
     for (Ops &cluster : Segments(block, groups).clusters())
       fuse(cluster);
     if (groups)
       runLate(block);
+  }
+
+  /// A row plus a bias is not rounded: where several kernels read it, each adds the bias to the row, which has half the bytes of the sum.
+  static void repeatBiases(Block &block, const Segments &segments) {
+    for (AddBiasOp op : llvm::to_vector(block.getOps<AddBiasOp>())) {
+      llvm::DenseMap<int64_t, Operation *> copies;
+      copies[segments.of(op)] = op;
+      for (OpOperand &use : llvm::make_early_inc_range(op->getUses())) {
+        Operation *user = block.findAncestorOpInBlock(*use.getOwner());
+        if (!segments.fusible(user))
+          continue;
+        Operation *&copy = copies[segments.of(user)];
+        if (!copy) {
+          OpBuilder b(op);
+          copy = b.clone(*op);
+        }
+        if (copy != op)
+          use.set(copy->getResult(0));
+      }
+      if (op->use_empty())
+        op->erase();
+    }
   }
 
   /// Kernels that only compute again run right before what reads their results first, or these would live for longer.

@@ -115,7 +115,8 @@ def reference(torch, d, given):
         phi = P["phi"].mT if c["phi_layout"] == "mk" else P["phi"]
         v = apart(x) if hc else x.flatten(1)
         mean, eps = (v * v).mean(-1, keepdim=True), c["rms"]["eps"]
-        v = v * torch.rsqrt(mean + eps) if c["rms"]["form"] == "rsqrt_mean_plus_eps" else v / (torch.sqrt(mean) + eps)
+        root = torch.sqrt(torch.where(mean > 0, mean, 1)) * (mean > 0)  # whose derivative at 0 is 0
+        v = v * torch.rsqrt(mean + eps) if c["rms"]["form"] == "rsqrt_mean_plus_eps" else v / (root + eps)
         y = (v * P["norm_weight"] if c["norm_weight"] else v) @ phi
         if hc:
             y = torch.tanh(y)
@@ -163,38 +164,51 @@ def inputs(torch, manifest, tokens):
     return given
 
 
-def run(checks):
+def compare(torch, checks, name, fields):
+    """Whether a chain is right, and what to say of it"""
     import zipfile
 
-    import torch
-    from gpu_boundary import copy_rate
     from mhc_call import load, save
 
-    for name, fields in variants().items():
-        package = path(checks.out, name, False)
-        with zipfile.ZipFile(package) as archive:
-            entries = {e["name"]: e for e in json.loads(archive.read("manifest.json"))["entries"]}
-        worst, same = {}, True
-        for tokens in TOKENS:
-            given = inputs(torch, entries["backward"], tokens)
-            expected = reference(torch, fields, given)
-            for entry in ("forward", "backward"):
-                save(checks.work / "chain.in", {i["name"]: given[i["name"]] for i in entries[entry]["inputs"]})
-                results = []
-                for _ in range(2):
-                    done = checks.run(["call", package, entry, f"--inputs={checks.work}/chain.in", f"--outputs={checks.work}/chain.out", "--device=cuda"], MHC_POISON="1")
-                    results.append(load(checks.work / "chain.out") if not done.returncode else None)
-                if not all(results):
-                    worst[entry] = math.inf
-                    continue
-                for key, want in expected[entry].items():
-                    # Three roundings of bf16 one after another, each of which may fall the other way; gradients of alpha and bias are sums that cancel.
-                    size = want.double().norm().item() + (1e-2 * math.sqrt(tokens) if key in ("dalpha", "dbias") else 1e-9)
-                    error = (results[0][key].double().cuda() - want.double()).norm().item() / size
-                    worst[f"{key} T={tokens}"] = error if math.isfinite(error) else math.inf
-                    same &= torch.equal(results[0][key], results[1][key])
-        at = max(worst, key=worst.get)
-        checks.say(worst[at] < 6e-3 and same, f"chain {name}: at most {worst[at]:.1e} of a tensor's norm ({at}){'' if same else ', OTHER BITS'}")
+    package, source, target = path(checks.out, name, False), checks.work / f"{name}.in", checks.work / f"{name}.out"
+    with zipfile.ZipFile(package) as archive:
+        entries = json.loads(archive.read("manifest.json"))["entries"]
+    worst, same = {}, True
+    for tokens in TOKENS:
+        given = inputs(torch, entries["backward"], tokens)
+        expected = reference(torch, fields, given)
+        for entry in ("forward", "backward"):
+            save(source, {i["name"]: given[i["name"]] for i in entries[entry]["inputs"]})
+            results = []
+            for _ in range(2):
+                done = checks.run(["call", package, entry, f"--inputs={source}", f"--outputs={target}", "--device=cuda"], MHC_POISON="1")
+                results.append(load(target) if not done.returncode else None)
+            if not all(results):
+                worst[entry] = math.inf
+                continue
+            for key, want in expected[entry].items():
+                # Three roundings of bf16 one after another, each of which may fall the other way; gradients of alpha and bias are sums that cancel.
+                size = want.double().norm().item() + (1e-2 * math.sqrt(tokens) if key in ("dalpha", "dbias") else 1e-9)
+                error = (results[0][key].double().cuda() - want.double()).norm().item() / size
+                worst[f"{key} T={tokens}"] = error if math.isfinite(error) else math.inf
+                same &= torch.equal(results[0][key], results[1][key])
+    at = max(worst, key=worst.get)
+    return worst[at] < 6e-3 and same, f"chain {name}: at most {worst[at]:.1e} of a tensor's norm ({at}){'' if same else ', OTHER BITS'}"
+
+
+def check(checks):
+    import concurrent.futures
+
+    import torch
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for good, said in pool.map(lambda variant: compare(torch, checks, *variant), variants().items()):
+            checks.say(good, said)
+
+
+def bench(checks):
+    import torch
+    from gpu_boundary import copy_rate
 
     rate = copy_rate(torch)
     print(f"     copy {rate * 1e-12:.3f} TB/s; chains of {DEPTH} at {TIMED} x {TIMED_TOKENS}, times their floors; kernels: us a launch (x its bytes at the copy rate)")
@@ -207,3 +221,8 @@ def run(checks):
             result = json.loads(done.stdout)
             kernels = ", ".join(f"{k['name']} {k['seconds'] / k['launches'] * 1e6:.0f} ({k['seconds'] * rate / (k['read'] + k['written']):.2f})" for k in result["kernels"])
             print(f"     {name:>20} {entry:>9} {result['seconds'] * 1e6:>9.1f} {result['seconds'] * rate / result['floor']:>8.2f}   own {result['own_seconds'] * rate / result['floor']:.2f}   {kernels}", flush=True)
+
+
+def run(checks):
+    check(checks)
+    bench(checks)

@@ -477,7 +477,8 @@ private:
     plan.lateLag = plan.blocks + 2;
     plan.lateTiles = plan.waits() ? plan.lateLag + plan.stages[GangPlan::early] + 2 : 2 * plan.lateLag + plan.blocks + 1;
     plan.exchangeBytes = GangPlan::exchanges * plan.blocks * GangPlan::tokens * plan.sumCount * 4;
-    plan.workspace = plan.exchangeBytes + plan.lateTiles * plan.blocks * plan.lateBytes();
+    // Blocks that exchange nothing are launched like others, which have some.
+    plan.workspace = std::max<int64_t>(plan.exchangeBytes + plan.lateTiles * plan.blocks * plan.lateBytes(), 128);
     return at <= request.sharedBytes;
   }
 
