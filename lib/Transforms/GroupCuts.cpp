@@ -52,11 +52,11 @@ static bool normsAlone(Operation *op) {
   });
 }
 
-/// Whether the streams are projected as groups of blocks have them: by a phi whose rows lie as they do.
+/// Whether the streams are projected by boundaries in groups of blocks.
 static bool isProjectedInGroups(Value x) {
   return llvm::any_of(x.getUsers(), [&](Operation *user) {
     auto gradient = dyn_cast<ProjectionDwOp>(user);
-    return gradient && gradient.getV() == x && gradient.getInterleaved() == isInterleaved(x.getType()) && hasGangs(user, x.getType());
+    return gradient && gradient.getV() == x && hasGangs(user, x.getType());
   });
 }
 

@@ -12,6 +12,9 @@ DEPTH, STREAMS = 8, 4
 # (C, T of the timing); the first of them are tuned. 7168 has no cluster that keeps phi: its blocks exchange through memory.
 TUNED, CANDIDATES = 3, 6
 SHAPES = ((1280, 16384), (2560, 16384), (4096, 8192), (7168, 8192))
+# Forward of other forms, beside what family simple makes of them (which is compared with fp64 elsewhere).
+FORMS = {"interleaved": {"preset": "transformer-engine"}, "hc": {"topology": "hc"}, "hc-delayed": {"topology": "hc", "convention": {"pre_source": "delayed"}}}
+FORM_SHAPES = ((1280, 16384), (2560, 16384))
 
 
 def prepare(out, programs):
@@ -24,7 +27,13 @@ def prepare(out, programs):
     for channels, _ in SHAPES[:TUNED]:
         subprocess.run([programs / "mhc-compile", out / f"boundary-{channels}.json", "--target=sm_90a", "--recompute-block=none", "--exchange=memory", f"--tune-candidates={CANDIDATES}",
                         "-o", out / f"tune-{channels}.mhcpkg"], check=True)
-    print(f"compiled {len(SHAPES)} chains, {TUNED} of them with {CANDIDATES} schedules a kernel", flush=True)
+    for name, form in FORMS.items():
+        for channels, _ in FORM_SHAPES:
+            description = out / f"{name}-{channels}.json"
+            description.write_text(json.dumps({"kind": "hyper_connection_chain", "hidden_size": channels, "hc_mult": STREAMS, "depth": DEPTH, "dtype": "bf16", **form}))
+            for kind, exchange in (("groups", "memory"), ("simple", "none")):
+                subprocess.run([programs / "mhc-compile", description, "--target=sm_90a", "--recompute-block=none", f"--exchange={exchange}", "-o", out / f"{name}-{channels}-{kind}.mhcpkg"], check=True)
+    print(f"compiled {len(SHAPES)} chains, {TUNED} of them with {CANDIDATES} schedules a kernel, and {len(FORMS) * len(FORM_SHAPES)} of other forms", flush=True)
 
 
 def inputs(torch, channels, tokens, spread):
@@ -104,26 +113,56 @@ def copy_rate(torch):
     return 2 * (1 << 30) * 20 / (start.elapsed_time(end) * 1e-3)
 
 
+def call(checks, package, entry, given, times=1):
+    from mhc_call import load, save
+    save(checks.work / "boundary.in", {name: value for name, value in given.items() if entry == "backward" or name not in ("du", "dx_next")})
+    results = []
+    for _ in range(times):
+        done = checks.run(["call", package, entry, f"--inputs={checks.work}/boundary.in", f"--outputs={checks.work}/boundary.out", "--device=cuda"])
+        if done.returncode:
+            return None
+        results.append(load(checks.work / "boundary.out"))
+    return results
+
+
+def forms(checks, torch):
+    """Forward of FORMS: groups of blocks beside family simple, the same bits twice, and how long both take."""
+    for name, form in FORMS.items():
+        for channels, timed in FORM_SHAPES:
+            groups, simple = (checks.out / f"{name}-{channels}-{kind}.mhcpkg" for kind in ("groups", "simple"))
+            for tokens in (1, 17, 1000):
+                given = inputs(torch, channels, tokens, 1)
+                if name == "interleaved":
+                    given["x"], given["phi"] = given["x"].transpose(1, 2).contiguous(), given["phi"].transpose(1, 2).contiguous()
+                else: # columns of h_pre, h_post and all of h_res
+                    given["phi"] = given["phi"][:, :channels, :STREAMS + 2].contiguous() * 2
+                results, expected = call(checks, groups, "forward", given, times=2), call(checks, simple, "forward", given)
+                if not results or not expected:
+                    checks.say(False, f"{name} C {channels} T {tokens}: no result")
+                    continue
+                errors = {key: ((results[0][key].double() - value.double()).norm() / value.double().norm()).item() for key, value in expected[0].items()}
+                same = all(torch.equal(results[0][key], results[1][key]) for key in expected[0])
+                checks.say(same and max(errors.values()) < 4e-3,
+                           f"{name} C {channels} T {tokens} forward: " + ", ".join(f"{key} {error:.1e}" for key, error in errors.items()) + (", the same bits" if same else ", OTHER BITS"))
+            for package in (groups, simple):
+                done = checks.run(["bench", package, "forward", f"--shape=T={timed}", "--device=cuda", "--json", "--repeat=10"])
+                if done.returncode:
+                    checks.say(False, f"bench of {package.stem}")
+                    continue
+                result = json.loads(done.stdout)
+                kernels = ", ".join(f"{k['name']} {k['seconds'] / k['launches'] * 1e6:.0f}" for k in result["kernels"])
+                print(f"     {package.stem} x {timed}: {result['seconds'] * 1e6:.1f} us; kernels, us a launch: {kernels}", flush=True)
+
+
 def run(checks):
     import torch
-    from mhc_call import load, save
-
-    def call(package, entry, given, times=1):
-        save(checks.work / "boundary.in", {name: value for name, value in given.items() if entry == "backward" or name not in ("du", "dx_next")})
-        results = []
-        for _ in range(times):
-            done = checks.run(["call", package, entry, f"--inputs={checks.work}/boundary.in", f"--outputs={checks.work}/boundary.out", "--device=cuda"])
-            if done.returncode:
-                return None
-            results.append(load(checks.work / "boundary.out"))
-        return results
 
     for channels, _ in SHAPES:
         package = checks.out / f"boundary-{channels}.mhcpkg"
         for tokens, spread in ((1, 1), (17, 1), (1000, 1), (1000, 10), (1000, 120)):
             given = inputs(torch, channels, tokens, spread)
             for entry, expect, limit in (("forward", reference, 4e-3), ("backward", backward_reference, 6e-3)):
-                results = call(package, entry, given, times=2)
+                results = call(checks, package, entry, given, times=2)
                 if not results:
                     checks.say(False, f"boundary C {channels} T {tokens} {entry}: no result")
                     continue
@@ -134,6 +173,7 @@ def run(checks):
                 checks.say(same and max(errors.values()) < limit,
                        f"boundary C {channels} T {tokens} spread {spread} {entry}: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) + (", the same bits" if same else ", OTHER BITS"))
 
+    forms(checks, torch)
     rate = copy_rate(torch)
     print(f"     copy {rate * 1e-12:.3f} TB/s; a chain of {DEPTH}: floors are {10 * DEPTH + 4} and {15 * DEPTH + 8} units of C elements a token")
     print(f"     {'C x T':>14} {'entry':>9} {'us':>9} {'x floor':>8}   kernels: us a launch (x its bytes at the copy rate)")

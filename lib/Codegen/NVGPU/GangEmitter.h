@@ -92,6 +92,7 @@ private:
   LogicalResult emitSecond();
   void enterChunk(Value j, Value half);
   void loadWeights();
+  Value rowOfPhi(Value stream, Value channel, bool interleaved);
   /// Takes the coefficients that wide code needs of the token `local` of the tile. Those of tokens past the last one are of another tile, and go with
   /// rows of zeros.
   void takeToken(Value coefficients, Value given);

@@ -107,8 +107,6 @@ private:
 
   bool takeWeight(Value value, Value weight, bool interleaved) {
     auto type = cast<NarrowType>(value.getType());
-    if (interleaved != plan.interleaved)
-      return refuse("phi's rows do not lie as the streams do");
     plan.groups = type.getShape().size() == 2 ? type.getShape()[0] : 1;
     if (plan.groups != 1 && (plan.groups != GangPlan::streams || plan.interleaved))
       return refuse("a projection in " + Twine(plan.groups) + " groups");

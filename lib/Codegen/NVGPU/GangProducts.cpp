@@ -236,12 +236,21 @@ void GangEmitter::storeGradient(ArrayRef<Value> sums) {
   auto argument = cast<BlockArgument>(op.getTarget());
   int64_t k = plan.phiRows();
   Value base = address(pointers[argument.getArgNumber()], compute, mul(widen64(group), k * plan.columns));
-  Value first = mul(inRole, plan.groups == 1 && !plan.interleaved ? plan.channels : plan.outerSteps() * 16);
-  Value row = add(add(first, plan.interleaved ? mul(sliceStart, GangPlan::streams) : sliceStart), shiftRight(laneOf, 2)), column = mul(bitAnd(laneOf, 3), 2);
+  Value row = shiftRight(laneOf, 2), column = mul(bitAnd(laneOf, 3), 2);
+  // The stream and the channel of a row of the warp's products.
+  auto place = [&](Value inWarp) -> std::pair<Value, Value> {
+    if (plan.groups > 1)
+      return {i32(0), add(add(sliceStart, mul(inRole, plan.outerSteps() * 16)), inWarp)};
+    if (!plan.interleaved)
+      return {inRole, add(sliceStart, inWarp)};
+    Value element = add(mul(inRole, plan.outerSteps() * 16), inWarp);
+    return {remainder(element, GangPlan::streams), add(sliceStart, divide(element, GangPlan::streams))};
+  };
   for (int64_t step = 0; step < plan.outerSteps(); ++step)
     for (int64_t p = 0; p < plan.pieces; ++p)
       for (int64_t i = 0; i < 4; ++i) {
-        Value at = add(row, step * 16 + i / 2 * 8), to = add(column, p * 8 + i % 2);
+        auto [stream, channel] = place(add(row, step * 16 + i / 2 * 8));
+        Value at = rowOfPhi(stream, channel, op.getInterleaved()), to = add(column, p * 8 + i % 2);
         Value index = widen64(op.getTransposed() ? add(mul(to, k), at) : add(mul(at, plan.columns), to));
         auto put = [&] { store(sums[(step * plan.pieces + p) * 4 + i], address(base, compute, index), 4); };
         if ((p + 1) * 8 <= plan.columns)

@@ -151,6 +151,13 @@ LogicalResult GangEmitter::emitFirst() {
   return status;
 }
 
+/// The row of phi of a stream's channel; where the streams share phi it has no streams.
+Value GangEmitter::rowOfPhi(Value stream, Value channel, bool interleaved) {
+  if (plan.groups > 1)
+    return channel;
+  return interleaved ? add(mul(channel, GangPlan::streams), stream) : add(channel, mul(stream, plan.channels));
+}
+
 /// phi's slice as the second operands of m16n8k16, columns of phi along k: an 8-column piece of one is a register, with columns 2 q, 2 q + 1.
 void GangEmitter::loadWeights() {
   RowProjectTOp op = plan.projectT;
@@ -167,7 +174,7 @@ void GangEmitter::loadWeights() {
           for (int64_t i = 0; i < 2; ++i) {
             // Column n of product e of chunk j: see the head of this file.
             Value channel = add(add(first, mul(chunkOf(i32(j), shiftRight(n, 1)), chunkChannels)), e * 2);
-            Value at = plan.interleaved ? add(mul(channel, GangPlan::streams), stream) : add(channel, stream * plan.channels), to = add(column, p * 8 + i);
+            Value at = rowOfPhi(i32(stream), channel, op.getInterleaved()), to = add(column, p * 8 + i);
             bool known = (p + 1) * 8 <= plan.columns;
             Value exists = less(to, i32(plan.columns));
             if (!known)

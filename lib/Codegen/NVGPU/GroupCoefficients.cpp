@@ -121,6 +121,11 @@ LogicalResult GroupEmitter::emitCoefficients() {
       for (Operation &op : block.without_terminator())
         if (succeeded(status))
           status = emitNarrowOp(op);
+      // What is known before the rows is stored here too (constants, for backward).
+      if (plan.loads)
+        for (auto op : plan.loads.getBody().front().getOps<RowStoreOp>())
+          if (succeeded(status))
+            status = emitNarrowOp(*op);
     });
     syncWarp(); // the next tile's sums come to the same place
   });

@@ -49,13 +49,17 @@ private:
       plan.second = phases[at++];
     if (at != phases.size())
       return refuse("it has more phases than one exchange of sums serves");
-    if (plan.loads)
+    if (plan.loads) {
+      for (Operation &op : plan.loads.getBody().front())
+        if (!isa<RowLoadOp, RowStoreOp, RowCastOp, RowNarrowOp, RowYieldOp>(op))
+          return refuse("family group has no code for " + op.getName().getStringRef() + " before its rows");
       for (Value value : plan.loads.getBody().front().getTerminator()->getOperands()) {
         if (auto load = value.getDefiningOp<RowLoadOp>(); load && cast<NarrowType>(value.getType()).getElementType().isInteger())
           return refuse("rows are reached by their number in another tensor");
         if (!isAtHand(value, [&](RowLoadOp load) { plan.coefficientLoads[load] = 0; }))
           return refuse("coefficients of before take more than a few operations");
       }
+    }
     return true;
   }
 
@@ -123,7 +127,7 @@ private:
         if (!row.getElementType().isBF16())
           return refuse("the projection is not one of bf16 rows");
         if (plan.apart > 1 && (plan.apart != row.getStreams() || plan.apart % 2))
-          return refuse("the projection is one of " + Twine(plan.apart) + " parts of a row");
+          return refuse(Twine(plan.apart) + " streams are projected on their own, which are not pairs");
         if (plan.apart > 1 && plan.interleaved)
           return refuse("streams are interleaved, and each is projected on its own");
         addSums(&op, plan.projected());
@@ -281,7 +285,8 @@ private:
     plan.projectRegisters = std::clamp<int64_t>(llvm::alignTo(plan.steps * plan.pieces * 4 + workRegisters, 8), plan.registers, mostRegisters);
     if (!request.takeRegisters("project_registers", plan.projectRegisters))
       return false;
-    plan.postRegisters = plan.projectRegisters > 136 ? 56 : 64;
+    // Each further sum over the channels (norms of streams) goes through the loop over the boxes.
+    plan.postRegisters = llvm::alignTo((plan.projectRegisters > 136 ? 56 : 64) + std::max<int64_t>(plan.reduced - 1, 0), 8);
     if (!request.takeRegisters("post_registers", plan.postRegisters))
       return false;
     const int64_t pool = GroupPlan::threads / 32 * plan.registers, service = GroupPlan::threads / 32 - plan.postWarps - plan.projectWarps;

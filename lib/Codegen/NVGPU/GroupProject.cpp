@@ -1,10 +1,11 @@
 //===- GroupProject.cpp - projection of family group ------------------------===//
 //
-// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (box, stream, channel; or, interleaved, channel, stream), for all columns. A product of a
-// bf16 row with an fp32 parameter is two of tensor cores, with the parameter's bf16 value and with what that leaves: 16 significant bits.
+// Eight warps share the products with phi: step s of warp w is the product of 16 rows from 128 s + 16 w of its slice (box, stream, channel; or, interleaved, channel,
+// stream), for all columns. A product of a bf16 row with an fp32 parameter is two of tensor cores, with the parameter's bf16 value and with what that leaves: 16 significant
+// bits.
 //
-// Where streams are projected apart (HC), a step is two streams of a box, so a warp has every second stream, whose steps of a box are products by the same registers of phi; the sums of a
-// token are [stream][column], of which four warps have parts.
+// Where streams are projected apart (HC), a step is two streams of a box, so a warp has every second stream, whose steps of a box are products by the same registers of phi;
+// the sums of a token are [stream][column], of which four warps have parts.
 //
 //===----------------------------------------------------------------------===//
 
