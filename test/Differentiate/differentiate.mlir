@@ -65,8 +65,8 @@ func.func @unused(%x: tensor<?x8xf32> {mhc.name = "x", mhc.grad = "dx"}, %w: ten
 // CHECK-LABEL: func.func @backward(
 // CHECK-SAME: %[[X:[^:]*]]: tensor<?x2x8xf32>{{.*}}, %[[PHI:[^:]*]]: tensor<16x4xf32>{{.*}}, %[[G:[^:]*]]: tensor<16xf32>{{.*}}, %[[DM:[^:]*]]: tensor<?x1x4xf32, #mhc.narrow>
 // CHECK: %[[DW:.*]] = mhc.projection_dw %[[X]], %[[DM]]
-// CHECK: %[[D:.*]]:2 = mhc.fold_gain_vjp %[[PHI]], %[[G]], %[[DW]]
-// CHECK: return %[[D]]#0, %[[D]]#1
+// CHECK: %[[DPHI:[^,]*]], %[[DG:[^ ]*]] = mhc.fold_gain_vjp %[[PHI]], %[[G]], %[[DW]]
+// CHECK: return %[[DPHI]], %[[DG]] :
 func.func @fold(%x: tensor<?x2x8xf32>, %phi: tensor<16x4xf32> {mhc.grad = "dphi"}, %g: tensor<16xf32> {mhc.grad = "dg"}) -> (tensor<?x1x4xf32, #mhc.narrow> {mhc.cotangent = "dm"})
     attributes {mhc.vjp = "backward"} {
   %0 = mhc.fold_gain %phi, %g : (tensor<16x4xf32>, tensor<16xf32>) -> tensor<16x4xf32>

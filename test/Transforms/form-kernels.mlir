@@ -21,19 +21,10 @@ func.func @parameter(%w: tensor<4x8xf32>) -> tensor<4x8xbf16> {
   return %0 : tensor<4x8xbf16>
 }
 
-// CHECK: mhc.kernel @scale_0 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>}
-// CHECK: ^bb0(%[[X:.*]]: memref<?x8xbf16>, %[[Y:.*]]: memref<?x8xbf16>):
-// CHECK: %[[V:.*]] = mhc.row.load row %[[X]]
-// CHECK: %[[M:.*]] = mhc.row.map %[[V]]
-// CHECK: %[[C:.*]] = mhc.row.cast %[[M]]
-// CHECK: mhc.row.store %[[C]], %[[Y]]
-// CHECK: mhc.kernel @cast_0
-// CHECK: ^bb0(%{{.*}}: memref<?x8xf32>, %{{.*}}: memref<?x8xbf16>):
-
 // A gain and the matrix that it is folded into: the matrix's rows are the kernel's, and of the gain a row takes its own number, or with `transposed` all. Its gradient is then a number of each row, or their sum.
 // CHECK-LABEL: func.func @fold
 // CHECK: mhc.launch @fold_gain_0(%arg0, %arg1) {{.*}} (tensor<16x8xf32>, tensor<16xf32>) -> tensor<16x8xf32>
-// CHECK: mhc.launch @fold_gain_vjp_0(%arg0, %arg2, %arg1) {{.*}} -> (tensor<16x8xf32>, tensor<16xf32>)
+// CHECK: mhc.launch @fold_gain_vjp_0(%arg0, %arg1, %arg2) {{.*}} -> (tensor<16x8xf32>, tensor<16xf32>)
 func.func @fold(%phi: tensor<16x8xf32>, %g: tensor<16xf32>, %d: tensor<16x8xf32>) -> (tensor<16x8xf32>, tensor<16x8xf32>, tensor<16xf32>) {
   %0 = mhc.fold_gain %phi, %g : (tensor<16x8xf32>, tensor<16xf32>) -> tensor<16x8xf32>
   %1:2 = mhc.fold_gain_vjp %phi, %g, %d : (tensor<16x8xf32>, tensor<16xf32>, tensor<16x8xf32>) -> (tensor<16x8xf32>, tensor<16xf32>)
@@ -47,6 +38,15 @@ func.func @fold_transposed(%phi: tensor<8x16xf32>, %g: tensor<16xf32>, %d: tenso
   %1:2 = mhc.fold_gain_vjp %phi, %g, %d {transposed} : (tensor<8x16xf32>, tensor<16xf32>, tensor<8x16xf32>) -> (tensor<8x16xf32>, tensor<16xf32>)
   return %0, %1#0, %1#1 : tensor<8x16xf32>, tensor<8x16xf32>, tensor<16xf32>
 }
+
+// CHECK: mhc.kernel @scale_0 attributes {compute = f32, ints = [], segments = array<i64: 1, 1, 0>}
+// CHECK: ^bb0(%[[X:.*]]: memref<?x8xbf16>, %[[Y:.*]]: memref<?x8xbf16>):
+// CHECK: %[[V:.*]] = mhc.row.load row %[[X]]
+// CHECK: %[[M:.*]] = mhc.row.map %[[V]]
+// CHECK: %[[C:.*]] = mhc.row.cast %[[M]]
+// CHECK: mhc.row.store %[[C]], %[[Y]]
+// CHECK: mhc.kernel @cast_0
+// CHECK: ^bb0(%{{.*}}: memref<?x8xf32>, %{{.*}}: memref<?x8xbf16>):
 // CHECK: mhc.kernel @fold_gain_0 attributes {compute = f32, ints = [], segments = array<i64: 2, 1, 0>}
 // CHECK: ^bb0(%{{.*}}: memref<?x8xf32>, %{{.*}}: memref<?x1xf32>, %{{.*}}: memref<?x8xf32>):
 // CHECK: mhc.kernel @fold_gain_vjp_0 attributes {compute = f32, ints = [], segments = array<i64: 3, 2, 0>}

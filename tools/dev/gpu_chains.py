@@ -187,13 +187,14 @@ def compare(torch, checks, name, fields):
                 worst[entry] = math.inf
                 continue
             for key, want in expected[entry].items():
-                # Three roundings of bf16 one after another, each of which may fall the other way; gradients of alpha and bias are sums that cancel.
+                # Gradients of alpha and bias are sums that cancel.
                 size = want.double().norm().item() + (1e-2 * math.sqrt(tokens) if key in ("dalpha", "dbias") else 1e-9)
                 error = (results[0][key].double().cuda() - want.double()).norm().item() / size
                 worst[f"{key} T={tokens}"] = error if math.isfinite(error) else math.inf
                 same &= torch.equal(results[0][key], results[1][key])
     at = max(worst, key=worst.get)
-    return worst[at] < 6e-3 and same, f"chain {name}: at most {worst[at]:.1e} of a tensor's norm ({at}){'' if same else ', OTHER BITS'}"
+    # phi has 16 bits in groups: where that turns one rounding of x', the coefficients after it move by about 2^-8 / sqrt(n C), with them all channels, some of which round the other way then.
+    return worst[at] < DEPTH * 2.0 ** -8 and same, f"chain {name}: at most {worst[at]:.1e} of a tensor's norm ({at}){'' if same else ', OTHER BITS'}"
 
 
 def check(checks):

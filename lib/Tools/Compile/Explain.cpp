@@ -220,7 +220,7 @@ void RemarkLog::printSchedules(Explain format, raw_ostream &os) const {
   }
   bool isKnown = llvm::any_of(schedules, [](auto &entry) { return entry.second.registers.has_value(); });
   bool hasGpu = llvm::any_of(schedules, [](auto &entry) { return entry.first != "cpu"; });
-  os << "Schedules; bytes are a token's, microseconds those that the cost model expects of " << TargetCode::expectedTokens << " tokens."
+  os << "Schedules; bytes are a token's (on parameters: a row's), microseconds those that the cost model expects of " << TargetCode::expectedTokens << " tokens."
      << (hasGpu && !isKnown ? " Registers and spills are not known: ptxas did not run." : "") << "\n";
   std::vector<std::vector<std::string>> rows{{"kernel", "target", "family", "tile", "group", "exchange", "warps: registers by role", "stages", "registers", "spills", "shared", "bytes", "us", "kept", "other fields"}};
   for (const auto &[target, kernel] : schedules) {

@@ -162,7 +162,7 @@ def groups():
     """rows that groups of blocks take on sm_90a (bf16, four streams, C a multiple of 128): what is cut for them, and kept in recompute blocks, changes no bit"""
     dense = of_residual({**SMALL, "dtype": "bf16", "hidden_size": 128, "num_hidden_layers": 2}, topology="mhc", hc_mult=4, branch_scale=0.5)
     router = {"score": "sigmoid", "gate": "sqrt", "losses": [{"kind": "z", "weight": 0.02}]}
-    sparse = {**dense, "first_k_dense_replace": 1, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 16, "router": router}
+    sparse = {**dense, "residual": {**dense["residual"], "convention": {"norm_weight": True}}, "first_k_dense_replace": 1, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 16, "router": router}
     for model, block in ((dense, "2"), (sparse, "none")):
         bits = set()
         for options in ((), ("--target=cpu,sm_90a", f"--recompute-block={block}")):
