@@ -15,7 +15,8 @@ def right():
     """name: (description, [B, S] of the calls); experts: short rows, of which prepare finds some whose choices are firm"""
     base = {"kind": "language_model", "dtype": "bf16", "vocab_size": 300, "hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
             "intermediate_size": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 512, "residual": MHC}
-    return {"groups-256": ({**base, "residual": {**MHC, "branch_scale": 0.5}}, [(1, 1), (2, 71), (4, 500)]), "groups-1280": ({**base, "hidden_size": 1280, "num_hidden_layers": 2}, [(2, 200)]),
+    return {"groups-256": ({**base, "residual": {**MHC, "branch_scale": 0.5}}, [(1, 1), (2, 71), (4, 500)]),
+            "groups-1280": ({**base, "hidden_size": 1280, "num_hidden_layers": 2, "residual": {**MHC, "convention": {"norm_weight": True}}}, [(2, 200)]),
             "groups-interleaved-phi": ({**base, "residual": {**MHC, "branch_scale": 0.5, "preset": "transformer-engine"}}, [(2, 71)]),
             "groups-hc": ({**base, "residual": {"topology": "hc", "hc_mult": 4}}, [(2, 71)]),
             "groups-experts": ({**base, **EXPERTS, "moe_intermediate_size": 96}, [(24, 6)])}
