@@ -398,6 +398,15 @@ private:
   }
 
   bool chooseRegisters() {
+    if (plan.projectT) {
+      // Beside phi's registers, and its gradient's: what these roles work with. What is left is the exchange's and its neighbours'.
+      constexpr int64_t secondWork = 104, productWork = 48, leastProducts = 96;
+      const int64_t ofPhi = 8 * GangPlan::streams / plan.groups * plan.pieces, ofGradient = 4 * plan.outerSteps() * plan.pieces;
+      plan.secondRegisters = llvm::alignTo(secondWork + ofPhi + (plan.groups > 1 ? 24 : 0), 8);
+      plan.productRegisters = std::max<int64_t>(llvm::alignTo(productWork + ofGradient, 8), leastProducts);
+      const int64_t left = GangPlan::threads / 32 * GangPlan::registers - plan.firstWarps * plan.firstRegisters - plan.secondWarps * plan.secondRegisters - plan.productWarps * plan.productRegisters;
+      plan.serviceRegisters = std::clamp<int64_t>(left / plan.serviceWarps / 8 * 8, 24, 248);
+    }
     if (!request.takeRegisters("first_registers", plan.firstRegisters) || !request.takeRegisters("second_registers", plan.secondRegisters) ||
         !request.takeRegisters("product_registers", plan.productRegisters) || !request.takeRegisters("service_registers", plan.serviceRegisters))
       return false;
