@@ -214,11 +214,13 @@ private:
       }
       if (latest <= segments[&op])
         continue;
-      if (deferred.contains(&op) && latest < std::numeric_limits<int64_t>::max()) {
+      if (latest == std::numeric_limits<int64_t>::max())
+        continue;
+      if (deferred.contains(&op)) {
         segments[&op] = latest;
         for (Operation *user : op.getUsers())
           if (isa<ProjectionDwOp>(user))
-            segments[user] = latest;
+            segments[user] = std::max(segments[user], latest);
         continue;
       }
       if (op.hasAttr(rebuiltMark) || op.hasAttr(recomputedMark)) {
@@ -281,6 +283,8 @@ struct FuseBoundariesPass : impl::FuseBoundariesPassBase<FuseBoundariesPass> {
   /// A row plus a bias is not rounded: where several kernels read it, each adds the bias to the row, which has half the bytes of the sum.
   static void repeatBiases(Block &block, const Segments &segments) {
     for (AddBiasOp op : llvm::to_vector(block.getOps<AddBiasOp>())) {
+      if (rowBytes(op.getResult().getType()) <= rowBytes(op->getOperand(0).getType()))
+        continue;
       llvm::DenseMap<int64_t, Operation *> copies;
       copies[segments.of(op)] = op;
       for (OpOperand &use : llvm::make_early_inc_range(op->getUses())) {

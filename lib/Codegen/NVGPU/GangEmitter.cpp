@@ -89,7 +89,7 @@ SmallVector<Value> GangEmitter::tiles(Value from, int64_t step, ValueRange carri
 }
 
 void GangEmitter::initBarriers() {
-  // What lies in the place of a coefficient is multiplied with zeros where there is no token, so it has to be a number.
+  // What lies in the place of a coefficient is multiplied with zeros where there is no token, so it has to be a number (takeToken: what need not be one is taken as zero).
   Value zeros = vectorOf(SmallVector<Value>(4, i32(0)));
   loop(thread, i32(early() * plan.coefficientBytes / 16), i32(GangPlan::threads),
        [&](Value i) { store(zeros, bytes(shared, add(mul(i, 16), plan.coefficientsAt)), 16); });

@@ -112,7 +112,7 @@ private:
   /// Of interleaved streams a chunk is two pieces of 16 bytes.
   Value piecePlace(Value wide, int64_t piece);
   SmallVector<Value> loadChunk(Value wide);
-  /// The lane's chunk of a box, of the second phase, from which `quarter` of the lanes of a row it is: see the head of GangWide.cpp.
+  /// The lane's chunk of a box, of the second phase, from which `quarter` of the lanes of a row it is.
   Value chunkOf(Value j, Value quarter);
   /// Where tensor maps have this block's channels of a row.
   SmallVector<Value> boxOfRow(Value wide, Value tile);

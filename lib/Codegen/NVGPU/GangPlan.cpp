@@ -115,8 +115,10 @@ private:
     plan.given = value;
     plan.columns = type.getNumElements() / plan.groups;
     plan.pieces = llvm::divideCeil(plan.columns, 8);
-    if (plan.allPieces() > 4 || !plan.narrow || value.getDefiningOp() != plan.narrow)
-      return refuse("phi has " + Twine(plan.columns) + " columns");
+    if (plan.allPieces() > 4)
+      return refuse("phi has " + Twine(plan.columns) + " columns in " + Twine(plan.groups) + " groups");
+    if (!plan.narrow || value.getDefiningOp() != plan.narrow)
+      return refuse("phi takes coefficients from elsewhere");
     return cast<MemRefType>(weight.getType()).getNumElements() == plan.columns * plan.phiRows() ||
            refuse("phi does not go with the rows");
   }
@@ -154,6 +156,8 @@ private:
       return refuse("rows of " + Twine(plan.channels) + " channels are not 1 to " + Twine(request.gangSize) + " slices of " + Twine(GangPlan::slice));
     if (plan.rowStores.empty() || (plan.first && (!plan.outer || !plan.projectT)))
       return refuse("it has no gradient of the rows, or none of phi");
+    if (bool(plan.late) != (plan.lateCount > 0))
+      return refuse("what it ends with has no products of rows, or these have nothing that takes them");
     return (plan.lateCount % 4 == 0 && plan.lateCount <= 32) || refuse("it ends with " + Twine(plan.lateCount) + " sums");
   }
 

@@ -75,19 +75,27 @@ LogicalResult GangEmitter::emitOther(Operation *op) { return op->emitOpError("ex
 
 void GangEmitter::takeToken(Value coefficients, Value given) {
   scalars.clear();
+  auto zeroPastLast = [&](MutableArrayRef<Value> values) {
+    for (Value &value : values)
+      value = select(less(add(widen64(firstToken(present)), widen64(local)), rows), value, f32(0.0));
+  };
   for (auto [op, place] : plan.coefficients) {
     auto load = cast<RowLoadOp>(op);
     SmallVector<Value> values = loadRow(load, bytes(coefficients, place), local);
-    // Whole 16 bytes are copied: behind the last row, if rows are not such, lies what is no number perhaps.
-    if (coefficientBytesOf(load) % 16)
-      for (Value &value : values)
-        value = select(less(add(widen64(firstToken(present)), widen64(local)), rows), value, f32(0.0));
+    // Behind the last row lies what was there before: numbers of f32, which are late sums too; halves of them as bf16 are no numbers perhaps, nor is what is copied to whole 16 bytes.
+    if (coefficientBytesOf(load) % 16 || !cast<NarrowType>(load.getResult().getType()).getElementType().isF32())
+      zeroPastLast(values);
     scalars[load.getResult()] = values;
   }
   const int64_t chunk = width;
   width = 1;
-  for (Value value : plan.before)
+  for (Value value : plan.before) {
     narrowElements(value);
+    // What is computed from such numbers (a quotient) need not be one.
+    Operation *inside = plan.loads.getBody().front().getTerminator()->getOperand(cast<OpResult>(value).getResultNumber()).getDefiningOp();
+    if (isa<RowNarrowOp>(inside) && inside->getNumOperands())
+      zeroPastLast(scalars[value]);
+  }
   width = chunk;
   if (!given)
     return;
@@ -224,7 +232,8 @@ ArrayRef<Value> GangEmitter::weightsOf(int64_t j, int64_t product, const Factor 
   return ArrayRef(weights).slice((j * 2 * streams + which) * 2 * plan.pieces + factor.weight, factor.count);
 }
 
-/// In memory's order where the streams lie one after the other, or else so that the lanes' pieces of 16 bytes lie in different banks.
+/// Its number among the chunks of a box. Interleaved, the four quarters have chunks that follow each other, whose first pieces of 16 bytes lie in different banks; else quarters 0, 1 and 2, 3 share
+/// a piece, two pieces of a warp's four lying side by side.
 Value GangEmitter::chunkOf(Value j, Value quarter) {
   Value half = bitAnd(inRole, 1);
   if (plan.interleaved)

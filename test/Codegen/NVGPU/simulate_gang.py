@@ -2,7 +2,7 @@
 """Checks boundaries of schedule family group whose blocks are no cluster without a GPU: all blocks run at a time on the CPU, thread by thread (simt_gang.c), by chance in
 another order each time, and must agree with family cpu. Tokens are so many that the rings of sums go round more than once.
 
-usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS [BLOCKS:STAGES:LAG]]     the last for forward's kernels: their form with rings, and these numbers
+usage: simulate_gang.py MHC_OPT KERNELS.mlir [SEEDS [BLOCKS:STAGES:LAG | ROWS:SEEDS]]     three numbers for forward's kernels: their form with rings, and these numbers; two: rows more to run
 """
 import ctypes
 import re
@@ -163,10 +163,13 @@ def check(gpu, cpu, launch, name, kernel, rows, seed):
 
 def main():
     source = open(sys.argv[2]).read()
-    gpu, cpu, launches = build(sys.argv[1], source, sys.argv[4] if len(sys.argv) > 4 else None)
+    more = sys.argv[4] if len(sys.argv) > 4 else None
+    # One token in the last tile, of as many as have gone round the stages: what the others' places hold must not matter.
+    extra = [tuple(map(int, more.split(":")))] if more and more.count(":") == 1 else []
+    gpu, cpu, launches = build(sys.argv[1], source, None if extra else more)
     kernels, failures = parse(source), 0
     for name, launch in launches.items():
-        for rows, seeds in ((5, 1), (61, 1), (1003, int(sys.argv[3]) if len(sys.argv) > 3 else 2)):
+        for rows, seeds in ((5, 1), (61, 1), (1003, int(sys.argv[3]) if len(sys.argv) > 3 else 2), *extra):
             for seed in range(1, seeds + 1):
                 failures += check(gpu, cpu, launch, name, kernels[name], rows, seed)
     if failures:
