@@ -179,8 +179,7 @@ private:
     plan.stageStreams[ring] += streamsOf(value);
   }
 
-  /// What the first phase rounds, and a product or the second phase takes, has a ring of its own. Of one wide phase that is what products take and is not stored: where its gradient is
-  /// a factor, the roles multiply it while others mix.
+  /// What the first phase rounds, and a product or the second phase takes, has a ring of its own. Of one wide phase that is what products take and is not stored (x', for phi's gradient).
   void keepRounded(RowCastOp cast, bool isFactor) {
     Value again;
     for (auto other : plan.second.getBody().front().getOps<RowCastOp>())

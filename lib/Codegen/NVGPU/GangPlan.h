@@ -93,7 +93,7 @@ struct GangPlan {
   int64_t lateLag = 0;
 
   int64_t allPieces() const { return groups * pieces; }
-  /// Rows of phi; those that one stream's channels take; steps of 16 rows of its gradient that a warp of the products has.
+  /// Rows of phi; steps of 16 rows of its gradient that a warp of the products has.
   int64_t phiRows() const { return groups == 1 ? streams * channels : channels; }
   int64_t outerSteps() const { return slice * (groups == 1 ? streams : 1) / 16 / productWarps; }
   bool isOneWide() const { return first && first == second; }
