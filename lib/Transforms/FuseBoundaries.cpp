@@ -214,9 +214,9 @@ private:
       }
       if (latest <= segments[&op])
         continue;
-      if (latest == std::numeric_limits<int64_t>::max())
-        continue;
       if (deferred.contains(&op)) {
+        if (latest == std::numeric_limits<int64_t>::max())
+          continue; // phi's gradient alone takes it
         segments[&op] = latest;
         for (Operation *user : op.getUsers())
           if (isa<ProjectionDwOp>(user))
